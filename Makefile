@@ -1,0 +1,56 @@
+# `make` lists the targets. Two of them are all that most people need: run and test.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check proto lock clean
+SHELL := /bin/bash
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+PB := libs/common/pb
+PROTOS := $(shell find proto -name '*.proto')
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.ready .triton/.tried ## make the environments (.venv, and .triton for Triton)
+
+run: setup ## start everything: constellation up
+	@exec $(BIN)/constellation up
+
+test: setup ## run every test
+	@$(BIN)/pytest -n 4 --dist loadgroup
+
+check: .venv/.ready ## format, lint, types, imports, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory proto
+	@git diff --exit-code --stat -- $(PB) || (echo "generated code is stale: commit what 'make proto' wrote" && exit 1)
+
+proto: .venv/.ready ## generate libs/common/pb from proto/
+	@rm -rf build/pb && mkdir -p build/pb
+	@$(BIN)/python -m grpc_tools.protoc -I proto --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=build/pb --grpc_python_out=build/pb --mypy_out=build/pb --mypy_grpc_out=build/pb $(PROTOS)
+	@find build/pb -name '*.py*' | xargs sed -i -E 's/^from (constellation\.v1|kserve\.v2) import/from libs.common.pb import/; s/\bimport (constellation\.v1|kserve\.v2)\./import libs.common.pb./; s/\b(constellation\.v1|kserve\.v2)\.([a-z_]+_pb2)/libs.common.pb.\2/g'
+	@rm -f $(PB)/*_pb2*.py*
+	@cp $$(find build/pb -name '*.py*') $(PB)/
+
+lock: .venv/.ready ## resolve requirements.lock anew
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --group dev -o requirements.lock
+
+clean: ## remove the environments and what was built
+	rm -rf .venv .uv .triton build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.uv/bin/uv:
+	@echo "installing uv"
+	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+.venv/.ready: requirements.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@echo "making .venv"
+	@$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+	@$(UV) pip sync --quiet --python .venv --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python .venv --no-deps -e .
+	@touch $@
