@@ -1,0 +1,1 @@
+"""The vocabulary every service speaks: values, errors, ports, wire formats."""

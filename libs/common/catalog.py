@@ -1,0 +1,221 @@
+"""The catalog: every model and finetune, as the configuration's files have them.
+
+The types' names and defaults are the file format; `catalog_files` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+TaskName = Literal[
+    "text-generation",
+    "text-classification",
+    "text-embeddings",
+    "text-to-image",
+    "text-to-speech",
+    "automatic-speech-recognition",
+    "image-classification",
+    "image-to-text",
+    "image-text-to-text",
+    "object-detection",
+    "translation",
+    "summarization",
+    "multimodal-embeddings",
+    "dumb-pipe",
+]
+Dialect = Literal["vllm", "tensorrt_llm", "tensorrt_llm_api", "seeds", "openai_http", "cog"]
+AtLeastZero = Annotated[int, Ge(0)]
+AtLeastOne = Annotated[int, Ge(1)]
+NotNegative = Annotated[float, Ge(0)]
+Seconds = Annotated[float, Gt(0)]
+Name = Annotated[str, MinLen(1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a list of models shows."""
+
+    author: str = ""
+    tags: tuple[str, ...] = ()
+    beta: bool = False
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may run a model: `all`, or a list of account ids."""
+
+    accounts: Literal["all"] | tuple[str, ...] = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTensors:
+    """The output tensors that count tokens; empty: parts are counted instead."""
+
+    tokens_in: str = ""
+    tokens_out: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """What serves a model, and how to speak to it."""
+
+    kind: Literal["triton", "openai_http", "cog"] = "triton"
+    dialect: Dialect = "seeds"
+    repository: str = ""
+    served_as: str = ""
+    external: tuple[str, ...] = ()
+    dedicated: bool = False
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    chat_template: str = ""
+    usage: UsageTensors = UsageTensors()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountShare:
+    """An account's standing in a model's queue."""
+
+    weight: Annotated[float, Gt(0)] = 1.0
+    guaranteed: AtLeastZero = 0
+    maximum: AtLeastZero = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permits:
+    """How many requests an instance takes at once, and how many may wait."""
+
+    per_instance: AtLeastOne = 4
+    queue: AtLeastZero = 64
+    adaptive: bool = False
+    accounts: Mapping[str, AccountShare] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Bounds of a request, in seconds."""
+
+    first_part_s: Seconds = 30.0
+    idle_s: Seconds = 30.0
+    total_s: Seconds = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Which adapters a model takes."""
+
+    enabled: bool = False
+    max_rank: AtLeastOne = 32
+    resident: AtLeastOne = 8
+    model_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Neurons per unit."""
+
+    per_token_in: NotNegative = 0.0
+    per_token_out: NotNegative = 0.0
+    per_request: NotNegative = 0.0
+    per_character_in: NotNegative = 0.0
+    per_megapixel: NotNegative = 0.0
+    per_step: NotNegative = 0.0
+    per_audio_second: NotNegative = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one instance needs."""
+
+    gpu_memory_mb: AtLeastZero = 0
+    gpus: AtLeastZero = 0
+    cpus: NotNegative = 1.0
+    memory_mb: AtLeastZero = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Fewest and most instances in one region; None: the model's own."""
+
+    min: AtLeastZero | None = None
+    max: AtLeastZero | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """More (or fewer) instances from a cron time on, for so many minutes."""
+
+    cron: Name
+    minutes: AtLeastOne
+    min: AtLeastZero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """Bounds and aims for the number of instances, per region."""
+
+    min: AtLeastZero = 1
+    max: AtLeastOne = 1
+    region: Mapping[str, Bounds] = field(default_factory=dict)
+    slo_late_share: Annotated[float, Gt(0), Le(1)] = 0.003
+    boot_s: NotNegative = 5.0
+    keep_alive_s: NotNegative = 300.0
+    schedules: tuple[Schedule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model of the catalog."""
+
+    name: Annotated[str, MinLen(1)]
+    task: TaskName
+    description: str = ""
+    listing: Listing = Listing()
+    aliases: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
+    access: Access = Access()
+    backend: Backend = Backend()
+    permits: Permits = Permits()
+    shards: Annotated[int, Ge(1), Le(1024)] = 1
+    tier: str = "standard"
+    priority: Annotated[int, Ge(0), Le(9)] = 5
+    timeouts: Timeouts = Timeouts()
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    lora: Lora = Lora()
+    price: Price = Price()
+    resources: Resources = Resources()
+    scaling: Scaling = Scaling()
+    async_queue: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.name
+
+    @property
+    def served_as(self) -> str:
+        """The model's name inside Triton: the repository folder's, unless said."""
+        slug = self.name.rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
+        return self.backend.served_as or self.backend.repository.rsplit("/", 1)[-1] or slug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetune:
+    """A LoRA of an account, or public (no account), for one model."""
+
+    id: Annotated[str, MinLen(1)]
+    name: Annotated[str, MinLen(1)]
+    model: Annotated[str, MinLen(1)]
+    account: str = ""
+    description: str = ""
+    adapter: str = ""  # folder with adapter_config.json and adapter_model.safetensors
+    created_at_ms: int = 0
+    modified_at_ms: int = 0
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.id

@@ -1,0 +1,1 @@
+"""Clients of our own services, each an adapter of a port."""

@@ -1,0 +1,151 @@
+"""A client of control over gRPC; implements `ports.ControlPlane`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf.json_format import ParseError
+
+from libs.common.errors import BadInput, Unavailable
+from libs.common.messages import (
+    report_to_pb,
+    resource_from_pb,
+    resource_to_pb,
+    update_from_pb,
+)
+from libs.common.pb import control_pb2 as pb
+from libs.common.pb.control_pb2_grpc import ControlServiceStub
+from libs.common.rpc import channel, raise_from
+from libs.common.world_map import Decision, Ref, Report, Resource, Update
+
+if TYPE_CHECKING:
+    from libs.common.pb.control_pb2_grpc import ControlServiceAsyncStub
+
+    ReportCall = grpc.aio.StreamStreamCall[pb.ReportRequest, pb.ReportResponse]
+
+CALL_S = 10.0
+
+
+class ControlClient:
+    """Speaks to the control at `address` (host:port or unix:/path)."""
+
+    def __init__(self, address: str, *, call_s: float = CALL_S) -> None:
+        self._address = address
+        self._call_s = call_s
+        self._opened: grpc.aio.Channel | None = None
+
+    def __repr__(self) -> str:
+        return f"<ControlClient {self._address} {'open' if self._opened else 'closed'}>"
+
+    async def __aenter__(self) -> ControlClient:
+        """Connect at the first call."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; the next call would open another."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            await opened.close()
+
+    async def watch(self) -> AsyncGenerator[Update, None]:
+        """Yield everything once, then every change."""
+        call = self._stub().Watch(pb.WatchRequest())
+        try:
+            with _errors():
+                async for message in call:
+                    yield update_from_pb(message)
+        finally:
+            call.cancel()
+        raise Unavailable("control ended the watch")
+
+    async def report(self, reports: AsyncIterator[Report]) -> None:
+        """Send reports until they end, and then a goodbye."""
+        call = self._stub().Report()
+        listening = asyncio.create_task(_listen(call))
+        sending = asyncio.create_task(_send(call, reports))
+        try:
+            await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()  # what went wrong in the reports themselves
+            with _errors():
+                await listening
+        finally:
+            listening.cancel()
+            sending.cancel()
+            await asyncio.gather(listening, sending, return_exceptions=True)
+            call.cancel()
+
+    async def put(self, resource: Resource) -> int:
+        """Write a resource and return the version that has it."""
+        try:
+            request = pb.PutRequest(resource=resource_to_pb(resource))
+        except ParseError as error:
+            raise BadInput(str(error)) from error
+        with _errors():
+            return (await self._stub().Put(request, timeout=self._call_s)).version
+
+    async def delete(self, name: Ref) -> int:
+        """Remove a resource; a missing one is no error."""
+        request = pb.DeleteRequest(resource=pb.ResourceRef(kind=name.kind, key=name.key))
+        with _errors():
+            return (await self._stub().Delete(request, timeout=self._call_s)).version
+
+    async def explain(self, model: str) -> tuple[Decision, ...]:
+        """Return the last decision about a model in each region."""
+        with _errors():
+            request = pb.ExplainRequest(model=model)
+            response = await self._stub().Explain(request, timeout=self._call_s)
+        found = (resource_from_pb(pb.Resource(decision=each)) for each in response.decisions)
+        return tuple(each for each in found if isinstance(each, Decision))
+
+    def _stub(self) -> ControlServiceAsyncStub:
+        if self._opened is None:
+            self._opened = channel(self._address)
+        return ControlServiceStub(self._opened)
+
+
+async def _send(
+    call: ReportCall,
+    reports: AsyncIterator[Report],
+) -> None:
+    async for report in reports:
+        if not await _write(call, report_to_pb(report)):
+            return
+    if await _write(call, pb.ReportRequest(leaving=True)):
+        await call.done_writing()
+
+
+async def _write(
+    call: ReportCall,
+    request: pb.ReportRequest,
+) -> bool:
+    """Send one message; False where the call has ended, whose reason the listener gets."""
+    try:
+        await call.write(request)
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return False
+    return True
+
+
+async def _listen(call: ReportCall) -> None:
+    async for _ in call:
+        pass
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Raise what control raised; whatever the transport says means that control is away."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if any(key == "reason" for key, _ in error.trailing_metadata() or ()):
+            raise_from(error)
+        raise Unavailable(f"control cannot be reached: {error.details()}") from error

@@ -1,0 +1,74 @@
+"""Settings: a frozen dataclass per service, from `constellation.yaml` and the environment.
+
+`CONSTELLATION_<SERVICE>_<FIELD>` overrides the field of that name in the file, and the
+command line overrides both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from libs.common.world_map import Colo
+from libs.common.yaml_files import Document, Problem, Problems, parse, read
+
+T = TypeVar("T")
+SERVICES = ("entry", "server", "node", "control", "scheduler", "analytics")
+FILE = "constellation.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """The settings' file, and the environment over it."""
+
+    document: Document
+    env: Mapping[str, str]
+    colos: tuple[Colo, ...]
+
+    def settings(self, service: str, cls: type[T], **fixed: Any) -> T:
+        """Return the settings of one service; `fixed` are those that the program gives.
+
+        Problems: every bad value, of the file and of the environment.
+        """
+        section = dict(self.document.content.get(service) or {})
+        fixed = {name: value for name, value in fixed.items() if value is not None}
+        names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        given = {
+            name: self.env[variable]
+            for name in names
+            if (variable := f"CONSTELLATION_{service}_{name}".upper()) in self.env
+        }
+        try:
+            return parse(self.document, cls, section | given | fixed, (service,))
+        except Problems as error:
+            raise Problems(self._named(each, service, given) for each in error.problems) from None
+
+    def _named(self, problem: Problem, service: str, given: Mapping[str, str]) -> Problem:
+        """Say the variable's name where a bad value came from the environment."""
+        name = problem.field.removeprefix(f"{service}.")
+        if name not in given:
+            return problem
+        return Problem(file=f"CONSTELLATION_{service}_{name}".upper(), text=problem.text)
+
+
+def load_config(folder: Path, env: Mapping[str, str]) -> ConfigFile:
+    """Read `constellation.yaml`; Problems for unknown sections and bad colos."""
+    document = read(folder / FILE, shown_as=f"{folder.name}/{FILE}")
+    content = document.content if isinstance(document.content, Mapping) else {}
+    problems = [
+        document.problem((key,), f"unknown; known here: colos, {', '.join(SERVICES)}")
+        for key in content
+        if key not in ("colos", *SERVICES)
+    ]
+    colos = []
+    for index, entry in enumerate(content.get("colos") or []):
+        try:
+            colos.append(parse(document, Colo, entry, ("colos", index)))
+        except Problems as error:
+            problems += error.problems
+    if problems:
+        raise Problems(problems)
+    return ConfigFile(document, env, tuple(colos))

@@ -1,0 +1,50 @@
+"""Deadlines: remaining time on the wire, a fixed moment inside a process.
+
+What came without a bound gets `LONGEST_S`: no wait is without an end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.common.envelope import TimeBounds
+
+LONGEST_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """The three bounds of a call, as monotonic seconds; the idle gap in seconds."""
+
+    first_part: float
+    total: float
+    idle: float
+
+    def until_first(self, now: float) -> float:
+        """Seconds left for the first part, never below 0."""
+        return max(0.0, min(self.first_part, self.total) - now)
+
+    def until_next(self, now: float) -> float:
+        """Seconds left for the next part of a stream that has begun, never below 0."""
+        return max(0.0, min(now + self.idle, self.total) - now)
+
+    def remaining(self, now: float) -> TimeBounds:
+        """What is left, to send on; an expired bound is sent as 1 ms, since 0 means none."""
+        return TimeBounds(
+            first_part_ms=_ms(self.first_part - now),
+            idle_ms=_ms(self.idle),
+            total_ms=_ms(self.total - now),
+        )
+
+
+def fix(bounds: TimeBounds, now: float) -> Deadline:
+    """Fix what came as remaining time to this machine's clock."""
+    return Deadline(
+        first_part=now + (bounds.first_part_ms / 1000 or LONGEST_S),
+        idle=bounds.idle_ms / 1000 or LONGEST_S,
+        total=now + (bounds.total_ms / 1000 or LONGEST_S),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

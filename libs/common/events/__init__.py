@@ -1,0 +1,1 @@
+"""Events: what was served, on its way from a server to the store."""

@@ -1,0 +1,60 @@
+"""Starting and stopping a process: signals in, orderly shutdown out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+Task: TypeAlias = asyncio.Task[None]
+
+log = logging.getLogger(__name__)
+
+
+async def run_until_signalled(app: AbstractAsyncContextManager[object]) -> None:
+    """Enter the app, wait for SIGINT or SIGTERM, leave it.
+
+    A signal that comes while the app is still being entered ends it, too.
+    """
+    task = asyncio.current_task()
+    stop = asyncio.Event()
+    entered = False
+
+    def on_signal() -> None:
+        stop.set()
+        if not entered and task:
+            task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        async with app:
+            entered = True
+            await stop.wait()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+@asynccontextmanager
+async def background(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[Task]:
+    """Run `work` beside what is inside; on leaving cancel it and wait for its end.
+
+    What fails is logged at once: nobody waits for it.
+    """
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_say_why)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _say_why(task: Task) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("%s ended: this is a bug", task.get_name(), exc_info=error)

@@ -1,0 +1,123 @@
+"""Resources, updates and reports to and from their protobuf messages.
+
+A resource's dataclass and its message have the same field names, so one
+conversion serves them all. For control's traffic, not for the request path.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from pydantic import TypeAdapter
+
+from libs.common.pb import control_pb2 as pb
+from libs.common.world_map import KIND_OF, KINDS, Ref, Report, ReporterKind, Resource, Update
+
+
+@functools.cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(KINDS[kind])
+
+
+@functools.cache
+def _reporter_kind() -> TypeAdapter[ReporterKind]:
+    return TypeAdapter(ReporterKind)
+
+
+def resource_to_pb(resource: Resource) -> pb.Resource:
+    """Write a resource."""
+    kind = KIND_OF[type(resource)]
+    fields = _adapter(kind).dump_python(resource, mode="json")
+    return json_format.ParseDict({kind: fields}, pb.Resource())
+
+
+def resource_from_pb(message: pb.Resource) -> Resource:
+    """Read a resource; pydantic's ValidationError says what does not stand."""
+    kind = message.WhichOneof("value")
+    if kind is None:
+        raise ValueError("a resource of a kind that this version does not know")
+    fields = json_format.MessageToDict(
+        getattr(message, kind),
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+    resource: Resource = _adapter(kind).validate_python(fields)
+    return resource
+
+
+def resource_to_json(resource: Resource) -> bytes:
+    """Write a resource as JSON, for the store."""
+    return _adapter(KIND_OF[type(resource)]).dump_json(resource)
+
+
+def resource_from_json(kind: str, text: str | bytes) -> Resource:
+    """Read a resource from the store's JSON."""
+    resource: Resource = _adapter(kind).validate_json(text)
+    return resource
+
+
+def update_to_pb(update: Update) -> pb.WatchResponse:
+    """Write an update."""
+    return pb.WatchResponse(
+        version=update.version,
+        complete=update.complete,
+        puts=[resource_to_pb(each) for each in update.puts],
+        deletes=[pb.ResourceRef(kind=name.kind, key=name.key) for name in update.deletes],
+    )
+
+
+def update_from_pb(message: pb.WatchResponse) -> Update:
+    """Read an update; kinds that this version does not know are left out."""
+    known = (each for each in message.puts if each.WhichOneof("value"))
+    return Update(
+        version=message.version,
+        complete=message.complete,
+        puts=tuple(resource_from_pb(each) for each in known),
+        deletes=tuple(Ref(n.kind, n.key) for n in message.deletes if n.kind in KINDS),
+    )
+
+
+def report_to_pb(report: Report) -> pb.ReportRequest:
+    """Write a report."""
+    resources = [resource_to_pb(each) for each in report.resources]
+    return pb.ReportRequest(
+        kind=report.kind, name=report.name, colo=report.colo, resources=resources
+    )
+
+
+def report_from_pb(message: pb.ReportRequest) -> Report:
+    """Read a report; ValueError for a kind of reporter that there is not."""
+    kind = _reporter_kind().validate_python(message.kind)
+    resources = tuple(resource_from_pb(each) for each in message.resources)
+    return Report(kind=kind, name=message.name, colo=message.colo, resources=resources)
+
+
+class SnapshotOnDisk:
+    """The last complete update, as one file; implements `ports.SnapshotFile`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Update | None:
+        """Return what was saved last, None where there is nothing readable."""
+        try:
+            return update_from_pb(pb.WatchResponse.FromString(self._path.read_bytes()))
+        except (FileNotFoundError, DecodeError, ValueError):
+            return None
+
+    def save(self, update: Update) -> None:
+        """Replace the file, whole or not at all."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(update_to_pb(update).SerializeToString())
+            Path(name).replace(self._path)
+        finally:
+            Path(name).unlink(missing_ok=True)

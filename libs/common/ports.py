@@ -1,0 +1,66 @@
+"""Interfaces that cross a service boundary."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from libs.common.envelope import InferReply, InferRequest, Part
+from libs.common.events.values import InferenceEvent, LifecycleEvent
+from libs.common.world_map import Ref, Report, Resource, Update
+
+
+class Inference(Protocol):
+    """Runs a model: the server itself, or a client of one.
+
+    Both raise RequestError. A stream is an async generator; whoever leaves it
+    early closes it, and that stops the model.
+    """
+
+    async def infer(self, request: InferRequest) -> InferReply:
+        """Run the request and return its one answer."""
+        ...
+
+    def stream(self, request: InferRequest) -> AsyncIterator[Part]:
+        """Run the request and yield its parts; the last one has the outcome."""
+        ...
+
+
+class ControlPlane(Protocol):
+    """Control: the object itself, or a client of it. Raises Unavailable when it is away."""
+
+    def watch(self) -> AsyncIterator[Update]:
+        """Yield everything once, then every change."""
+        ...
+
+    async def report(self, reports: AsyncIterator[Report]) -> None:
+        """Say what there is, again and again; the stream's end says that the reporter left."""
+        ...
+
+    async def put(self, resource: Resource) -> int:
+        """Write a resource and return the version that has it. BadInput: not to be written."""
+        ...
+
+    async def delete(self, name: Ref) -> int:
+        """Remove a resource and return the version without it; a missing one is no error."""
+        ...
+
+
+class SnapshotFile(Protocol):
+    """Keeps the last state of everything on disk."""
+
+    def load(self) -> Update | None:
+        """Return what was saved last, None where there is nothing readable."""
+        ...
+
+    def save(self, update: Update) -> None:
+        """Replace what was saved, whole or not at all."""
+        ...
+
+
+class EventSink(Protocol):
+    """Takes events away; never waits, never raises."""
+
+    def emit(self, event: InferenceEvent | LifecycleEvent) -> None:
+        """Hand over one event."""
+        ...

@@ -1,0 +1,19 @@
+"""Prices: the only place that turns what was used into neurons."""
+
+from __future__ import annotations
+
+from libs.common.catalog import Price
+from libs.common.envelope import Units
+
+
+def neurons(price: Price, *, tokens_in: int, tokens_out: int, units: Units) -> float:
+    """Return what a call costs: the sum of each unit times its price."""
+    return (
+        price.per_request
+        + price.per_token_in * tokens_in
+        + price.per_token_out * tokens_out
+        + price.per_character_in * units.input_characters
+        + price.per_megapixel * units.pixels / 1e6
+        + price.per_step * units.steps
+        + price.per_audio_second * units.audio_seconds
+    )

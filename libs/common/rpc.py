@@ -1,0 +1,197 @@
+"""What all gRPC servers and clients share: errors, addresses, channel settings.
+
+An error travels as its status, its message, and the trailers `code`, `reason`,
+`retryable`, `retry-after-ms`, `sent` and `pointer`; the reason names its class
+again on the other side. Addresses are host:port or unix:/path.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, NoReturn, TypeAlias
+from urllib.parse import quote, unquote
+
+import grpc
+
+from libs.common.errors import (
+    BY_REASON,
+    Aborted,
+    DeadlineExceeded,
+    Internal,
+    RequestError,
+    TooLarge,
+    Unavailable,
+)
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Options: TypeAlias = list[tuple[str, Any]]
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+LONGEST_MESSAGE: Final = 1000  # an error's text is a header, and headers are bounded at 8 KiB
+LONGEST_UNIX_PATH: Final = 107  # what sockaddr_un has room for
+
+WITHOUT_TRAILERS: Final[dict[grpc.StatusCode, type[RequestError]]] = {
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: Aborted,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
+}
+log = logging.getLogger(__name__)
+
+
+class CannotListen(OSError):
+    """An address cannot be listened on: in use, not ours, or a path too long."""
+
+
+async def abort(context: Context, error: RequestError) -> NoReturn:
+    """End the call with the status and trailers that belong to the error."""
+    status = grpc.StatusCode[error.status]
+    await context.abort(status, str(error)[:LONGEST_MESSAGE], _trailers(error))
+    raise AssertionError("abort returns only by raising")
+
+
+@asynccontextmanager
+async def statuses(context: Context) -> AsyncIterator[None]:
+    """Inside it, a RequestError becomes the call's status, and a bug INTERNAL without details."""
+    try:
+        yield
+    except RequestError as error:
+        await abort(context, error)
+    except grpc.aio.AbortError:
+        raise
+    except Exception:
+        log.exception("a call failed for a reason of ours")
+        await abort(context, Internal("internal error"))
+
+
+def request_error(error: grpc.aio.AioRpcError) -> RequestError:
+    """Return the error that the other side raised, or what its loss means."""
+    trailers = dict(error.trailing_metadata() or ())
+    known = _class_of(_text(trailers.get("reason", "")))
+    details = error.details() or error.code().name
+    if known is None:
+        return WITHOUT_TRAILERS.get(error.code(), Internal)(details)
+    cls = Internal if known is RequestError else known
+    return cls(
+        details,
+        retry_after_ms=int(_text(trailers.get("retry-after-ms", "0"))),
+        pointer=unquote(_text(trailers.get("pointer", ""))),
+        sent=_text(trailers.get("sent", "")) == "1",
+    )
+
+
+def raise_from(error: grpc.aio.AioRpcError) -> NoReturn:
+    """Raise what the other side raised, with the call's own failure as its cause."""
+    raise request_error(error) from error
+
+
+def channel(address: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
+    """Return a channel that opens itself at the first call, and again soon after a loss."""
+    options: Options = [
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.min_reconnect_backoff_ms", 3_000),  # despite its name: the time to connect in
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    return grpc.aio.insecure_channel(address, options=options + _sizes(max_message_bytes))
+
+
+@asynccontextmanager
+async def grpc_server(
+    *addresses: str,
+    add: Callable[[grpc.aio.Server], None],
+    drain_s: float = 5.0,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> AsyncIterator[tuple[str, ...]]:
+    """Listen while inside, yielding the addresses bound; calls in flight get `drain_s` to end.
+
+    `add` registers the services. A Unix socket is its owner's alone. Raises CannotListen.
+    """
+    server = grpc.aio.server(options=_server_options(max_message_bytes))
+    add(server)
+    bound = tuple([_bind(server, address) for address in addresses])
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(drain_s)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> str:
+    """Bind one address; return it with the port that it was given."""
+    path = address.removeprefix("unix:")
+    if path != address:
+        _clear(path)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise CannotListen(f"cannot listen on {address}: in use, or not ours") from error
+    if path != address:
+        os.chmod(path, 0o600)
+        return address
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _clear(path: str) -> None:
+    """Remove the socket of a server that is gone; refuse that of one that lives."""
+    if len(os.fsencode(path)) > LONGEST_UNIX_PATH:
+        raise CannotListen(f"cannot listen on {path}: longer than {LONGEST_UNIX_PATH} bytes")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full backlog is alive, too
+        found = probe.connect_ex(path)
+    if found == errno.ECONNREFUSED and stat.S_ISSOCK(os.stat(path).st_mode):
+        os.unlink(path)
+    elif found != errno.ENOENT:
+        raise CannotListen(f"cannot listen on {path}: another process does, or it is no socket")
+
+
+def _server_options(max_message_bytes: int) -> Options:
+    return [
+        ("grpc.so_reuseport", 0),  # else a second server takes half of the connections
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        *_sizes(max_message_bytes),
+    ]
+
+
+def _sizes(max_message_bytes: int) -> Options:
+    return [
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+    ]
+
+
+def _trailers(error: RequestError) -> tuple[tuple[str, str], ...]:
+    trailers = [("code", str(error.code)), ("reason", error.reason)]
+    trailers += [("retryable", "1")] if error.retryable else []
+    trailers += [("retry-after-ms", str(error.retry_after_ms))] if error.retry_after_ms else []
+    trailers += [("sent", "1")] if error.sent else []
+    # quoted: a header's value is printable ASCII, a field's name may be anything
+    trailers += [("pointer", quote(error.pointer)[:LONGEST_MESSAGE])] if error.pointer else []
+    return tuple(trailers)
+
+
+def _class_of(reason: str) -> type[RequestError] | None:
+    """Return the class with this reason; some stand outside of `errors`."""
+    every = _subclasses(RequestError)
+    return BY_REASON.get(reason) or next((cls for cls in every if cls.reason == reason), None)
+
+
+def _subclasses(cls: type[RequestError]) -> Iterator[type[RequestError]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("ascii", "replace")

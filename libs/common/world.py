@@ -1,0 +1,213 @@
+"""A copy of what control knows, kept current; every service decides on one.
+
+`follow` keeps it current over lost connections, and on disk, so that a service
+that starts while control is away goes on with what it last knew. `keep_reporting`
+is the other direction: what a service tells control, again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import TypeVar, cast
+
+from libs.common.backoff import Backoff
+from libs.common.catalog import Finetune, Model
+from libs.common.errors import RequestError, Unavailable
+from libs.common.ports import ControlPlane, SnapshotFile
+from libs.common.world_map import (
+    KIND_OF,
+    KINDS,
+    Assignment,
+    Instance,
+    Ref,
+    Report,
+    Resource,
+    Update,
+    ref,
+)
+
+R = TypeVar("R")
+STEADY_S = 5.0  # a report stream that lived this long was no failed try
+log = logging.getLogger(__name__)
+
+
+class FellBehind(Unavailable):
+    """A reader of control's changes was too slow; it starts again from a snapshot."""
+
+    status, reason = "RESOURCE_EXHAUSTED", "fell_behind"
+
+
+class NameTaken(RequestError):
+    """Another live reporter has this kind and name."""
+
+    code, status, http, reason = 7001, "ALREADY_EXISTS", 409, "name_taken"
+
+
+class World:
+    """The resources by kind and key, and who wants to hear of changes."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.complete = False
+        self._tables: dict[str, dict[str, Resource]] = {kind: {} for kind in KINDS}
+        self._names: dict[str, Model] = {}
+        self._listeners: list[Callable[[Update], None]] = []
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        sizes = " ".join(f"{kind}={len(table)}" for kind, table in self._tables.items() if table)
+        return f"<World version={self.version} {sizes}>"
+
+    def table(self, cls: type[R]) -> Mapping[str, R]:
+        """Return all resources of one kind, by key."""
+        return cast(Mapping[str, R], self._tables[KIND_OF[cls]])  # type: ignore[index]
+
+    def get(self, name: Ref) -> Resource | None:
+        """Return one resource."""
+        return self._tables.get(name.kind, {}).get(name.key)
+
+    def model(self, name: str) -> Model | None:
+        """Return a model by its name or one of its aliases."""
+        return self._names.get(name)
+
+    def finetune(self, name: str, *, account: str) -> Finetune | None:
+        """Return a finetune by id or name, if the account may use it."""
+        for finetune in self.table(Finetune).values():
+            if name in (finetune.id, finetune.name) and finetune.account in ("", account):
+                return finetune
+        return None
+
+    def instances(self, *, model: str, colo: str) -> list[Instance]:
+        """Return the instances of a model in a colo."""
+        every = self.table(Instance).values()
+        return [each for each in every if each.model == model and each.colo == colo]
+
+    def assignments(self, *, node: str) -> list[Assignment]:
+        """Return what a node should run."""
+        return [each for each in self.table(Assignment).values() if each.node == node]
+
+    def listen(self, listener: Callable[[Update], None]) -> None:
+        """Call `listener` after every change; it must not raise or wait."""
+        self._listeners.append(listener)
+
+    def everything(self) -> Update:
+        """Return all of it as one complete update."""
+        puts = tuple(each for table in self._tables.values() for each in table.values())
+        return Update(version=self.version, complete=True, puts=puts)
+
+    def apply(self, update: Update) -> None:
+        """Take in a change and tell the listeners."""
+        if update.complete:
+            for table in self._tables.values():
+                table.clear()
+            self.complete = True
+        for resource in update.puts:
+            name = ref(resource)
+            self._tables[name.kind][name.key] = resource
+        for name in update.deletes:
+            self._tables[name.kind].pop(name.key, None)
+        self.version = update.version
+        self._index(update)
+        for listener in self._listeners:
+            listener(update)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Wait for the next change."""
+        await self._changed.wait()
+
+    async def until(self, condition: Callable[[World], bool]) -> None:
+        """Wait until the condition holds."""
+        while not condition(self):
+            await self.changed()
+
+    def _index(self, update: Update) -> None:
+        gone = any(name.kind == "model" for name in update.deletes)
+        if update.complete or gone or any(isinstance(each, Model) for each in update.puts):
+            models = self.table(Model).values()
+            self._names = {alias: each for each in models for alias in each.aliases}
+            self._names |= {each.name: each for each in models}
+
+
+async def follow(
+    control: ControlPlane, world: World, *, disk: SnapshotFile | None = None, backoff: Backoff
+) -> None:
+    """Keep `world` current until cancelled; lost connections are made again."""
+    if disk and not world.complete and (last := disk.load()):
+        world.apply(last)
+    delays = iter(backoff)
+    while True:
+        try:
+            async for update in control.watch():
+                world.apply(update)
+                delays = iter(backoff)
+                if disk and (update.complete or _is_lasting(update)):
+                    _save(disk, world)
+        except RequestError as error:
+            log.warning("control is away, going on with version %d: %s", world.version, error)
+        await asyncio.sleep(next(delays))
+
+
+async def keep_reporting(
+    control: ControlPlane,
+    make_report: Callable[[], Report],
+    *,
+    every_s: float = 1.0,
+    wake: asyncio.Event | None = None,
+    leave: asyncio.Event | None = None,
+    backoff: Backoff,
+) -> None:
+    """Report every so often, and at once when woken, over lost connections.
+
+    Returns when `leave` is set, with a goodbye that makes control forget the reporter at
+    once; cancelled instead, the reporter is remembered for the seconds that control grants.
+    """
+    wake, leave = wake or asyncio.Event(), leave or asyncio.Event()
+    clock = asyncio.get_running_loop().time
+    delays = iter(backoff)
+    while not leave.is_set():
+        began = clock()
+        async with aclosing(_reports(make_report, every_s, wake, leave)) as reports:
+            try:
+                await control.report(reports)
+            except RequestError as error:
+                log.warning("cannot report to control: %s", error)
+        if clock() - began > STEADY_S:
+            delays = iter(backoff)
+        await _first_of(leave, timeout=next(delays))
+
+
+async def _reports(
+    make_report: Callable[[], Report], every_s: float, wake: asyncio.Event, leave: asyncio.Event
+) -> AsyncGenerator[Report, None]:
+    while not leave.is_set():
+        wake.clear()  # before the look at the state: what changes after it wakes again
+        yield make_report()
+        await _first_of(wake, leave, timeout=every_s)
+
+
+async def _first_of(*events: asyncio.Event, timeout: float) -> None:
+    """Wait until one of the events is set, or the time is up."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _save(disk: SnapshotFile, world: World) -> None:
+    try:
+        disk.save(world.everything())
+    except OSError as error:  # a full disk: serving goes on, only a restart would miss it
+        log.warning("cannot keep the last snapshot on disk: %s", error)
+
+
+def _is_lasting(update: Update) -> bool:
+    """Whether a change is worth a write: loads change every second and are not."""
+    kinds = {KIND_OF[type(each)] for each in update.puts} | {name.kind for name in update.deletes}
+    return not kinds <= {"shard_load", "entry_load", "decision"}

@@ -1,0 +1,315 @@
+"""The world map: colos, what runs in them, who owns which shard, and how full it is.
+
+Together with the catalog and the accounts these are the resources that control
+hands to everyone. Each has a `key`, unique among its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le, MinLen
+
+from libs.common.catalog import Finetune, Model
+
+InstanceState = Literal["booting", "ready", "draining", "failed"]
+EndpointState = Literal["healthy", "backoff", "draining"]
+ReporterKind = Literal["server", "entry", "node"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who pays and is limited."""
+
+    id: str
+    name: str = ""
+    blocked: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An API token of an account; only its SHA-256 is ever kept."""
+
+    hash: str
+    account: str
+    name: str = ""
+    max_priority: int = 9
+    created_at_ms: int = 0
+    expires_at_ms: int = 0
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Colo:
+    """A site: one place with machines."""
+
+    name: Annotated[str, MinLen(1)]
+    region: str = ""
+    latitude: Annotated[float, Ge(-90), Le(90)] = 0.0
+    longitude: Annotated[float, Ge(-180), Le(180)] = 0.0
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A live server, and where it answers; `local` when it is in this process."""
+
+    name: str
+    colo: str
+    address: str
+    boot_epoch: int = 0
+    draining: bool = False
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Who owns one part of a model's endpoints in a colo."""
+
+    model: str
+    colo: str
+    index: int
+    owner: str
+    epoch: int
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return shard_key(self.colo, self.model, self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointLoad:
+    """What a server says of one endpoint."""
+
+    instance: str
+    address: str
+    state: EndpointState
+    in_flight: int = 0
+    adapters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLoad:
+    """How full a shard is; the lower half are counters since the server's boot."""
+
+    model: str
+    colo: str
+    index: int
+    server: str
+    boot_epoch: int = 0
+    permits: int = 0
+    free: int = 0
+    in_flight: int = 0
+    queued: int = 0
+    endpoints: tuple[EndpointLoad, ...] = ()
+    arrivals: int = 0
+    done: int = 0
+    service_s: float = 0.0
+    waited_1s: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)  # by source colo
+    forwarded: Mapping[str, int] = field(default_factory=dict)  # by source colo
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return shard_key(self.colo, self.model, self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryLoad:
+    """What an entry has refused, as counters since its boot."""
+
+    name: str
+    colo: str
+    boot_epoch: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)  # by model
+    rate_use: Mapping[str, int] = field(default_factory=dict)  # by account
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A running copy of a model on a node, or an external endpoint of it."""
+
+    id: str
+    model: str
+    colo: str
+    node: str = ""
+    address: str = ""
+    state: InstanceState = "booting"
+    external: bool = False
+    boot_s: float = 0.0
+    since_ms: int = 0
+    message: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A machine of a colo, and what it has."""
+
+    name: str
+    colo: str
+    cpus: float = 0.0
+    memory_mb: int = 0
+    gpus: int = 0
+    gpu_memory_mb: int = 0
+    weights: tuple[str, ...] = ()  # models whose files it holds
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """How many instances of a model a node should run: the scheduler's word."""
+
+    node: str
+    model: str
+    instances: Annotated[int, Ge(0)]
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return f"{self.node}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Scaling bounds that an operator set by hand, until they expire (0: never)."""
+
+    model: str
+    region: str = ""  # empty: every region
+    min: int | None = None
+    max: int | None = None
+    frozen: bool = False
+    expires_at_ms: int = 0
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return f"{self.model}@{self.region}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the scheduler last decided for a model in a region, and from what."""
+
+    model: str
+    region: str
+    at_ms: int
+    demand: float  # mean requests in flight and queued
+    forecast: float
+    running: int
+    required: int
+    desired: int
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return f"{self.model}@{self.region}"
+
+
+Resource = (
+    Model
+    | Finetune
+    | Account
+    | Token
+    | Colo
+    | Server
+    | Shard
+    | ShardLoad
+    | EntryLoad
+    | Instance
+    | Node
+    | Assignment
+    | Override
+    | Decision
+)
+KINDS: Mapping[str, type[Resource]] = {
+    "model": Model,
+    "finetune": Finetune,
+    "account": Account,
+    "token": Token,
+    "colo": Colo,
+    "server": Server,
+    "shard": Shard,
+    "shard_load": ShardLoad,
+    "entry_load": EntryLoad,
+    "instance": Instance,
+    "node": Node,
+    "assignment": Assignment,
+    "override": Override,
+    "decision": Decision,
+}
+KIND_OF = {cls: kind for kind, cls in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Names a resource: its kind and key."""
+
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """The first (`complete`) state of everything, or a change to it."""
+
+    version: int
+    complete: bool = False
+    puts: tuple[Resource, ...] = ()
+    deletes: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that one reporter has to say now; replaces what it said before."""
+
+    kind: ReporterKind
+    name: str
+    colo: str
+    resources: tuple[Resource, ...]
+
+
+def shard_key(colo: str, model: str, index: int) -> str:
+    """Return the key of a shard and of its load."""
+    return f"{colo}/{index}/{model}"
+
+
+def ref(resource: Resource) -> Ref:
+    """Return the name of a resource."""
+    return Ref(KIND_OF[type(resource)], resource.key)
