@@ -1,0 +1,1 @@
+"""Server: permits, the choice of an endpoint, and what was served."""

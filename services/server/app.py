@@ -1,0 +1,126 @@
+"""Wires a server: the one place where its concrete classes meet."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from libs.common.backoff import Backoff
+from libs.common.clock import Clock
+from libs.common.lifecycle import background
+from libs.common.pb.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from libs.common.ports import ControlPlane, EventSink
+from libs.common.rpc import grpc_server
+from libs.common.world import World, keep_reporting
+from libs.common.world_map import Server
+from services.server.backends.triton import TritonBackend
+from services.server.grpc_api import InferenceServicer
+from services.server.health import Prober
+from services.server.metrics import ServerMetrics
+from services.server.outcomes import Outcomes
+from services.server.service import InferenceServer
+
+GOODBYE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of a server."""
+
+    name: str
+    colo: str
+    listen: str = ""  # host:port or unix:/path; empty: only within this process
+    advertise: str = ""  # where entries reach it; empty: where it listens
+    probe_s: float = 0.25
+    report_s: float = 1.0
+    drain_s: float = 10.0
+    max_message_bytes: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A server and what works beside it."""
+
+    server: InferenceServer
+    prober: Prober
+    triton: TritonBackend
+    wake: asyncio.Event
+
+
+def build(
+    config: Config, *, world: World, sink: EventSink, metrics: ServerMetrics, clock: Clock
+) -> App:
+    """Assemble a server without opening anything."""
+    triton = TritonBackend()
+    backends = {"triton": triton}
+    outcomes = Outcomes(
+        colo=config.colo,
+        sink=sink,
+        metrics=metrics,
+        clock=clock,
+        over_unix_socket=config.listen.startswith("unix:"),
+    )
+    server = InferenceServer(
+        me=Server(
+            name=config.name,
+            colo=config.colo,
+            address=config.advertise or config.listen or f"local:{config.name}",
+            boot_epoch=clock.unix_ms(),
+        ),
+        world=world,
+        backends=backends,
+        outcomes=outcomes,
+        clock=clock,
+        rng=random.Random(),
+    )
+    prober = Prober(shards=server.shards, backends=backends, clock=clock, every_s=config.probe_s)
+    return App(server=server, prober=prober, triton=triton, wake=asyncio.Event())
+
+
+@asynccontextmanager
+async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIterator[str]:
+    """Serve while inside, and yield the address; drain on the way out."""
+    leave = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(app.triton.close)
+        await stack.enter_async_context(background(app.prober.run(), name="prober"))
+        address = app.server.me.address
+        if config.listen:
+            servicer = InferenceServicer(app.server)
+            listening = grpc_server(
+                config.listen,
+                add=lambda grpc: add_InferenceServiceServicer_to_server(servicer, grpc),
+                drain_s=config.drain_s,
+                max_message_bytes=config.max_message_bytes,
+            )
+            (address,) = await stack.enter_async_context(listening)
+            app.server.listens_at(config.advertise or address)
+        reporting = keep_reporting(
+            control,
+            app.server.report,
+            every_s=config.report_s,
+            wake=app.wake,
+            leave=leave,
+            backoff=Backoff(),
+        )
+        reports = await stack.enter_async_context(background(reporting, name="server reports"))
+        yield address
+        await _drain(config, app)
+        leave.set()
+        app.wake.set()
+        await asyncio.wait([reports], timeout=GOODBYE_S)
+
+
+async def _drain(config: Config, app: App) -> None:
+    """Tell everyone, then wait for the calls in flight, for a while."""
+    app.server.drain()
+    app.wake.set()
+    try:
+        async with asyncio.timeout(config.drain_s):
+            while app.server.in_flight:  # noqa: ASYNC110 - seldom, and not worth an event per call
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        return

@@ -1,0 +1,1 @@
+"""What a server forwards to, one module per kind of endpoint."""

@@ -1,0 +1,210 @@
+"""The server's one sentence: lease a permit, forward to its endpoint, record what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+
+from libs.common.clock import Clock
+from libs.common.deadline import Deadline
+from libs.common.envelope import InferReply, InferRequest, Part
+from libs.common.errors import (
+    DeadlineExceeded,
+    ModelStarting,
+    OutOfCapacity,
+    QueueTimeUsedUp,
+    RequestError,
+    StreamLost,
+    Unavailable,
+)
+from libs.common.world import World
+from libs.common.world_map import Report, Resource, Server, ShardLoad
+from services.server.outcomes import Outcomes, Record, may_retry
+from services.server.ports import Backend
+from services.server.shards import OwnedShard, Shards
+from services.server.turnstile import Lease
+
+
+class InferenceServer:
+    """Implements `libs.common.ports.Inference` for the shards it owns."""
+
+    def __init__(
+        self,
+        *,
+        me: Server,
+        world: World,
+        backends: Mapping[str, Backend],
+        outcomes: Outcomes,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.me = me
+        self.shards = Shards(server=me.name, colo=me.colo, world=world, rng=rng)
+        self._running: set[Record] = set()
+        self._backends = backends
+        self._outcomes = outcomes
+        self._clock = clock
+        world.listen(lambda _: self.shards.sync())
+        outcomes.metrics.watch(self._loads)
+
+    def __repr__(self) -> str:
+        return f"<InferenceServer {self.me.name} in_flight={self.in_flight} {self.shards!r}>"
+
+    async def infer(self, request: InferRequest) -> InferReply:
+        """Run the request and return its one answer."""
+        shard, record = self._open(request)
+        try:
+            while True:
+                with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
+                    record.now_leased(lease)
+                    left = record.deadline.until_first(self._clock.now())
+                    backend = self._backends[shard.model.backend.kind]
+                    try:
+                        answer = await backend.infer(
+                            lease.endpoint, shard.model, request, timeout_s=left
+                        )
+                    except Unavailable as error:
+                        self._lost(record, lease, error)
+                        continue
+                lease.endpoint.recovered()
+                record.part(answer.payload)
+                return InferReply(
+                    payload=answer.payload,
+                    content_type=answer.content_type,
+                    outcome=record.done(),
+                )
+        except BaseException as error:
+            if (reason := record.failed(error)) is error:
+                raise
+            raise reason from error
+        finally:
+            self._running.discard(record)
+
+    async def stream(self, request: InferRequest) -> AsyncGenerator[Part, None]:
+        """Run the request and yield its parts; the permit lives as long as the stream."""
+        shard, record = self._open(request)
+        try:
+            while True:
+                with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
+                    record.now_leased(lease)
+                    try:
+                        async with aclosing(self._parts(shard, lease, record)) as parts:
+                            async for payload in parts:
+                                record.part(payload)
+                                yield Part(payload)
+                    except Unavailable as error:
+                        self._lost(record, lease, error)
+                        continue
+                lease.endpoint.recovered()
+                yield Part(b"", record.done())
+                return
+        except BaseException as error:
+            if (reason := record.failed(error)) is error:
+                raise
+            raise reason from error
+        finally:
+            self._running.discard(record)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that wait or run here."""
+        return len(self._running)
+
+    def cancel(self, *, account: str, request_id: str, by_client_id: bool = False) -> int:
+        """Cancel the calls of an account that have this id; return how many there were."""
+        found = [
+            record
+            for record in self._running
+            if record.request.account == account and record.has_id(request_id, by_client_id)
+        ]
+        for record in found:
+            record.cancel()
+        return len(found)
+
+    def report(self) -> Report:
+        """Say which shards there are here and how full they are."""
+        resources: tuple[Resource, ...] = (self.me, *self._loads())
+        return Report(kind="server", name=self.me.name, colo=self.me.colo, resources=resources)
+
+    def listens_at(self, address: str) -> None:
+        """Say from now on where this server is reached."""
+        self.me = replace(self.me, address=address)
+
+    def drain(self) -> None:
+        """Say from now on that this server is leaving; its shards will move."""
+        self.me = replace(self.me, draining=True)
+
+    def _loads(self) -> list[ShardLoad]:
+        name, epoch = self.me.name, self.me.boot_epoch
+        return [each.load(server=name, boot_epoch=epoch) for each in self.shards]
+
+    def _open(self, request: InferRequest) -> tuple[OwnedShard, Record]:
+        shard = self.shards.find(request.model, request.shard)
+        record = self._outcomes.open(request, shard)
+        if shard is None or request.shard_epoch > shard.epoch:
+            error = Unavailable(f"{request.model} is not served by {self.me.name} any more")
+            record.failed(error)
+            raise error
+        self._running.add(record)
+        return shard, record
+
+    async def _queue(self, record: Record) -> Lease:
+        """Wait for a permit, if the call may wait; what went wrong says when to try again."""
+        shard, request = record.shard, record.request
+        assert shard is not None
+        retry_after_ms = min(60_000, max(1_000, int(shard.expected_wait_s() * 1000)))
+        if request.reject_if_busy:
+            raise OutOfCapacity("no permit is free", retry_after_ms=retry_after_ms)
+        record.queued = True
+        left = record.deadline.until_first(self._clock.now())
+        patience = min(request.max_queue_ms / 1000 or left, left)
+        try:
+            return await shard.turnstile.wait(
+                request.cost, patience=patience, at_front=record.retried
+            )
+        except QueueTimeUsedUp as error:
+            if shard.turnstile.permits == 0:
+                raise ModelStarting(
+                    f"{request.model} has no instance that is ready", retry_after_ms=retry_after_ms
+                ) from None
+            raise _with_retry_after(error, retry_after_ms) from None
+        except OutOfCapacity as error:
+            raise _with_retry_after(error, retry_after_ms) from None
+
+    def _lost(self, record: Record, lease: Lease, error: Unavailable) -> None:
+        """An endpoint was lost: back off from it, and raise unless the call may go elsewhere."""
+        lease.endpoint.failed(self._clock.now())
+        if record.first_part_at:
+            raise StreamLost(f"the stream broke: {error}", sent=True) from error
+        if not may_retry(record, error):
+            raise error
+        record.retried = True
+        record.lease = None
+
+    async def _parts(
+        self, shard: OwnedShard, lease: Lease, record: Record
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a stream's parts within the call's time bounds."""
+        backend = self._backends[shard.model.backend.kind]
+        left = max(0.001, record.deadline.total - self._clock.now())
+        parts = backend.stream(lease.endpoint, shard.model, record.request, timeout_s=left)
+        wait = record.deadline.until_first(self._clock.now())
+        async with aclosing(parts) as parts:  # type: ignore[type-var]
+            while (payload := await _next(parts, wait, record.deadline)) is not None:
+                yield payload
+                wait = record.deadline.until_next(self._clock.now())
+
+
+async def _next(parts: AsyncIterator[bytes], wait: float, deadline: Deadline) -> bytes | None:
+    try:
+        async with asyncio.timeout(wait):
+            return await anext(parts, None)
+    except TimeoutError:
+        raise DeadlineExceeded(f"no part came within {wait:.1f} s", sent=True) from None
+
+
+def _with_retry_after(error: RequestError, retry_after_ms: int) -> RequestError:
+    return type(error)(str(error), retry_after_ms=retry_after_ms, sent=error.sent)

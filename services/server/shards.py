@@ -1,0 +1,158 @@
+"""The shards that this server owns: endpoints and turnstile of each, as the world has them."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from libs.common.catalog import Model
+from libs.common.errors import Unavailable
+from libs.common.world import World
+from libs.common.world_map import Instance, Shard, ShardLoad, shard_key
+from services.server.endpoints import Endpoint
+from services.server.turnstile import Turnstile
+
+SERVICE_EWMA = 0.1  # weight of the newest call in the mean service time
+
+
+@dataclass(slots=True, kw_only=True)
+class Counters:
+    """What has happened in a shard since the server's boot."""
+
+    arrivals: int = 0
+    done: int = 0
+    service_s: float = 0.0
+    waited_1s: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class OwnedShard:
+    """One shard: its model, its turnstile, and what has happened in it."""
+
+    model: Model
+    colo: str
+    index: int
+    epoch: int
+    turnstile: Turnstile
+    counters: Counters = field(default_factory=Counters)
+    mean_service_s: float = 0.0
+
+    def served(self, seconds: float) -> None:
+        """Count one served call."""
+        self.counters.done += 1
+        self.counters.service_s += seconds
+        weight = SERVICE_EWMA if self.mean_service_s else 1.0
+        self.mean_service_s += weight * (seconds - self.mean_service_s)
+
+    def expected_wait_s(self) -> float:
+        """When a call that comes now could have its turn, if the rate stays."""
+        permits = self.turnstile.permits
+        return self.mean_service_s * (self.turnstile.waiting + 1) / permits if permits else 1.0
+
+    def load(self, *, server: str, boot_epoch: int) -> ShardLoad:
+        """Say how full it is."""
+        endpoints = self.turnstile.endpoints.values()
+        return ShardLoad(
+            model=self.model.name,
+            colo=self.colo,
+            index=self.index,
+            server=server,
+            boot_epoch=boot_epoch,
+            permits=self.turnstile.permits,
+            free=self.turnstile.free,
+            in_flight=sum(each.in_flight for each in endpoints),
+            queued=self.turnstile.waiting,
+            endpoints=tuple(each.load() for each in endpoints),
+            arrivals=self.counters.arrivals,
+            done=self.counters.done,
+            service_s=self.counters.service_s,
+            waited_1s=self.counters.waited_1s,
+            rejected=dict(self.counters.rejected),
+        )
+
+
+class Shards:
+    """Keeps the owned shards as the world says; `sync` after each of its changes."""
+
+    def __init__(self, *, server: str, colo: str, world: World, rng: random.Random) -> None:
+        self._server = server
+        self._colo = colo
+        self._world = world
+        self._rng = rng
+        self._owned: dict[str, OwnedShard] = {}
+
+    def __repr__(self) -> str:
+        return f"<Shards of {self._server}: {', '.join(sorted(self._owned)) or 'none'}>"
+
+    def __iter__(self) -> Iterator[OwnedShard]:
+        return iter(self._owned.values())
+
+    def find(self, model: str, index: int) -> OwnedShard | None:
+        """Return a shard that this server owns."""
+        return self._owned.get(shard_key(self._colo, model, index))
+
+    def sync(self) -> None:
+        """Take over, update and hand back shards as the world now has them."""
+        ours = {
+            key: shard
+            for key, shard in self._world.table(Shard).items()
+            if shard.owner == self._server and self._world.model(shard.model)
+        }
+        for key in self._owned.keys() - ours.keys():
+            lost = self._owned.pop(key)
+            lost.turnstile.close(Unavailable(f"{lost.model.name} has moved to another server"))
+        for key, shard in ours.items():
+            self._sync_one(key, shard)
+
+    def _sync_one(self, key: str, shard: Shard) -> None:
+        model = self._world.table(Model)[shard.model]
+        owned = self._owned.get(key)
+        if owned is None:
+            turnstile = Turnstile(queue_limit=model.permits.queue, rng=self._rng)
+            owned = OwnedShard(
+                model=model,
+                colo=shard.colo,
+                index=shard.index,
+                epoch=shard.epoch,
+                turnstile=turnstile,
+            )
+            self._owned[key] = owned
+        owned.model, owned.epoch = model, shard.epoch
+        owned.turnstile.queue_limit = model.permits.queue
+        self._sync_endpoints(owned)
+
+    def _sync_endpoints(self, shard: OwnedShard) -> None:
+        known = shard.turnstile.endpoints
+        there = {
+            each.id: each
+            for each in self._world.instances(model=shard.model.name, colo=self._colo)
+            if each.state in ("ready", "draining") and _shard_of(each, shard.model) == shard.index
+        }
+        for name in known.keys() - there.keys():
+            known.pop(name).state = "draining"
+        for name, instance in there.items():
+            if name in known and known[name].address != instance.address:
+                known.pop(name).state = "draining"
+            _update(known.setdefault(name, _endpoint(instance)), instance, shard.model)
+        shard.turnstile.admit()
+
+
+def _shard_of(instance: Instance, model: Model) -> int:
+    return zlib.crc32(instance.id.encode()) % model.shards
+
+
+def _endpoint(instance: Instance) -> Endpoint:
+    return Endpoint(
+        instance=instance.id, address=instance.address, concurrency=1, external=instance.external
+    )
+
+
+def _update(endpoint: Endpoint, instance: Instance, model: Model) -> None:
+    endpoint.concurrency = model.permits.per_instance
+    if instance.state == "draining":
+        endpoint.state = "draining"
+    elif endpoint.state == "draining":  # its node has taken it back
+        endpoint.state = "healthy"

@@ -1,0 +1,298 @@
+"""What every `Inference` does: the server object itself, and a client of it in another process.
+
+The model behind them is scripted, so that it can fail and stall on demand.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from libs.common.clients.inference import GrpcInference
+from libs.common.envelope import PayloadKind, RequestSource, TimeBounds, Units
+from libs.common.errors import (
+    DeadlineExceeded,
+    Internal,
+    ModelFailed,
+    ModelRefused,
+    OutOfCapacity,
+    RequestError,
+    StreamLost,
+    Unavailable,
+)
+from libs.common.events.sinks import MemorySink
+from libs.common.pb.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from libs.common.ports import Inference
+from libs.common.rpc import grpc_server
+from services.server.grpc_api import InferenceServicer
+from services.server.service import InferenceServer
+from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance
+from tests.short_dirs import short_dir
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def server(backend: ScriptedBackend) -> InferenceServer:
+    return a_server(a_world(an_instance(0)), backend, MemorySink())
+
+
+@pytest.fixture(params=["the object", "grpcio over tcp", "grpcio over a unix socket"])
+async def inference(
+    request: pytest.FixtureRequest, server: InferenceServer
+) -> AsyncIterator[Inference]:
+    if request.param == "the object":
+        yield server
+        return
+    with short_dir() as folder:
+        address = "127.0.0.1:0" if "tcp" in request.param else f"unix:{folder}/server.sock"
+        async with connected(server, address) as client:
+            yield client
+
+
+@asynccontextmanager
+async def connected(server: InferenceServer, address: str) -> AsyncIterator[GrpcInference]:
+    servicer = InferenceServicer(server)
+    listening = grpc_server(
+        address,
+        add=lambda grpc: add_InferenceServiceServicer_to_server(servicer, grpc),
+        drain_s=0.1,
+    )
+    async with listening as (bound,):
+        client = GrpcInference(bound)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+async def eventually(condition: object) -> None:
+    async with asyncio.timeout(3):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
+
+
+async def test_unary(inference: Inference) -> None:
+    reply = await inference.infer(a_request(payload=b"\x00binary\xff"))
+
+    assert reply.payload == b"\x00binary\xff"
+    assert reply.outcome.serving_colo == "ams"
+    assert reply.outcome.usage.neurons == 1.5
+    assert reply.outcome.free_permits == 2
+
+
+async def test_the_whole_envelope_arrives(inference: Inference, backend: ScriptedBackend) -> None:
+    sent = a_request(
+        payload_kind=PayloadKind.RAW,
+        content_type="image/png",
+        task="dumb-pipe",
+        client_request_id="mine",
+        finetune="f",
+        adapter="a",
+        session="s",
+        prefix_hashes=(1, 2**64 - 1),
+        cost=2,
+        priority=9,
+        max_queue_ms=5,
+        background=True,
+        preferred_colo="lhr",
+        time_bounds=TimeBounds(first_part_ms=1_000, idle_ms=2_000, total_ms=3_000),
+        retry_count=1,
+        attempt=2,
+        continued_from=3,
+        idempotency_key="k",
+        visited_colos=("lhr",),
+        queued_in_colo="lhr",
+        shard_epoch=1,
+        request_source=RequestSource.WORKER_BINDING,
+        traceparent="00-ab-cd-01",
+        units=Units(input_characters=1, pixels=2, steps=3, audio_seconds=0.5),
+        bytes_in=99,
+    )
+
+    await inference.infer(sent)
+
+    assert backend.calls == [("ams-node/echo/0", sent)]
+
+
+async def test_a_large_payload_passes(inference: Inference) -> None:
+    payload = bytes(5 * MEGABYTE)
+
+    assert (await inference.infer(a_request(payload=payload))).payload == payload
+
+
+async def test_a_stream_ends_with_its_outcome(inference: Inference) -> None:
+    parts = [part async for part in inference.stream(a_request(stream=True))]
+
+    assert [part.payload for part in parts] == [b"part 0", b"part 1", b"part 2", b""]
+    assert parts[-1].outcome is not None
+    assert parts[-1].outcome.usage.tokens_out == 3
+
+
+async def test_parts_come_as_they_are_made(inference: Inference, backend: ScriptedBackend) -> None:
+    more = asyncio.Event()
+
+    async def one_then_wait(*_: object) -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        await more.wait()
+        yield b"second"
+
+    backend.on_stream = one_then_wait
+    parts = inference.stream(a_request())
+
+    assert (await anext(parts)).payload == b"first"
+    more.set()
+    assert [part.payload async for part in parts] == [b"second", b""]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelRefused("max_tokens: too many", sent=True),
+        ModelFailed("broken: ünïcode", sent=True),
+        OutOfCapacity("full", retry_after_ms=1234),
+        Unavailable("lost", sent=True),
+    ],
+    ids=lambda error: error.reason,
+)
+async def test_an_error_arrives_as_what_it_is(
+    inference: Inference, backend: ScriptedBackend, error: RequestError
+) -> None:
+    async def fail(*_: object) -> bytes:
+        raise error
+
+    backend.on_infer = fail
+
+    with pytest.raises(type(error)) as caught:
+        await inference.infer(a_request())
+
+    assert str(caught.value) == str(error)
+    assert (caught.value.sent, caught.value.retry_after_ms) == (error.sent, error.retry_after_ms)
+
+
+async def test_a_bug_tells_no_details_to_another_process(
+    inference: Inference, backend: ScriptedBackend
+) -> None:
+    async def fail(*_: object) -> bytes:
+        raise RuntimeError("secret")
+
+    backend.on_infer = fail
+
+    with pytest.raises((Internal, RuntimeError)) as caught:
+        await inference.infer(a_request())
+
+    assert isinstance(caught.value, RuntimeError) or "secret" not in str(caught.value)
+
+
+async def test_a_stream_that_breaks_keeps_the_parts_before(
+    inference: Inference, backend: ScriptedBackend
+) -> None:
+    async def breaks(*_: object) -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        raise Unavailable("reset", sent=True)
+
+    backend.on_stream = breaks
+    payloads = []
+
+    with pytest.raises(StreamLost):
+        async for part in inference.stream(a_request()):
+            payloads.append(part.payload)  # noqa: PERF401 - what came before the error counts
+
+    assert payloads == [b"one"]
+
+
+async def test_cancelling_a_call_stops_the_model(
+    inference: Inference, backend: ScriptedBackend, server: InferenceServer
+) -> None:
+    stopped = asyncio.Event()
+
+    async def wait(*_: object) -> bytes:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            stopped.set()
+        return b""
+
+    backend.on_infer = wait
+    call = asyncio.create_task(inference.infer(a_request()))
+    await eventually(lambda: backend.calls)
+
+    call.cancel()
+
+    await asyncio.wait_for(stopped.wait(), 3)
+    await eventually(lambda: server.in_flight == 0)
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_leaving_a_stream_stops_the_model(
+    inference: Inference, backend: ScriptedBackend, server: InferenceServer
+) -> None:
+    async def endless(*_: object) -> AsyncGenerator[bytes, None]:
+        while True:
+            await asyncio.sleep(0.001)
+            yield b"more"
+
+    backend.on_stream = endless
+    async with aclosing(inference.stream(a_request())) as parts:  # type: ignore[type-var]
+        await anext(parts)
+
+    await eventually(lambda: backend.closed == 1)
+    await eventually(lambda: server.in_flight == 0)
+
+
+async def test_a_deadline_ends_the_call(
+    inference: Inference, backend: ScriptedBackend, server: InferenceServer
+) -> None:
+    async def silent(*_: object) -> AsyncGenerator[bytes, None]:
+        await asyncio.sleep(9)
+        yield b"never"
+
+    backend.on_stream = silent
+    bounds = TimeBounds(first_part_ms=50, total_ms=5_000)
+
+    with pytest.raises(DeadlineExceeded):
+        await anext(inference.stream(a_request(time_bounds=bounds)))
+
+    await eventually(lambda: server.in_flight == 0)
+
+
+async def test_a_slow_reader_slows_the_model(
+    inference: Inference, backend: ScriptedBackend
+) -> None:
+    async def fast(*_: object) -> AsyncGenerator[bytes, None]:
+        for _number in range(200):
+            yield bytes(MEGABYTE)
+
+    backend.on_stream = fast
+    async with aclosing(inference.stream(a_request())) as parts:  # type: ignore[type-var]
+        await anext(parts)
+        await asyncio.sleep(0.5)
+
+    assert backend.sent < 60  # of 200: the transport's windows, and no more
+
+
+async def test_many_calls_share_one_connection(inference: Inference) -> None:
+    async def call(number: int) -> bytes:
+        return (await inference.infer(a_request(payload=b"%d" % number, max_queue_ms=0))).payload
+
+    answers = [await asyncio.gather(call(2 * n), call(2 * n + 1)) for n in range(20)]
+
+    assert [int(each) for pair in answers for each in pair] == list(range(40))
+
+
+async def test_a_server_that_is_gone_is_unavailable_and_nothing_was_sent() -> None:
+    with short_dir() as folder:
+        client = GrpcInference(f"unix:{folder}/nobody.sock")
+
+        with pytest.raises(Unavailable) as caught:
+            await client.infer(a_request())
+
+        assert not caught.value.sent
+        await client.close()

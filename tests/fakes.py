@@ -1,0 +1,133 @@
+"""Hand-written fakes, for what the real thing cannot be made to do on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from prometheus_client import CollectorRegistry
+
+from libs.common.catalog import Backend as BackendConfig
+from libs.common.catalog import Model, Permits, Price
+from libs.common.clock import Clock, SystemClock
+from libs.common.envelope import InferRequest, TimeBounds
+from libs.common.events.sinks import MemorySink
+from libs.common.world import World
+from libs.common.world_map import Instance, Resource, Server, Shard, Update
+from services.server.endpoints import Endpoint
+from services.server.metrics import ServerMetrics
+from services.server.outcomes import Outcomes
+from services.server.ports import Answer
+from services.server.service import InferenceServer
+
+MODEL = "@cf/test/echo"
+COLO = "ams"
+SERVER = "ams-server"
+
+
+class ScriptedBackend:
+    """A model that does what the test says: `on_infer` and `on_stream` may be replaced."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, InferRequest]] = []
+        self.closed = 0
+        self.sent = 0
+        self.healthy = True
+        self.on_infer: Callable[[Endpoint, InferRequest], Awaitable[bytes]] = self._echo
+        self.on_stream: Callable[[Endpoint, InferRequest], AsyncGenerator[bytes, None]] = (
+            self._three_parts
+        )
+
+    async def infer(
+        self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
+    ) -> Answer:
+        self.calls.append((endpoint.instance, request))
+        return Answer(await self.on_infer(endpoint, request))
+
+    async def stream(
+        self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
+    ) -> AsyncGenerator[bytes, None]:
+        self.calls.append((endpoint.instance, request))
+        try:
+            async for part in self.on_stream(endpoint, request):
+                self.sent += 1
+                yield part
+        finally:
+            self.closed += 1
+
+    async def probe(self, endpoint: Endpoint, model: Model) -> bool:
+        return self.healthy
+
+    async def _echo(self, endpoint: Endpoint, request: InferRequest) -> bytes:
+        return request.payload
+
+    async def _three_parts(
+        self, endpoint: Endpoint, request: InferRequest
+    ) -> AsyncGenerator[bytes, None]:
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield b"part %d" % number
+
+
+def a_model(name: str = MODEL, **changes: object) -> Model:
+    defaults: dict[str, object] = {
+        "task": "text-generation",
+        "backend": BackendConfig(repository="models/echo"),
+        "permits": Permits(per_instance=2, queue=2),
+        "price": Price(per_request=1.0, per_token_out=0.5),
+    }
+    return Model(name=name, **{**defaults, **changes})  # type: ignore[arg-type]
+
+
+def an_instance(number: int = 0, *, state: str = "ready", model: str = MODEL) -> Instance:
+    return Instance(
+        id=f"ams-node/echo/{number}",
+        model=model,
+        colo=COLO,
+        node="ams-node",
+        address=f"127.0.0.1:{9000 + number}",
+        state=state,  # type: ignore[arg-type]
+    )
+
+
+def a_request(**changes: object) -> InferRequest:
+    defaults: dict[str, object] = {
+        "request_id": "0" * 26,
+        "account": "a" * 32,
+        "model": MODEL,
+        "payload": b"hello",
+        "source_colo": COLO,
+        "time_bounds": TimeBounds(first_part_ms=2_000, idle_ms=2_000, total_ms=5_000),
+    }
+    return InferRequest(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+def a_world(*resources: Resource, model: Model | None = None) -> World:
+    """A world with one model, whose shard in `COLO` belongs to `SERVER`."""
+    model = model or a_model()
+    shards = (Shard(model=model.name, colo=COLO, index=0, owner=SERVER, epoch=1),)
+    world = World()
+    world.apply(Update(version=1, complete=True, puts=(model, *shards, *resources)))
+    return world
+
+
+def put(world: World, *resources: Resource) -> None:
+    world.apply(Update(version=world.version + 1, puts=resources))
+
+
+def a_server(
+    world: World, backend: ScriptedBackend, sink: MemorySink, clock: Clock | None = None
+) -> InferenceServer:
+    clock = clock or SystemClock()
+    metrics = ServerMetrics(CollectorRegistry())
+    server = InferenceServer(
+        me=Server(name=SERVER, colo=COLO, address=f"local:{SERVER}", boot_epoch=1),
+        world=world,
+        backends={"triton": backend},
+        outcomes=Outcomes(colo=COLO, sink=sink, metrics=metrics, clock=clock),
+        clock=clock,
+        rng=random.Random(1),
+    )
+    server.shards.sync()
+    return server
