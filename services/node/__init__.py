@@ -1,0 +1,1 @@
+"""Node: keeps the instances of one machine as they should be."""

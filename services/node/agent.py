@@ -1,0 +1,174 @@
+"""The node's agent: keeps the instances as they should be, and says how they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from libs.common.clock import Clock
+from libs.common.world import World
+from libs.common.world_map import Instance, InstanceState, Node, Report, Resource
+from services.node.ports import BootFailed, InstanceDriver, InstanceSpec, RunningInstance
+from services.node.reconcile import Actions, Managed, backoff_s, decide, note_deaths
+from services.node.wanted import let_go, wanted_instances
+
+LEAST_DRAIN_S = 1.5  # a server's last report may be older than its knowledge of the instance
+LOG_SHOWN = 2_000  # characters of a failed boot's log that go into the report
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """Reconciles in small steps; boots run beside, one task each."""
+
+    def __init__(
+        self,
+        *,
+        me: Node,
+        world: World,
+        driver: InstanceDriver,
+        root: Path,
+        clock: Clock,
+        step_s: float,
+        drain_s: float,
+        longest_backoff_s: float,
+    ) -> None:
+        self.changed = asyncio.Event()
+        self._me = me
+        self._world = world
+        self._driver = driver
+        self._root = root
+        self._clock = clock
+        self._step_s = step_s
+        self._drain_s = drain_s
+        self._longest_backoff_s = longest_backoff_s
+        self._managed: dict[str, Managed] = {}
+        self._stopping: set[str] = set()
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{id_}={each.state}" for id_, each in self._managed.items())
+        return f"<Agent {self._me.name}: {states or 'nothing'}>"
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; boots under way are cancelled with it."""
+        await self._world.until(lambda world: world.complete)
+        async with asyncio.TaskGroup() as boots:
+            while True:
+                await self._step(boots)
+                try:
+                    async with asyncio.timeout(self._step_s):
+                        await self._world.changed()
+                except TimeoutError:
+                    continue
+
+    def report(self) -> Report:
+        """Say which instances there are and how they are."""
+        instances = (self._instance(id_, each) for id_, each in self._managed.items())
+        resources: tuple[Resource, ...] = (self._me, *instances)
+        return Report(kind="node", name=self._me.name, colo=self._me.colo, resources=resources)
+
+    async def _step(self, boots: asyncio.TaskGroup) -> None:
+        wanted = wanted_instances(self._world, node=self._me.name, root=self._root)
+        running = await self._driver.running()
+        for id_ in self._stopping:  # neither to be mended nor to be adopted
+            wanted.pop(id_, None)
+        self._adopt(wanted, running)
+        now = self._clock.now()
+        dead = note_deaths(
+            self._managed,
+            running.keys() | self._stopping,
+            now=now,
+            longest_s=self._longest_backoff_s,
+        )
+        for id_ in dead:
+            log.warning("%s died", id_)
+        stopping = self._stopping
+        actions = decide(
+            wanted=wanted,
+            managed={id_: each for id_, each in self._managed.items() if id_ not in stopping},
+            running=running.keys() - stopping,
+            idle=[id_ for id_, each in self._managed.items() if self._is_idle(id_, each)],
+            now=now,
+        )
+        await self._act(actions, boots)
+        if dead or actions != Actions():
+            self.changed.set()
+
+    def _adopt(
+        self, wanted: Mapping[str, InstanceSpec], running: Mapping[str, RunningInstance]
+    ) -> None:
+        """Take over what runs already: it was started before this agent was."""
+        for id_ in running.keys() & wanted.keys() - self._managed.keys():
+            self._managed[id_] = self._now("ready", wanted[id_], address=running[id_].address)
+
+    async def _act(self, actions: Actions, boots: asyncio.TaskGroup) -> None:
+        for spec in actions.start:
+            known = self._managed.setdefault(spec.id, self._now("booting", spec))
+            known.spec = spec
+            self._enter(known, "booting")
+            boots.create_task(self._boot(spec), name=f"boot {spec.id}")
+        for spec in actions.relink:
+            self._managed[spec.id].spec = spec
+            boots.create_task(self._boot(spec), name=f"relink {spec.id}")
+        for id_ in actions.drain:
+            self._enter(self._managed[id_], "draining")
+            self._managed[id_].drain_until = self._clock.now() + self._drain_s
+        for id_ in actions.undrain:
+            self._enter(self._managed[id_], "ready")
+        for id_ in actions.stop:
+            self._stopping.add(id_)
+            boots.create_task(self._stop(id_), name=f"stop {id_}")
+
+    async def _stop(self, id_: str) -> None:
+        await self._driver.stop(id_)
+        self._managed.pop(id_, None)
+        self._stopping.discard(id_)
+        self.changed.set()
+
+    async def _boot(self, spec: InstanceSpec) -> None:
+        began = self._clock.now()
+        known = self._managed[spec.id]
+        try:
+            known.address = (await self._driver.start(spec)).address
+        except BootFailed as error:
+            known.failures += 1
+            wait = backoff_s(known.failures, self._longest_backoff_s)
+            known.retry_at = self._clock.now() + wait
+            known.message = f"{error.reason}\n{error.log[-LOG_SHOWN:]}".rstrip()
+            self._enter(known, "failed")
+            log.error("%s failed to boot, trying again in %.0f s: %s", spec.id, wait, error)
+        else:
+            known.boot_s = self._clock.now() - began
+            known.ready_at = self._clock.now()
+            self._enter(known, "ready")
+            log.info("%s is ready after %.1f s", spec.id, known.boot_s)
+        self.changed.set()
+
+    def _is_idle(self, id_: str, known: Managed) -> bool:
+        drained_s = self._clock.now() - (known.drain_until - self._drain_s)
+        return (
+            known.state == "draining"
+            and drained_s >= LEAST_DRAIN_S
+            and let_go(self._world, instance=id_, model=known.spec.model, colo=self._me.colo)
+        )
+
+    def _now(self, state: InstanceState, spec: InstanceSpec, *, address: str = "") -> Managed:
+        return Managed(spec=spec, state=state, since_ms=self._clock.unix_ms(), address=address)
+
+    def _enter(self, known: Managed, state: InstanceState) -> None:
+        known.state = state
+        known.since_ms = self._clock.unix_ms()
+
+    def _instance(self, id_: str, known: Managed) -> Instance:
+        return Instance(
+            id=id_,
+            model=known.spec.model,
+            colo=self._me.colo,
+            node=self._me.name,
+            address=known.address,
+            state=known.state,
+            boot_s=known.boot_s,
+            since_ms=known.since_ms,
+            message=known.message if known.state == "failed" else "",
+        )

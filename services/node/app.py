@@ -1,0 +1,103 @@
+"""Wires a node: the one place where its concrete classes meet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from libs.common.backoff import Backoff
+from libs.common.clock import Clock
+from libs.common.lifecycle import background
+from libs.common.ports import ControlPlane
+from libs.common.world import World, keep_reporting
+from libs.common.world_map import Node
+from services.node.agent import Agent
+from services.node.drivers.triton import TritonDriver
+from services.node.metrics import NodeMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of a node."""
+
+    name: str
+    colo: str
+    state_dir: Path
+    root: Path  # what the catalog's paths are relative to
+    environment: Path  # Triton's, as `make setup` makes it
+    host: str = "127.0.0.1"  # where its Tritons listen, and servers reach them
+    detach: bool = False  # whether Tritons outlive the agent, and are adopted by the next
+    step_s: float = 0.25
+    report_s: float = 1.0
+    drain_s: float = 30.0
+    longest_backoff_s: float = 60.0
+    boot_s: float = 60.0
+    load_s: float = 120.0
+    stop_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """An agent and its driver."""
+
+    agent: Agent
+    driver: TritonDriver
+
+
+def build(config: Config, *, world: World, metrics: NodeMetrics, clock: Clock) -> App:
+    """Assemble a node without starting anything."""
+    driver = TritonDriver(
+        folder=config.state_dir / "nodes" / config.name,
+        environment=config.environment,
+        detach=config.detach,
+        host=config.host,
+        boot_seconds=config.boot_s,
+        load_seconds=config.load_s,
+        stop_seconds=config.stop_s,
+    )
+    agent = Agent(
+        me=_node(config),
+        world=world,
+        driver=driver,
+        root=config.root,
+        clock=clock,
+        step_s=config.step_s,
+        drain_s=config.drain_s,
+        longest_backoff_s=config.longest_backoff_s,
+    )
+    metrics.watch(agent.report)
+    return App(agent=agent, driver=driver)
+
+
+@asynccontextmanager
+async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIterator[None]:
+    """Keep the instances while inside; on leaving stop them, or detached, leave them."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(app.driver)
+        await stack.enter_async_context(
+            background(
+                keep_reporting(
+                    control,
+                    app.agent.report,
+                    every_s=config.report_s,
+                    wake=app.agent.changed,
+                    backoff=Backoff(),
+                ),
+                name=f"{config.name} reports",
+            )
+        )
+        await stack.enter_async_context(background(app.agent.run(), name=f"{config.name} agent"))
+        yield
+
+
+def _node(config: Config) -> Node:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return Node(
+        name=config.name,
+        colo=config.colo,
+        cpus=float(os.cpu_count() or 0),
+        memory_mb=pages * size // 2**20,
+    )

@@ -1,0 +1,1 @@
+"""How an instance is started and stopped, one module per way."""

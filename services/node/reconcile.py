@@ -1,0 +1,101 @@
+"""What to do next on a node: start, drain, stop, from what should run and what does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from libs.common.world_map import InstanceState
+from services.node.ports import InstanceSpec
+
+STEADY_S = 60.0  # who has run for so long starts again without a wait
+ALIVE: tuple[InstanceState, ...] = ("ready", "draining")
+
+
+@dataclass(slots=True, kw_only=True)
+class Managed:
+    """One instance under the agent's care; changed only between awaits."""
+
+    spec: InstanceSpec
+    state: InstanceState
+    since_ms: int
+    address: str = ""
+    boot_s: float = 0.0
+    failures: int = 0
+    ready_at: float = 0.0
+    retry_at: float = 0.0
+    drain_until: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actions:
+    """What a step has to do, as instance ids."""
+
+    start: list[InstanceSpec] = field(default_factory=list)
+    relink: list[InstanceSpec] = field(default_factory=list)
+    drain: list[str] = field(default_factory=list)
+    undrain: list[str] = field(default_factory=list)
+    stop: list[str] = field(default_factory=list)
+
+
+def decide(
+    *,
+    wanted: Mapping[str, InstanceSpec],
+    managed: Mapping[str, Managed],
+    running: Collection[str],
+    idle: Collection[str],
+    now: float,
+) -> Actions:
+    """Return what brings the node nearer to `wanted`.
+
+    `running` is what the driver sees alive, `idle` the draining instances that
+    every server has let go of.
+    """
+    actions = Actions()
+    for id_, spec in wanted.items():
+        _keep(actions, id_, spec, managed.get(id_), now)
+    for id_, known in managed.items():
+        if id_ not in wanted:
+            _end(actions, id_, known, id_ in idle or known.drain_until <= now)
+    actions.stop.extend(id_ for id_ in running if id_ not in managed and id_ not in wanted)
+    return actions
+
+
+def note_deaths(
+    managed: Mapping[str, Managed], running: Collection[str], *, now: float, longest_s: float
+) -> list[str]:
+    """Mark what has died as failed, to be started again: at once, then later and later."""
+    dead = [id_ for id_, known in managed.items() if known.state in ALIVE and id_ not in running]
+    for id_ in dead:
+        known = managed[id_]
+        if now - known.ready_at > STEADY_S:
+            known.failures = 0
+        known.state = "failed"
+        known.message = "its process died"
+        known.retry_at = now + backoff_s(known.failures, longest_s)
+        known.failures += 1
+    return dead
+
+
+def backoff_s(failures: int, longest_s: float) -> float:
+    """Return the wait before the next start: none after a first death, then doubling from 1 s."""
+    return min(2.0 ** (failures - 1), longest_s) if failures else 0.0
+
+
+def _keep(
+    actions: Actions, id_: str, spec: InstanceSpec, known: Managed | None, now: float
+) -> None:
+    if known is None or (known.state == "failed" and known.retry_at <= now):
+        actions.start.append(spec)
+    elif known.state == "draining":
+        actions.undrain.append(id_)
+    elif known.state == "ready" and known.spec != spec:
+        actions.relink.append(spec)
+
+
+def _end(actions: Actions, id_: str, known: Managed, may_stop: bool) -> None:
+    if known.state == "ready":
+        actions.drain.append(id_)
+    elif known.state == "failed" or (known.state == "draining" and may_stop):
+        actions.stop.append(id_)

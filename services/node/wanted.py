@@ -1,0 +1,50 @@
+"""Which instances a node should run, by the world's assignments, catalog and finetunes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from libs.common.catalog import Finetune, Model
+from libs.common.world import World
+from libs.common.world_map import EndpointLoad, ShardLoad
+from services.node.ports import InstanceSpec
+
+
+def wanted_instances(world: World, *, node: str, root: Path) -> dict[str, InstanceSpec]:
+    """Return what should run, by id: the first `n` slots of each assigned model.
+
+    Slots are numbered, so that the newest, the highest, is the first to go.
+    """
+    specs = {}
+    for assignment in world.assignments(node=node):
+        model = world.table(Model).get(assignment.model)
+        if model is None or not model.backend.repository:
+            continue
+        for slot in range(assignment.instances):
+            spec = _spec(world, model, node=node, slot=slot, root=root)
+            specs[spec.id] = spec
+    return specs
+
+
+def let_go(world: World, *, instance: str, model: str, colo: str) -> bool:
+    """Whether no server leases on an instance any more, nor has calls in flight there."""
+    loads = [e for e in _endpoints(world, model, colo) if e.instance == instance]
+    return all(each.state == "draining" and each.in_flight == 0 for each in loads)
+
+
+def _endpoints(world: World, model: str, colo: str) -> list[EndpointLoad]:
+    loads = world.table(ShardLoad).values()
+    mine = [each for each in loads if each.model == model and each.colo == colo]
+    return [endpoint for load in mine for endpoint in load.endpoints]
+
+
+def _spec(world: World, model: Model, *, node: str, slot: int, root: Path) -> InstanceSpec:
+    finetunes = world.table(Finetune).values()
+    return InstanceSpec(
+        id=f"{node}/{model.served_as}/{slot}",
+        model=model.name,
+        served_as=model.served_as,
+        repository=root / model.backend.repository,
+        dedicated=model.backend.dedicated,
+        adapters={each.id: root / each.adapter for each in finetunes if each.model == model.name},
+    )

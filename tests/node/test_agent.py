@@ -1,0 +1,192 @@
+"""The agent over a driver that boots, fails and dies on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from libs.common.catalog import Finetune
+from libs.common.clock import SystemClock
+from libs.common.lifecycle import background
+from libs.common.world import World
+from libs.common.world_map import (
+    Assignment,
+    EndpointLoad,
+    Instance,
+    Node,
+    ShardLoad,
+)
+from services.node import agent as agents
+from services.node.agent import Agent
+from services.node.ports import BootFailed, InstanceSpec, RunningInstance
+from tests.fakes import MODEL, a_world, put
+
+NODE = "ams-node"
+FIRST, SECOND = "ams-node/echo/0", "ams-node/echo/1"
+
+
+class FakeDriver:
+    """Instances that are nothing but names."""
+
+    def __init__(self) -> None:
+        self.alive: dict[str, RunningInstance] = {}
+        self.started: list[InstanceSpec] = []
+        self.failures = 0
+
+    async def start(self, spec: InstanceSpec) -> RunningInstance:
+        self.started.append(spec)
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise BootFailed("no memory", log="the log")
+        self.alive[spec.id] = RunningInstance(id=spec.id, model=spec.model, address="127.0.0.1:1")
+        return self.alive[spec.id]
+
+    async def stop(self, instance_id: str) -> None:
+        self.alive.pop(instance_id, None)
+
+    async def running(self) -> Mapping[str, RunningInstance]:
+        return dict(self.alive)
+
+
+@pytest.fixture
+def driver() -> FakeDriver:
+    return FakeDriver()
+
+
+@pytest.fixture
+def world() -> World:
+    return a_world()
+
+
+@pytest.fixture
+async def agent(
+    world: World, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Agent]:
+    monkeypatch.setattr(agents, "LEAST_DRAIN_S", 0.05)
+    made = Agent(
+        me=Node(name=NODE, colo="ams"),
+        world=world,
+        driver=driver,
+        root=Path("root"),
+        clock=SystemClock(),
+        step_s=0.01,
+        drain_s=5.0,
+        longest_backoff_s=0.05,
+    )
+    async with background(made.run(), name="agent") as task:
+        yield made
+        assert not task.done()
+
+
+async def assign(world: World, count: int) -> None:
+    put(world, Assignment(node=NODE, model=MODEL, instances=count))
+
+
+async def until_states(agent: Agent, **expected: str) -> list[Instance]:
+    wanted = {f"ams-node/echo/{slot[1:]}": state for slot, state in expected.items()}
+    async with asyncio.timeout(3):
+        while True:
+            found = [each for each in agent.report().resources if isinstance(each, Instance)]
+            if {each.id: each.state for each in found} == wanted:
+                return found
+            await asyncio.sleep(0.005)
+
+
+async def test_assigned_instances_are_started_and_reported(world: World, agent: Agent) -> None:
+    await assign(world, 2)
+
+    first, _ = await until_states(agent, _0="ready", _1="ready")
+
+    assert (first.address, first.colo, first.node) == ("127.0.0.1:1", "ams", NODE)
+
+
+async def test_a_failed_boot_is_reported_with_its_log_and_tried_again(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    driver.failures = 2
+    await assign(world, 1)
+
+    (failed,) = await until_states(agent, _0="failed")
+    assert failed.message == "no memory\nthe log"
+
+    await until_states(agent, _0="ready")
+    assert len(driver.started) == 3
+
+
+async def test_one_that_dies_is_started_again(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    await until_states(agent, _0="ready")
+
+    driver.alive.clear()
+
+    async with asyncio.timeout(3):
+        while not driver.alive:
+            await asyncio.sleep(0.01)
+    await until_states(agent, _0="ready")
+
+
+def serving(state: str, in_flight: int) -> ShardLoad:
+    endpoint = EndpointLoad(instance=SECOND, address="", state=state, in_flight=in_flight)  # type: ignore[arg-type]
+    return ShardLoad(model=MODEL, colo="ams", index=0, server="s", endpoints=(endpoint,))
+
+
+async def test_the_newest_is_drained_and_stopped_when_its_servers_have_let_go(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 2)
+    put(world, serving("healthy", 1))
+    await until_states(agent, _0="ready", _1="ready")
+
+    await assign(world, 1)
+    await until_states(agent, _0="ready", _1="draining")
+    put(world, serving("draining", 1))
+    await asyncio.sleep(0.1)
+    assert SECOND in driver.alive
+
+    put(world, serving("draining", 0))
+    await until_states(agent, _0="ready")
+    assert set(driver.alive) == {FIRST}
+
+
+async def test_one_that_is_wanted_again_is_not_stopped(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    put(world, serving("healthy", 1))
+    await until_states(agent, _0="ready")
+    await assign(world, 0)
+    await until_states(agent, _0="draining")
+
+    await assign(world, 1)
+
+    await until_states(agent, _0="ready")
+    assert len(driver.started) == 1
+
+
+async def test_what_runs_already_is_adopted(world: World, agent: Agent, driver: FakeDriver) -> None:
+    driver.alive[FIRST] = RunningInstance(id=FIRST, model=MODEL, address="127.0.0.1:5")
+    await assign(world, 1)
+
+    (adopted,) = await until_states(agent, _0="ready")
+
+    assert adopted.address == "127.0.0.1:5"
+    assert driver.started == []
+
+
+async def test_a_new_finetune_is_linked_into_what_runs(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    await until_states(agent, _0="ready")
+
+    put(world, Finetune(id="f1", name="pirate", model=MODEL, adapter="adapters/pirate"))
+
+    async with asyncio.timeout(3):
+        while len(driver.started) < 2:
+            await asyncio.sleep(0.01)
+    assert driver.started[-1].adapters == {"f1": Path("root/adapters/pirate")}
+    await until_states(agent, _0="ready")

@@ -1,0 +1,104 @@
+"""What the agent decides, from what should run and what does."""
+
+from pathlib import Path
+
+import pytest
+
+from services.node.ports import InstanceSpec
+from services.node.reconcile import STEADY_S, Actions, Managed, backoff_s, decide, note_deaths
+
+SPEC = InstanceSpec(id="n/echo/0", model="m", served_as="echo", repository=Path("r"))
+OTHER = InstanceSpec(
+    id="n/echo/0", model="m", served_as="echo", repository=Path("r"), adapters={"a": Path("a")}
+)
+
+
+def managed(state: str, **changes: object) -> Managed:
+    return Managed(spec=SPEC, state=state, since_ms=0, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "known", "running", "idle", "expected"),
+    [
+        (SPEC, None, False, False, Actions(start=[SPEC])),
+        (SPEC, managed("booting"), False, False, Actions()),
+        (SPEC, managed("ready"), True, False, Actions()),
+        (OTHER, managed("ready"), True, False, Actions(relink=[OTHER])),
+        (SPEC, managed("draining"), True, True, Actions(undrain=["n/echo/0"])),
+        (SPEC, managed("failed", retry_at=101.0), False, False, Actions()),
+        (SPEC, managed("failed", retry_at=99.0), False, False, Actions(start=[SPEC])),
+        (None, managed("ready"), True, False, Actions(drain=["n/echo/0"])),
+        (None, managed("booting"), False, False, Actions()),
+        (None, managed("draining", drain_until=101.0), True, False, Actions()),
+        (None, managed("draining", drain_until=101.0), True, True, Actions(stop=["n/echo/0"])),
+        (None, managed("draining", drain_until=99.0), True, False, Actions(stop=["n/echo/0"])),
+        (None, managed("failed"), False, False, Actions(stop=["n/echo/0"])),
+        (None, None, True, False, Actions(stop=["n/echo/0"])),
+        (None, None, False, False, Actions()),
+    ],
+    ids=[
+        "new: start",
+        "booting: wait",
+        "ready: nothing",
+        "other adapters: relink",
+        "wanted again: undrain",
+        "failed: wait for its time",
+        "failed: its time has come",
+        "unwanted: drain",
+        "unwanted in its boot: wait",
+        "draining, calls in flight: wait",
+        "draining, idle: stop",
+        "draining, out of time: stop",
+        "failed and unwanted: forget",
+        "a stray: stop",
+        "nothing at all",
+    ],
+)
+def test_decisions(
+    wanted: InstanceSpec | None,
+    known: Managed | None,
+    running: bool,
+    idle: bool,
+    expected: Actions,
+) -> None:
+    actions = decide(
+        wanted={SPEC.id: wanted} if wanted else {},
+        managed={SPEC.id: known} if known else {},
+        running=[SPEC.id] if running else [],
+        idle=[SPEC.id] if idle else [],
+        now=100.0,
+    )
+
+    assert actions == expected
+
+
+def test_a_death_is_noticed_and_mended_at_once() -> None:
+    known = managed("ready", ready_at=0.0)
+
+    assert note_deaths({SPEC.id: known}, [], now=100.0, longest_s=60) == [SPEC.id]
+
+    assert (known.state, known.retry_at) == ("failed", 100.0)
+
+
+def test_one_that_dies_again_and_again_waits_longer_and_longer() -> None:
+    known = managed("ready", ready_at=100.0)
+    waits = []
+    for _ in range(9):
+        note_deaths({SPEC.id: known}, [], now=100.0, longest_s=60)
+        waits.append(known.retry_at - 100.0)
+        known.state = "ready"
+
+    assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_steady_work_is_forgiven() -> None:
+    known = managed("ready", ready_at=0.0, failures=5)
+
+    note_deaths({SPEC.id: known}, [], now=STEADY_S + 1, longest_s=60)
+
+    assert known.failures == 1
+
+
+def test_a_boot_under_way_is_no_death() -> None:
+    assert note_deaths({SPEC.id: managed("booting")}, [], now=0.0, longest_s=60) == []
+    assert backoff_s(0, 60) == 0
