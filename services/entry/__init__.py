@@ -1,0 +1,1 @@
+"""Entry: the public fronts, the tasks, and the choice of a colo."""

@@ -1,0 +1,85 @@
+"""JSON in and out: bodies read with errors that say where, answers that any SDK parses."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from libs.common.errors import RequestError
+from services.entry.bad_input import bad_input
+
+JSON = "application/json"
+SHORTEST_RETRY_MS, LONGEST_RETRY_MS = 1_000, 60_000  # the SDKs ignore what is outside
+_CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """Read a body that must be a JSON object; BadInput says where it is broken."""
+    if not raw:
+        raise bad_input([], "expected a JSON object, the body is empty")
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise bad_input([], f"not valid JSON at {where}: {error.msg}") from None
+    if not isinstance(value, dict):
+        raise bad_input([], "expected a JSON object")
+    return value
+
+
+def to_json(value: Any) -> bytes:
+    """Write an answer; arrays of numpy become lists."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def enveloped(result: Any) -> dict[str, Any]:
+    """Return the envelope of a success."""
+    return {"result": result, "success": True, "errors": [], "messages": []}
+
+
+def error_body(error: RequestError) -> dict[str, Any]:
+    """Return the envelope of a failure and, beside it, the error as OpenAI's SDKs read it."""
+    text = f"AiError: {error.code}: {error}"
+    told: dict[str, Any] = {"code": error.code, "message": text, "reason": error.reason}
+    if error.pointer:
+        told["source"] = {"pointer": error.pointer}
+    kind = _TYPES.get(error.http, "server_error" if error.http >= 500 else "invalid_request_error")
+    param = error.pointer.lstrip("/").replace("/", ".") or None
+    openai = {"message": text, "type": kind, "param": param, "code": error.reason}
+    return {
+        "result": None,
+        "success": False,
+        "errors": [told],
+        "messages": [],
+        "error": openai,
+    }
+
+
+def error_headers(error: RequestError) -> dict[str, str]:
+    """Return what tells a client when, or whether, to try again."""
+    if error.http in (429, 503):
+        wait_ms = min(max(error.retry_after_ms, SHORTEST_RETRY_MS), LONGEST_RETRY_MS)
+        return {"Retry-After": str(math.ceil(wait_ms / 1000)), "retry-after-ms": str(wait_ms)}
+    if error.http in (408, 409):  # SDKs would try again, and the model may have run
+        return {"x-should-retry": "false"}
+    if error.http == 401:
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
+
+
+def client_id(value: str | None) -> str:
+    """Return a client's own request id, empty where it is none that may be echoed."""
+    return value if value and _CLIENT_ID.fullmatch(value) else ""
+
+
+def sse(value: Mapping[str, Any]) -> bytes:
+    """Return one server-sent event."""
+    return b"data: " + to_json(value) + b"\n\n"
+
+
+SSE_DONE = b"data: [DONE]\n\n"

@@ -1,0 +1,103 @@
+"""Service bindings: BindingService over gRPC, the same calls without HTTP's clothes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+
+from libs.common.envelope import RequestSource, TimeBounds
+from libs.common.pb import binding_pb2 as pb
+from libs.common.pb.binding_pb2_grpc import (
+    BindingServiceServicer,
+    add_BindingServiceServicer_to_server,
+)
+from libs.common.rpc import Context, statuses
+from services.entry.auth import Auth, bearer
+from services.entry.calls import Call
+from services.entry.fronts.bodies import JSON, client_id, json_object, to_json
+from services.entry.fronts.health import Health
+from services.entry.gateway import Gateway
+from services.entry.metrics import EntryMetrics
+
+SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
+
+
+class Bindings(BindingServiceServicer):
+    """Adapts the gateway to the generated service."""
+
+    def __init__(self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics) -> None:
+        self._gateway = gateway
+        self._auth = auth
+        self._metrics = metrics
+
+    async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:
+        """Run a model and answer once."""
+        async with statuses(context):
+            with self._metrics.request(self._gateway.colo) as counted:
+                plan = self._gateway.plan(self._call(request, context, stream=False))
+                counted.task = plan.task.name
+                answer = await self._gateway.run(plan)
+            body = to_json(answer.result)
+            return pb.RunResponse(body=body, content_type=JSON, request_id=answer.request_id)
+
+    async def RunStream(
+        self, request: pb.RunRequest, context: Context
+    ) -> AsyncIterator[pb.RunStreamResponse]:
+        """Run a model and answer part by part."""
+        async with statuses(context):
+            with self._metrics.request(self._gateway.colo) as counted:
+                plan = self._gateway.plan(self._call(request, context, stream=True))
+                counted.task = plan.task.name
+                if not plan.stream:
+                    answer = await self._gateway.run(plan)
+                    yield pb.RunStreamResponse(body=to_json(answer.result))
+                    return
+                async with aclosing(self._gateway.stream(plan)) as results:
+                    async for result in results:
+                        yield pb.RunStreamResponse(body=to_json(result))
+
+    async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
+        """List what the account may run."""
+        async with statuses(context):
+            token = self._auth.token(_secret(context), account=request.account)
+            models = self._gateway.models(token.account)
+            return pb.ModelsResponse(
+                models=[
+                    pb.ModelsResponse.Model(name=m.name, task=m.task, description=m.description)
+                    for m in models
+                    if request.task in ("", m.task)
+                ]
+            )
+
+    def _call(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Call:
+        token = self._auth.token(_secret(context), account=request.account)
+        left = context.time_remaining()
+        total_ms = 0 if left is None else max(1, int(left * 1000))
+        return Call(
+            token=token,
+            model=request.model,
+            body=json_object(request.body),
+            options=dict(request.options),
+            stream=stream,
+            session=request.session[:128],
+            client_request_id=client_id(request.request_id),
+            idempotency_key=request.idempotency_key[:256],
+            traceparent=request.traceparent[:64],
+            bounds=TimeBounds(total_ms=total_ms),
+            source=RequestSource.WORKER_BINDING,
+            bytes_in=len(request.body),
+        )
+
+
+def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> None:
+    """Add what entry answers to a gRPC server."""
+    add_BindingServiceServicer_to_server(bindings, server)
+    health.add(server)
+
+
+def _secret(context: Context) -> str:
+    metadata = dict(context.invocation_metadata() or ())
+    value = metadata.get("authorization", "")
+    return bearer(value if isinstance(value, str) else value.decode("utf-8", "replace"))

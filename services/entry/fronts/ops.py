@@ -1,0 +1,89 @@
+"""What operators and orchestrators ask: health, metrics, and what is here at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from libs.common.errors import UnknownRoute, WrongMethod
+from services.entry.fronts.bodies import JSON, error_body, to_json
+
+ROUTES = (
+    "POST /client/v4/accounts/{account}/ai/run/{model}",
+    "POST /client/v4/accounts/{account}/ai/v1/chat/completions",
+    "POST /client/v4/accounts/{account}/ai/v1/embeddings",
+    "GET /client/v4/accounts/{account}/ai/v1/models",
+    "POST /v1/chat/completions",
+    "POST /v1/embeddings",
+    "GET /v1/models",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+)
+
+
+class Ops:
+    """The routes that run no model; `not_ready` says why entry is not, or nothing."""
+
+    def __init__(self, *, registry: CollectorRegistry, not_ready: Callable[[], str]) -> None:
+        self._registry = registry
+        self._not_ready = not_ready
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what this front answers; the last one takes all that is left."""
+        return [
+            web.get("/", self.index),
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+            web.get("/metrics", self.metrics),
+            web.route("*", "/{rest:.*}", self.unknown),
+        ]
+
+    async def index(self, request: web.Request) -> web.Response:
+        """Say what is here."""
+        return _json({"service": "constellation", "routes": ROUTES})
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """Say that the process lives."""
+        return _json({"status": "ok"})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Say whether calls can be served."""
+        reason = self._not_ready()
+        if reason:
+            return _json({"status": "not ready", "reason": reason}, status=503)
+        return _json({"status": "ready"})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Show the metrics in Prometheus' text format."""
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        return web.Response(body=generate_latest(self._registry), headers=headers)
+
+    async def unknown(self, request: web.Request) -> web.Response:
+        """Tell a wrong address from a wrong method."""
+        allowed = await _methods(request)
+        if allowed:
+            text = f"{request.method} is not for this address: {', '.join(allowed)}"
+            return _json(
+                error_body(WrongMethod(text)), status=405, headers={"Allow": ", ".join(allowed)}
+            )
+        error = UnknownRoute(f"there is nothing at {request.path[:200]}")
+        return _json(error_body(error), status=404)
+
+
+async def _methods(request: web.Request) -> list[str]:
+    """Return the methods that the address has, but for the one that takes all."""
+    methods: set[str] = set()
+    for resource in request.app.router.resources():
+        _, allowed = await resource.resolve(request)
+        methods |= allowed
+    return sorted(methods - {"*"})
+
+
+def _json(
+    value: object, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(body=to_json(value), status=status, content_type=JSON, headers=headers)

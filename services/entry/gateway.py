@@ -1,0 +1,281 @@
+"""Entry's one sentence: check the call, choose where it goes, send it, fall over where that helps.
+
+`plan` decides, without waiting; `run` and `stream` act on what it decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import cast
+
+from libs.common.catalog import Finetune, Model
+from libs.common.clock import Clock
+from libs.common.deadline import Deadline, fix
+from libs.common.envelope import InferRequest, Part
+from libs.common.errors import (
+    DeadlineExceeded,
+    LoraUnsupported,
+    ModelNotAllowed,
+    RequestError,
+    StreamLost,
+    UnknownModel,
+)
+from libs.common.ports import Inference
+from libs.common.request_ids import new_request_id
+from libs.common.world import World
+from services.entry.attempts import Attempts
+from services.entry.bad_input import bad_input
+from services.entry.calls import Answer, Call, Plan
+from services.entry.limits import time_bounds
+from services.entry.metrics import OVERLOADED, EntryMetrics
+from services.entry.options import read_options
+from services.entry.routing import Routes, Target
+from services.entry.tasks.base import Result, Templates
+from services.entry.tasks.registry import TaskRegistry
+from services.entry.tasks.schema import truth
+
+CONTROL_FIELDS = frozenset(
+    {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
+)
+GRACE_S = 0.25  # entry's own bounds come a little later than the server's, whose errors say more
+
+
+class Gateway:
+    """What happens to every call, whichever front it came through."""
+
+    def __init__(
+        self,
+        *,
+        colo: str,
+        world: World,
+        connections: Callable[[str], Inference],
+        metrics: EntryMetrics,
+        templates: Templates,
+        clock: Clock,
+        rng: random.Random,
+        first_part_ceiling_s: float = 240.0,
+    ) -> None:
+        self.colo = colo
+        self.refused: Counter[str] = Counter()  # by model, since boot
+        self._world = world
+        self._connections = connections
+        self._metrics = metrics
+        self._tasks = TaskRegistry(templates)
+        self._routes = Routes(world=world, colo=colo)
+        self._clock = clock
+        self._rng = rng
+        self._ceiling_s = first_part_ceiling_s
+
+    def __repr__(self) -> str:
+        return f"<Gateway {self.colo} refused={self.refused.total()} {self._routes!r}>"
+
+    def models(self, account: str) -> list[Model]:
+        """Return what an account may run, by name."""
+        models = (each for _, each in sorted(self._world.table(Model).items()))
+        return [each for each in models if _allowed(each, account)]
+
+    def plan(self, call: Call) -> Plan:
+        """Check the call and decide everything that can be decided before it is sent.
+
+        Raises UnknownModel, ModelNotAllowed, LoraUnsupported, BadInput.
+        """
+        model = self._model(call)
+        options = read_options(call.options, call.body.get("options"))
+        task = self._tasks.of(model)
+        fields = {k: v for k, v in call.body.items() if k not in CONTROL_FIELDS}
+        parsed = task.parse(fields)
+        finetune = self._finetune(call, model)
+        adapter = finetune.id if finetune else ""  # what its node has linked it as
+        stream = _wants_stream(call) and task.streams
+        targets = self._routes.to(
+            model.name, preferred=options.preferred_colo, session=call.session
+        )
+        wish = model.priority if options.priority is None else options.priority
+        bounds = time_bounds(model.timeouts, call.bounds, ceiling_s=self._ceiling_s)
+        return Plan(
+            call=call,
+            request_id=self._new_id(targets),
+            model=model,
+            task=task,
+            parsed=parsed,
+            payload=task.payload(parsed, stream=stream, adapter=adapter),
+            stream=stream,
+            options=options,
+            priority=min(wish, call.token.max_priority),
+            finetune=finetune.id if finetune else "",
+            adapter=adapter,
+            targets=targets,
+            deadline=fix(bounds, self._clock.now()),
+        )
+
+    async def run(self, plan: Plan) -> Answer:
+        """Run the plan and return its one answer."""
+        attempts = Attempts(plan.targets, model=plan.model.name)
+        left = self._left(plan.deadline, begun=False)
+        try:
+            async with asyncio.timeout(left):
+                for attempt, target in attempts:
+                    try:
+                        server = self._connections(target.address)
+                        reply = await server.infer(self._envelope(plan, target, attempt))
+                    except RequestError as error:
+                        attempts.failed(error)
+                    else:
+                        result = plan.task.render(plan.parsed, reply)
+                        return Answer(
+                            request_id=plan.request_id, result=result, outcome=reply.outcome
+                        )
+            raise attempts.verdict()
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"no answer within {left:.1f} s", sent=True) from error
+        except RequestError as error:
+            self._count(plan, error)
+            raise
+
+    async def stream(self, plan: Plan) -> AsyncGenerator[Result, None]:
+        """Run the plan and yield what the client sees, the last with the usage.
+
+        Whatever is raised before the first result is a refusal; after it, the
+        stream is broken. Closing the generator stops the model.
+        """
+        attempts = Attempts(plan.targets, model=plan.model.name)
+        begun = False
+        try:
+            for attempt, target in attempts:
+                try:
+                    server = self._connections(target.address)
+                    parts = _Parts(server.stream(self._envelope(plan, target, attempt)))
+                    async with aclosing(parts):
+                        renderer = plan.task.renderer()
+                        while part := await parts.next(self._left(plan.deadline, begun)):
+                            begun = True
+                            if part.payload and (result := renderer.part(part.payload)):
+                                yield result
+                            if part.outcome:
+                                yield renderer.end(part.outcome)
+                                return
+                except RequestError as error:
+                    if begun:
+                        raise
+                    attempts.failed(error)
+            raise attempts.verdict()
+        except RequestError as error:
+            self._count(plan, error)
+            raise
+
+    def _left(self, deadline: Deadline, begun: bool) -> float:
+        """Return the seconds that the next part may take."""
+        now = self._clock.now() - GRACE_S
+        return deadline.until_next(now) if begun else deadline.until_first(now)
+
+    def _count(self, plan: Plan, error: RequestError) -> None:
+        if error.http in OVERLOADED:
+            self.refused[plan.model.name] += 1
+            self._metrics.refused.labels(self.colo, plan.model.name).inc()
+
+    def _new_id(self, targets: tuple[Target, ...]) -> str:
+        shard = targets[0].shard if targets else 0
+        return new_request_id(now_ms=self._clock.unix_ms(), shard=shard, rng=self._rng)
+
+    def _model(self, call: Call) -> Model:
+        """Return the model, if there is one that the account may run."""
+        model = self._world.model(call.model)
+        if model is None:
+            raise UnknownModel(f"No such model {call.model[:200]} or task")
+        if not _allowed(model, call.token.account):
+            raise ModelNotAllowed(f"account {call.token.account} may not run {model.name}")
+        if call.task and model.task != call.task:
+            raise bad_input(["model"], f"{model.name} does {model.task}, not {call.task}")
+        if "requests" in call.body:
+            raise bad_input(["requests"], "there is no queue for batches here yet")
+        return model
+
+    def _finetune(self, call: Call, model: Model) -> Finetune | None:
+        """Return the finetune that the call names, if it fits the model."""
+        name = call.body.get("lora")
+        if name is None:
+            return None
+        if not isinstance(name, str) or not name:
+            raise bad_input(["lora"], "expected the name or id of a finetune")
+        if not model.lora.enabled:
+            raise LoraUnsupported(f"{model.name} takes no LoRA, so not {name[:200]!r}")
+        finetune = self._world.finetune(name, account=call.token.account)
+        if finetune is None:
+            raise bad_input(["lora"], f"there is no finetune {name[:200]!r} for this account")
+        if self._world.model(finetune.model) is not model:
+            raise bad_input(
+                ["lora"], f"finetune {name!r} is for {finetune.model}, not {model.name}"
+            )
+        return finetune
+
+    def _envelope(self, plan: Plan, target: Target, attempt: int) -> InferRequest:
+        """Return what is sent to one target."""
+        call = plan.call
+        return InferRequest(
+            request_id=plan.request_id,
+            client_request_id=call.client_request_id,
+            account=call.token.account,
+            model=plan.model.name,
+            task=plan.task.name,
+            payload=plan.payload,
+            payload_kind=plan.task.payload_kind,
+            stream=plan.stream,
+            finetune=plan.finetune,
+            adapter=plan.adapter,
+            session=call.session,
+            priority=plan.priority,
+            max_queue_ms=plan.options.max_queue_ms,
+            reject_if_busy=plan.options.reject_if_busy,
+            preferred_colo=plan.options.preferred_colo,
+            time_bounds=plan.deadline.remaining(self._clock.now()),
+            retry_count=call.retry_count,
+            attempt=attempt,
+            idempotency_key=call.idempotency_key,
+            source_colo=self.colo,
+            shard=target.shard,
+            shard_epoch=target.epoch,
+            request_source=call.source,
+            traceparent=call.traceparent,
+            units=plan.parsed.units,
+            bytes_in=call.bytes_in,
+        )
+
+
+class _Parts:
+    """A server's stream, read with a bound on each wait."""
+
+    def __init__(self, parts: AsyncIterator[Part]) -> None:
+        self._parts = cast(AsyncGenerator[Part, None], parts)
+
+    async def next(self, seconds: float) -> Part:
+        """Return the next part; a stream that ends without its outcome was lost on the way."""
+        if seconds <= 0:  # a timeout stops only who waits
+            raise DeadlineExceeded("the call's time is used up", sent=True)
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(self._parts)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"no part came within {seconds:.1f} s", sent=True) from error
+        except StopAsyncIteration as error:
+            raise StreamLost("the stream ended before its last part", sent=True) from error
+
+    async def aclose(self) -> None:
+        """Stop the model."""
+        await self._parts.aclose()
+
+
+def _allowed(model: Model, account: str) -> bool:
+    return model.access.accounts == "all" or account in model.access.accounts
+
+
+def _wants_stream(call: Call) -> bool:
+    if call.stream is not None:
+        return call.stream
+    wish = truth(call.body.get("stream", False))
+    if not isinstance(wish, bool | None):
+        raise bad_input(["stream"], "expected a boolean")
+    return bool(wish)

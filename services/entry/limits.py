@@ -1,0 +1,34 @@
+"""How long a call may take: the model's bounds, the client's, and a ceiling; the least counts."""
+
+from __future__ import annotations
+
+from libs.common.catalog import Timeouts
+from libs.common.envelope import TimeBounds
+
+
+def time_bounds(model: Timeouts, client: TimeBounds, *, ceiling_s: float) -> TimeBounds:
+    """Return the bounds of a call; 0 in the client's is no wish."""
+    return TimeBounds(
+        first_part_ms=_least(_ms(min(model.first_part_s, ceiling_s)), client.first_part_ms),
+        idle_ms=_least(_ms(model.idle_s), client.idle_ms),
+        total_ms=_least(_ms(model.total_s), client.total_ms),
+    )
+
+
+def longest_silence(seconds: str | None) -> TimeBounds:
+    """Return what a client's read timeout bounds: first part and idle gap, never the total."""
+    try:
+        silence = float(seconds or 0)
+    except ValueError:
+        return TimeBounds()
+    if not 0 < silence < 1e6:  # not a number, no bound, or as good as none
+        return TimeBounds()
+    return TimeBounds(first_part_ms=_ms(silence), idle_ms=_ms(silence))
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
+
+
+def _least(ours: int, theirs: int) -> int:
+    return min(ours, theirs) if theirs else ours

@@ -1,0 +1,62 @@
+"""Options of a call: the same names in the body's `options`, in the query and over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from libs.common.errors import BadInput
+from services.entry.bad_input import bad_input
+from services.entry.tasks.schema import InputSchema
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "rejectIfBusy": {"type": "boolean", "default": False},
+        "queueRequest": {"type": "boolean", "default": False},
+        "priority": {"type": "integer", "minimum": 0, "maximum": 9},
+        "maxQueueMs": {"type": "integer", "minimum": 1, "maximum": 600_000, "default": 0},
+        "preferredColo": {"type": "string", "maxLength": 64, "default": ""},
+    },
+}
+NUMBERS = ("priority", "maxQueueMs")
+_schema = InputSchema(SCHEMA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a call wants to be treated."""
+
+    reject_if_busy: bool = False
+    priority: int | None = None
+    max_queue_ms: int = 0
+    preferred_colo: str = ""
+
+
+NONE = Options()
+
+
+def read_options(query: Mapping[str, str], body: Any) -> Options:
+    """Join both places, the body's word last; unknown options are others' and pass. BadInput."""
+    if body is not None and not isinstance(body, Mapping):
+        raise bad_input(["options"], "expected an object")
+    if not query and not body:
+        return NONE
+    given = {name: _number(name, value) for name, value in query.items()} | dict(body or {})
+    try:
+        values = _schema.read(given)
+    except BadInput as error:
+        raise BadInput(f"options.{error}", pointer=f"/options{error.pointer}") from None
+    if values["queueRequest"]:
+        raise bad_input(["options", "queueRequest"], "there is no queue for requests here yet")
+    return Options(
+        reject_if_busy=values["rejectIfBusy"],
+        priority=values.get("priority"),
+        max_queue_ms=values["maxQueueMs"],
+        preferred_colo=values["preferredColo"],
+    )
+
+
+def _number(name: str, value: str) -> int | str:
+    return int(value) if name in NUMBERS and value.isascii() and value.isdigit() else value

@@ -1,0 +1,98 @@
+"""What all tasks share: a body becomes a payload, a reply becomes a result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from libs.common.catalog import Model, TaskName
+from libs.common.envelope import InferReply, Outcome, PayloadKind, Units, Usage
+from libs.common.errors import ModelFailed
+from libs.common.wire import Tensor, payload_to_tensors
+from services.entry.tasks.schema import InputSchema, Schema
+
+Result = dict[str, Any]
+Templates = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedInput:
+    """A body that was found right, with all defaults."""
+
+    values: Mapping[str, Any]
+    units: Units = field(default_factory=Units)
+
+
+class Renderer(Protocol):
+    """Turns the parts of one stream into what a client sees; may remember the last part."""
+
+    def part(self, payload: bytes) -> Result | None:
+        """Return what the part says, None where it says nothing yet."""
+        ...
+
+    def end(self, outcome: Outcome) -> Result:
+        """Return what a client sees last."""
+        ...
+
+
+class Task(ABC):
+    """One task as one model takes it; made once per model, holds no call's state."""
+
+    name: ClassVar[TaskName]
+    schema: ClassVar[Schema]
+    streams: ClassVar[bool] = False
+    payload_kind: ClassVar[PayloadKind] = PayloadKind.TENSORS
+
+    def __init__(self, model: Model, templates: Templates) -> None:
+        """`templates` returns the text of a chat template by the path that the catalog has."""
+        self.model = model
+        self.input = InputSchema(self.schema, model.schema)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.model.name}>"
+
+    def parse(self, body: Mapping[str, Any]) -> ParsedInput:
+        """Check a body without its control fields; raises BadInput."""
+        return ParsedInput(values=self.input.read(body))
+
+    @abstractmethod
+    def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
+        """Write the input in the dialect of the model's backend."""
+
+    @abstractmethod
+    def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
+        """Return the result that answers the call; raises ModelFailed."""
+
+    def renderer(self) -> Renderer:
+        """Return what renders one stream; for tasks that stream."""
+        raise NotImplementedError(f"{self.name} does not stream")
+
+    def tensor(self, name: str) -> str:
+        """Return what the model calls one of the task's tensors."""
+        return self.model.backend.tensors.get(name, name)
+
+    def outputs(self, payload: bytes) -> Mapping[str, Tensor]:
+        """Read an answer's tensors under the task's names for them."""
+        tensors = payload_to_tensors(payload)
+        ours = {theirs: name for name, theirs in self.model.backend.tensors.items()}
+        return {ours.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def needed(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    """Return a tensor that the answer must have; raises ModelFailed."""
+    if name not in tensors:
+        found = ", ".join(tensors) or "none"
+        raise ModelFailed(f"the model's answer has no tensor {name!r} (it has: {found})", sent=True)
+    return tensors[name]
+
+
+def usage_of(usage: Usage) -> Result:
+    """Return the usage as clients know it."""
+    total = usage.tokens_in + usage.tokens_out
+    return {
+        "prompt_tokens": usage.tokens_in,
+        "completion_tokens": usage.tokens_out,
+        "total_tokens": total,
+    }

@@ -1,0 +1,63 @@
+"""Chat templates: messages become the one text that a language model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from services.entry.bad_input import bad_input
+
+PLAIN = """\
+{% for message in messages %}{{ message.role }}: {{ message.content }}
+{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"""
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+class ChatTemplate:
+    """A template as models come with it, run in a sandbox."""
+
+    def __init__(self, text: str = PLAIN) -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, autoescape=False
+        )
+        environment.globals["raise_exception"] = _refuse
+        self._template = environment.from_string(text)
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None) -> str:
+        """Return the prompt for the assistant's next turn; raises BadInput."""
+        try:
+            return self._template.render(
+                messages=[_plain(message, at) for at, message in enumerate(messages)],
+                tools=tools,
+                add_generation_prompt=True,
+                bos_token="",
+                eos_token="",
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise bad_input(["messages"], f"the model's template refuses them: {error}") from error
+
+
+def _plain(message: Mapping[str, Any], at: int) -> dict[str, Any]:
+    """Return a message with its content as one text, and no role that templates do not know."""
+    role = "system" if message["role"] == "developer" else message["role"]
+    return {**message, "role": role, "content": _text(message.get("content"), at)}
+
+
+def _text(content: Any, at: int) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(_part(part, at, index) for index, part in enumerate(content or ()))
+
+
+def _part(part: Mapping[str, Any], at: int, index: int) -> str:
+    if part.get("type") == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    where = ("messages", at, "content", index)
+    raise bad_input(where, 'this model reads text alone: expected {"type": "text", "text": "..."}')
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(message)

@@ -1,0 +1,197 @@
+"""A fake server, and a small world around it, for entry's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from libs.common import wire
+from libs.common.catalog import Backend, Finetune, Lora, Model
+from libs.common.clock import Clock
+from libs.common.envelope import InferReply, InferRequest, Outcome, Part, Usage
+from libs.common.pb import kserve_pb2 as kserve
+from libs.common.ports import Inference
+from libs.common.wire import Tensor
+from libs.common.world import World
+from libs.common.world_map import (
+    Account,
+    Colo,
+    Resource,
+    Server,
+    Shard,
+    ShardLoad,
+    Token,
+    Update,
+)
+from services.entry.app import Bound, Config, Entry, build, serve
+from services.entry.auth import digest
+from services.entry.metrics import EntryMetrics
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+OTHER_ACCOUNT = "f" * 32
+SECRET, OTHER_SECRET, EXPIRED_SECRET, BLOCKED_SECRET = "secret", "other", "expired", "blocked"
+TEXT, VECTORS, PRIVATE = "@cf/demo/text-generation", "@cf/demo/text-embeddings", "@cf/demo/private"
+TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
+OUTCOME = Outcome(usage=Usage(tokens_in=3, tokens_out=2), serving_colo="ams")
+
+TEXT_MODEL = Model(
+    name=TEXT,
+    task="text-generation",
+    aliases=("demo",),
+    backend=Backend(dialect="vllm", chat_template="chat.jinja"),
+    lora=Lora(enabled=True),
+    schema={"max_tokens": {"maximum": 512.0}},
+)
+VECTOR_MODEL = Model(name=VECTORS, task="text-embeddings")
+
+
+def response(*tensors: Tensor) -> bytes:
+    """Write what a model answers."""
+    message = kserve.ModelInferResponse()
+    for each in tensors:
+        message.outputs.add(name=each.name, datatype=each.datatype, shape=each.shape)
+        message.raw_output_contents.append(each.data)
+    return message.SerializeToString()
+
+
+def says(text: str | bytes, finish_reason: str = "None") -> bytes:
+    """Write a text model's answer, or one part of it."""
+    reason = wire.text("finish_reason", finish_reason)
+    return response(wire.text("text_output", text), reason)
+
+
+def vectors(*rows: Sequence[float]) -> bytes:
+    """Write an embedding model's answer."""
+    array = np.array(rows, dtype=np.float32)
+    return response(wire.numbers("embedding", "FP32", array))
+
+
+class FakeServer:
+    """Answers with what it was given: bytes, an exception to raise, or an event to wait for."""
+
+    def __init__(self, *parts: bytes | BaseException | asyncio.Event) -> None:
+        self.parts = list(parts)
+        self.requests: list[InferRequest] = []
+        self.outcome: Outcome | None = OUTCOME
+        self.cancelled = asyncio.Event()
+        self.reached = asyncio.Event()
+
+    async def infer(self, request: InferRequest) -> InferReply:
+        self.requests.append(request)
+        self.reached.set()
+        try:
+            payloads = [each async for each in self._play()]
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return InferReply(payload=payloads[-1], outcome=OUTCOME)
+
+    async def stream(self, request: InferRequest) -> AsyncGenerator[Part, None]:
+        self.requests.append(request)
+        self.reached.set()
+        ended = False
+        try:
+            async for payload in self._play():
+                yield Part(payload)
+            if self.outcome:
+                yield Part(b"", self.outcome)
+            ended = True
+        finally:
+            if not ended:
+                self.cancelled.set()
+
+    async def _play(self) -> AsyncIterator[bytes]:
+        for each in self.parts:
+            if isinstance(each, asyncio.Event):
+                await each.wait()
+            elif isinstance(each, BaseException):
+                raise each
+            else:
+                yield each
+
+
+def put(world: World, *resources: Resource, complete: bool = False) -> None:
+    """Put resources into a world."""
+    world.apply(Update(version=world.version + 1, complete=complete, puts=resources))
+
+
+def place(
+    model: str, colo: str, *, free: int = 4, permits: int = 4, **rest: Any
+) -> tuple[Resource, ...]:
+    """Return a model's shard in a colo, its server and its load."""
+    server = f"server-{colo}"
+    return (
+        Colo(name=colo),
+        Server(name=server, colo=colo, address=f"local:{server}"),
+        Shard(model=model, colo=colo, index=0, owner=server, epoch=7),
+        ShardLoad(
+            model=model, colo=colo, index=0, server=server, permits=permits, free=free, **rest
+        ),
+    )
+
+
+def small_world(*colos: str) -> World:
+    """Return a world with two models, three accounts and a finetune, served in some colos."""
+    world = World()
+    places = [each for colo in colos for model in (TEXT, VECTORS) for each in place(model, colo)]
+    tokens = (
+        Token(hash=digest(SECRET), account=ACCOUNT, max_priority=6),
+        Token(hash=digest(OTHER_SECRET), account=OTHER_ACCOUNT),
+        Token(hash=digest(EXPIRED_SECRET), account=ACCOUNT, expires_at_ms=1),
+        Token(hash=digest(BLOCKED_SECRET), account="b" * 32),
+    )
+    folder = "models/text_generation/adapters/pirate"
+    put(
+        world,
+        TEXT_MODEL,
+        VECTOR_MODEL,
+        Account(id=ACCOUNT),
+        Account(id="b" * 32, blocked=True),
+        Finetune(id="ft-1", name="pirate", model=TEXT, account=ACCOUNT, adapter=folder),
+        Finetune(id="ft-2", name="vectors-only", model=VECTORS, account=ACCOUNT),
+        Finetune(id="ft-3", name="theirs", model=TEXT, account=OTHER_ACCOUNT),
+        *tokens,
+        *places,
+        complete=True,
+    )
+    return world
+
+
+def entry_of(
+    world: World,
+    servers: Mapping[str, Inference],
+    *,
+    config: Config | None = None,
+    clock: Clock | None = None,
+) -> Entry:
+    """Build an entry in ams over fake servers by colo."""
+    addresses = {f"local:server-{colo}": server for colo, server in servers.items()}
+    connections: Callable[[str], Inference] = addresses.__getitem__
+    return build(
+        config or Config(colo="ams", http="127.0.0.1:0", grpc="", drain_s=2.0),
+        world=world,
+        connections=connections,
+        metrics=EntryMetrics(CollectorRegistry()),
+        templates={"chat.jinja": TEMPLATE}.__getitem__,
+        clock=clock,
+        rng=random.Random(7),
+    )
+
+
+@asynccontextmanager
+async def listening(
+    server: FakeServer, *, world: World | None = None, **config: Any
+) -> AsyncIterator[Bound]:
+    """Listen with an entry over one fake server."""
+    settings: dict[str, Any] = {"colo": "ams", "http": "127.0.0.1:0", "grpc": "", "drain_s": 2.0}
+    entry = entry_of(
+        world or small_world("ams"), {"ams": server}, config=Config(**(settings | config))
+    )
+    async with serve(entry.config, entry) as bound:
+        yield bound

@@ -1,0 +1,358 @@
+"""The gateway: what it refuses, where it sends, and when it tries elsewhere."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from libs.common.catalog import Access, Model
+from libs.common.clock import ManualClock
+from libs.common.envelope import RequestSource, TimeBounds
+from libs.common.errors import (
+    BadInput,
+    DeadlineExceeded,
+    LoraUnsupported,
+    ModelFailed,
+    ModelNotAllowed,
+    ModelStarting,
+    OutOfCapacity,
+    QueueTimeUsedUp,
+    RequestError,
+    StreamLost,
+    Unavailable,
+    UnknownModel,
+)
+from libs.common.request_ids import shard_of
+from libs.common.world import World
+from libs.common.world_map import EntryLoad, Token
+from services.entry.calls import Call
+from services.entry.gateway import Gateway
+from tests.entry.fakes import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    PRIVATE,
+    TEXT,
+    VECTORS,
+    FakeServer,
+    entry_of,
+    put,
+    says,
+    small_world,
+)
+
+TOKEN = Token(hash="", account=ACCOUNT, max_priority=6)
+
+
+def call(body: dict[str, Any] | None = None, model: str = TEXT, **rest: Any) -> Call:
+    return Call(token=TOKEN, model=model, body=body or {"prompt": "hi"}, **rest)
+
+
+def gateway(world: World | None = None, **servers: FakeServer) -> Gateway:
+    return entry_of(world or small_world(*servers), servers, clock=ManualClock()).gateway
+
+
+def a_world_with_a_private_model() -> World:
+    world = small_world("ams")
+    access = Access(accounts=(OTHER_ACCOUNT,))
+    put(world, Model(name=PRIVATE, task="text-embeddings", access=access))
+    return world
+
+
+REFUSED: list[tuple[str, Call, type[RequestError], str, str]] = [
+    (
+        "unknown model",
+        call(model="@cf/no/such"),
+        UnknownModel,
+        "",
+        "No such model @cf/no/such or task",
+    ),
+    ("private model", call({"text": "a"}, PRIVATE), ModelNotAllowed, "", "may not run"),
+    (
+        "wrong task",
+        call(model=VECTORS, task="text-generation"),
+        BadInput,
+        "/model",
+        "does text-embed",
+    ),
+    (
+        "unknown finetune",
+        call({"prompt": "a", "lora": "nope"}),
+        BadInput,
+        "/lora",
+        "finetune 'nope'",
+    ),
+    ("another's finetune", call({"prompt": "a", "lora": "theirs"}), BadInput, "/lora", "'theirs'"),
+    (
+        "finetune of another model",
+        call({"prompt": "a", "lora": "vectors-only"}),
+        BadInput,
+        "/lora",
+        f"'vectors-only' is for {VECTORS}",
+    ),
+    (
+        "lora of a wrong type",
+        call({"prompt": "a", "lora": 3}),
+        BadInput,
+        "/lora",
+        "expected the name",
+    ),
+    (
+        "model without lora",
+        call({"text": "a", "lora": "pirate"}, VECTORS),
+        LoraUnsupported,
+        "",
+        "pirate",
+    ),
+    (
+        "stream of a wrong type",
+        call({"prompt": "a", "stream": "yes"}),
+        BadInput,
+        "/stream",
+        "boolean",
+    ),
+    ("batch", call({"requests": []}), BadInput, "/requests", "no queue"),
+    ("options no object", call({"prompt": "a", "options": 1}), BadInput, "/options", "object"),
+    (
+        "bad option",
+        call({"prompt": "a", "options": {"priority": 10}}),
+        BadInput,
+        "/options/priority",
+        "options.priority: 10 is greater than the maximum of 9",
+    ),
+    (
+        "queue",
+        call({"prompt": "a"}, options={"queueRequest": "true"}),
+        BadInput,
+        "/options/queueRequest",
+        "no queue",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "pointer", "words"), [r[1:] for r in REFUSED], ids=[r[0] for r in REFUSED]
+)
+def test_what_is_not_right_is_refused(
+    call: Call, error: type[RequestError], pointer: str, words: str
+) -> None:
+    with pytest.raises(error) as refused:
+        gateway(a_world_with_a_private_model()).plan(call)
+
+    assert type(refused.value) is error
+    assert refused.value.pointer == pointer
+    assert words in str(refused.value)
+
+
+async def test_the_envelope_says_all_that_the_way_needs() -> None:
+    server = FakeServer(says("ho", "stop"))
+    entry = gateway(ams=server)
+    body = {
+        "prompt": "hi",
+        "lora": "pirate",
+        "tags": ["x"],
+        "options": {"rejectIfBusy": True, "maxQueueMs": 50, "gateway": {}},
+    }
+    plan = entry.plan(
+        call(
+            body, "demo", options={"priority": "9"}, session="s", client_request_id="c", bytes_in=9
+        )
+    )
+
+    answer = await entry.run(plan)
+
+    (sent,) = server.requests
+    assert answer.result["response"] == "ho"
+    assert answer.request_id == sent.request_id == plan.request_id
+    assert shard_of(sent.request_id) == 0
+    assert (sent.model, sent.task, sent.account) == (TEXT, "text-generation", ACCOUNT)
+    assert (sent.finetune, sent.adapter) == ("ft-1", "ft-1")
+    assert sent.priority == 6, "capped by the token"
+    assert (sent.reject_if_busy, sent.max_queue_ms) == (True, 50)
+    assert (sent.session, sent.client_request_id, sent.bytes_in) == ("s", "c", 9)
+    assert (sent.source_colo, sent.shard_epoch, sent.attempt) == ("ams", 7, 0)
+    assert sent.request_source is RequestSource.REST
+    assert sent.units.input_characters == len("<user>hi<assistant>")
+    assert sent.time_bounds == TimeBounds(first_part_ms=30_000, idle_ms=30_000, total_ms=600_000)
+    assert b"ft-1" in sent.payload
+
+
+async def test_a_full_colo_is_left_for_the_next() -> None:
+    full, room = FakeServer(OutOfCapacity("full")), FakeServer(says("ho"))
+    entry = gateway(ams=full, lhr=room)
+
+    answer = await entry.run(entry.plan(call()))
+
+    assert answer.result["response"] == "ho"
+    assert room.requests[0].attempt == 1
+    assert room.requests[0].request_id == full.requests[0].request_id
+
+
+GAVE_UP: list[tuple[str, list[RequestError], type[RequestError], int, str]] = [
+    (
+        "all full",
+        [OutOfCapacity("a", retry_after_ms=2000), OutOfCapacity("b", retry_after_ms=9000)],
+        OutOfCapacity,
+        9000,
+        "No more data centers to forward the request to",
+    ),
+    ("one colo, full", [OutOfCapacity("full", retry_after_ms=3000)], OutOfCapacity, 3000, "full"),
+    ("full and lost", [Unavailable("lost"), OutOfCapacity("full")], OutOfCapacity, 0, "No more"),
+    (
+        "starting",
+        [ModelStarting("s", retry_after_ms=5000), Unavailable("u")],
+        ModelStarting,
+        5000,
+        "s",
+    ),
+    ("lost", [Unavailable("u"), Unavailable("gone")], Unavailable, 0, "gone"),
+    ("nobody", [], Unavailable, 2000, "no server serves"),
+]
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict", "wait_ms", "words"), [r[1:] for r in GAVE_UP], ids=[r[0] for r in GAVE_UP]
+)
+async def test_when_nobody_can_the_error_says_so(
+    errors: list[RequestError], verdict: type[RequestError], wait_ms: int, words: str
+) -> None:
+    servers: Any = {f"colo{n}": FakeServer(error) for n, error in enumerate(errors)}
+    entry = gateway(**servers)
+
+    with pytest.raises(verdict) as refused:
+        await entry.run(entry.plan(call()))
+
+    assert refused.value.retry_after_ms == wait_ms
+    assert words in str(refused.value)
+    assert entry.refused[TEXT] == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("lost", sent=True), QueueTimeUsedUp("late"), ModelFailed("oops")],
+    ids=["sent", "not retryable", "model failed"],
+)
+async def test_what_another_colo_cannot_mend_is_raised_at_once(error: RequestError) -> None:
+    other = FakeServer(says("ho"))
+    entry = gateway(ams=FakeServer(error), lhr=other)
+
+    with pytest.raises(type(error)):
+        await entry.run(entry.plan(call()))
+
+    assert not other.requests
+
+
+async def test_a_server_that_hangs_is_given_up_within_the_bound() -> None:
+    server = FakeServer(asyncio.Event())
+    entry = gateway(ams=server)
+    plan = entry.plan(call(bounds=TimeBounds(first_part_ms=20)))
+
+    with pytest.raises(DeadlineExceeded):
+        await entry.run(plan)
+
+    assert server.cancelled.is_set()
+
+
+async def read(results: AsyncGenerator[dict[str, Any], None]) -> list[dict[str, Any]]:
+    async with aclosing(results):
+        return [each async for each in results]
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+
+async def test_a_stream_is_its_parts_and_then_the_usage() -> None:
+    entry = gateway(ams=FakeServer(says("a"), says(""), says("b", "stop")))
+
+    shown = await read(entry.stream(entry.plan(call(stream=True))))
+
+    assert shown == [
+        {"response": "a"},
+        {"response": "b", "finish_reason": "stop"},
+        {"response": "", "usage": USAGE},
+    ]
+
+
+async def test_a_stream_falls_over_only_before_its_first_part() -> None:
+    room = FakeServer(says("ho"))
+    entry = gateway(ams=FakeServer(OutOfCapacity("full")), lhr=room)
+    broken = gateway(ams=FakeServer(says("a"), Unavailable("lost")), lhr=room)
+
+    assert (await read(entry.stream(entry.plan(call(stream=True)))))[0] == {"response": "ho"}
+    with pytest.raises(Unavailable):
+        await read(broken.stream(broken.plan(call(stream=True))))
+    assert len(room.requests) == 1
+
+
+async def test_a_stream_without_its_last_part_was_lost() -> None:
+    server = FakeServer(says("a"))
+    server.outcome = None
+    entry = gateway(ams=server)
+
+    with pytest.raises(StreamLost):
+        await read(entry.stream(entry.plan(call(stream=True))))
+
+
+@pytest.mark.parametrize("before", [[], [says("a")]], ids=["first part", "idle gap"])
+async def test_each_wait_of_a_stream_is_bounded(before: list[bytes]) -> None:
+    server = FakeServer(*before, asyncio.Event())
+    entry = gateway(ams=server)
+    bounds = TimeBounds(first_part_ms=20, idle_ms=20)
+
+    with pytest.raises(DeadlineExceeded, match="no part came"):
+        await read(entry.stream(entry.plan(call(stream=True, bounds=bounds))))
+
+    assert server.cancelled.is_set()
+
+
+async def test_a_stream_that_never_waits_ends_with_its_time() -> None:
+    server = FakeServer(*[says("a")] * 1000)
+    clock = ManualClock()
+    entry = entry_of(small_world("ams"), {"ams": server}, clock=clock).gateway
+    results = entry.stream(entry.plan(call(stream=True, bounds=TimeBounds(total_ms=1000))))
+
+    await anext(results)
+    clock.advance(1.5)
+
+    with pytest.raises(DeadlineExceeded, match="used up"):
+        await anext(results)
+
+
+async def test_closing_a_stream_early_stops_the_model() -> None:
+    server = FakeServer(says("a"), asyncio.Event())
+    entry = gateway(ams=server)
+    results = entry.stream(entry.plan(call(stream=True)))
+
+    await anext(results)
+    await results.aclose()
+
+    assert server.cancelled.is_set()
+
+
+def test_a_task_that_cannot_stream_answers_whole() -> None:
+    plan = gateway(small_world("ams")).plan(call({"text": "a", "stream": True}, VECTORS))
+
+    assert not plan.stream
+
+
+def test_a_changed_catalog_entry_is_compiled_anew() -> None:
+    world = small_world("ams")
+    entry = gateway(world)
+    entry.plan(call({"prompt": "a", "max_tokens": 300}))
+
+    put(world, Model(name=TEXT, task="text-generation", schema={"max_tokens": {"maximum": 10}}))
+
+    with pytest.raises(BadInput, match="maximum of 10"):
+        entry.plan(call({"prompt": "a", "max_tokens": 300}))
+
+
+async def test_the_report_counts_what_found_no_room() -> None:
+    entry = entry_of(small_world("ams"), {"ams": FakeServer(OutOfCapacity("full"))})
+
+    with pytest.raises(OutOfCapacity):
+        await entry.gateway.run(entry.gateway.plan(call()))
+
+    (load,) = entry.report().resources
+    assert isinstance(load, EntryLoad)
+    assert load.refused == {TEXT: 1}

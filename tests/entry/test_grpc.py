@@ -1,0 +1,140 @@
+"""Service bindings over real gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import orjson
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from libs.common.envelope import RequestSource
+from libs.common.errors import OutOfCapacity, StreamLost
+from libs.common.pb import binding_pb2 as pb
+from libs.common.pb.binding_pb2_grpc import BindingServiceStub
+from libs.common.rpc import channel, request_error
+from tests.entry.fakes import ACCOUNT, SECRET, TEXT, VECTORS, FakeServer, listening, says, vectors
+
+AUTH = (("authorization", f"Bearer {SECRET}"),)
+
+
+@asynccontextmanager
+async def calling(server: FakeServer) -> AsyncIterator[Any]:
+    """Yield a stub of an entry over the server."""
+    config: Any = {"http": "", "grpc": "127.0.0.1:0"}
+    async with listening(server, **config) as bound, channel(bound.grpc) as connection:
+        yield BindingServiceStub(connection)
+
+
+def run_request(body: Any, model: str = TEXT, **rest: Any) -> pb.RunRequest:
+    return pb.RunRequest(account=ACCOUNT, model=model, body=orjson.dumps(body), **rest)
+
+
+async def test_run_answers_the_result() -> None:
+    server = FakeServer(says("ho"))
+    async with calling(server) as stub:
+        request = run_request(
+            {"prompt": "hi", "stream": True},
+            options={"rejectIfBusy": "true"},
+            request_id="mine",
+            session="s",
+        )
+        answer = await stub.Run(request, metadata=AUTH, timeout=5)
+
+    (sent,) = server.requests
+    assert orjson.loads(answer.body)["response"] == "ho"
+    assert answer.request_id == sent.request_id
+    assert (sent.stream, sent.reject_if_busy, sent.session) == (False, True, "s")
+    assert sent.client_request_id == "mine"
+    assert sent.request_source is RequestSource.WORKER_BINDING
+    assert 4_000 < sent.time_bounds.total_ms <= 5_000
+
+
+async def test_run_stream_yields_the_results() -> None:
+    async with calling(FakeServer(says("a"), says("b"))) as stub:
+        stream = stub.RunStream(run_request({"prompt": "hi"}), metadata=AUTH)
+        results = [orjson.loads(each.body) async for each in stream]
+
+    assert [each["response"] for each in results] == ["a", "b", ""]
+    assert results[-1]["usage"]["total_tokens"] == 5
+
+
+async def test_run_stream_of_a_task_that_does_not_stream_is_one_part() -> None:
+    async with calling(FakeServer(vectors([0.5]))) as stub:
+        stream = stub.RunStream(run_request({"text": "a"}, VECTORS), metadata=AUTH)
+        results = [orjson.loads(each.body) async for each in stream]
+
+    assert [each["data"] for each in results] == [[[0.5]]]
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "code"),
+    [
+        ({"metadata": ()}, grpc.StatusCode.UNAUTHENTICATED, 10000),
+        ({"body": {"prompt": 1}}, grpc.StatusCode.INVALID_ARGUMENT, 5006),
+        ({"model": "no"}, grpc.StatusCode.INVALID_ARGUMENT, 5007),
+        ({"parts": [OutOfCapacity("full")]}, grpc.StatusCode.RESOURCE_EXHAUSTED, 3040),
+        ({"hangs": True, "timeout": 0.1}, grpc.StatusCode.DEADLINE_EXCEEDED, None),
+    ],
+    ids=["no token", "bad input", "unknown model", "full", "deadline"],
+)
+@pytest.mark.parametrize("rpc", ["Run", "RunStream"])
+async def test_errors_have_their_status(
+    rpc: str, how: dict[str, Any], status: grpc.StatusCode, code: int | None
+) -> None:
+    request = run_request(how.get("body", {"prompt": "hi"}), how.get("model", TEXT))
+    parts = [asyncio.Event()] if "hangs" in how else how.get("parts", [])
+    async with calling(FakeServer(*parts)) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            answer = getattr(stub, rpc)(
+                request, metadata=how.get("metadata", AUTH), timeout=how.get("timeout", 5)
+            )
+            await (answer if rpc == "Run" else answer.read())
+
+    assert failed.value.code() is status
+    assert code is None or request_error(failed.value).code == code
+
+
+async def test_a_stream_that_breaks_ends_with_its_status() -> None:
+    async with calling(FakeServer(says("a"), StreamLost("broke"))) as stub:
+        stream = stub.RunStream(run_request({"prompt": "hi"}), metadata=AUTH)
+        assert await stream.read()
+
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stream.read()
+
+    assert type(request_error(failed.value)) is StreamLost
+
+
+@pytest.mark.parametrize("rpc", ["Run", "RunStream"])
+async def test_a_caller_that_cancels_stops_the_model(rpc: str) -> None:
+    server = FakeServer(says("a"), asyncio.Event())
+    async with calling(server) as stub, asyncio.timeout(5):
+        call = getattr(stub, rpc)(run_request({"prompt": "hi"}), metadata=AUTH)
+        await (server.reached.wait() if rpc == "Run" else call.read())
+        call.cancel()
+
+        await server.cancelled.wait()
+
+
+async def test_models_are_those_of_the_account() -> None:
+    async with calling(FakeServer()) as stub:
+        every = await stub.Models(pb.ModelsRequest(account=ACCOUNT), metadata=AUTH)
+        some = await stub.Models(
+            pb.ModelsRequest(account=ACCOUNT, task="text-embeddings"), metadata=AUTH
+        )
+
+    assert [each.name for each in every.models] == [VECTORS, TEXT]
+    assert [each.name for each in some.models] == [VECTORS]
+
+
+@pytest.mark.parametrize("service", ["", "constellation.v1.BindingService"])
+async def test_health_is_answered(service: str) -> None:
+    config: Any = {"http": "", "grpc": "127.0.0.1:0"}
+    async with listening(FakeServer(), **config) as bound, channel(bound.grpc) as connection:
+        stub = health_pb2_grpc.HealthStub(connection)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING

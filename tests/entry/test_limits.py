@@ -1,0 +1,53 @@
+"""Time bounds and options: what a client may wish for, and what it gets."""
+
+import pytest
+
+from libs.common.catalog import Timeouts
+from libs.common.envelope import TimeBounds
+from services.entry.limits import longest_silence, time_bounds
+from services.entry.options import read_options
+
+
+@pytest.mark.parametrize(
+    ("client", "ceiling_s", "bounds"),
+    [
+        (TimeBounds(), 240, (30_000, 30_000, 600_000)),
+        (TimeBounds(), 5, (5_000, 30_000, 600_000)),
+        (TimeBounds(total_ms=700), 240, (30_000, 30_000, 700)),
+        (TimeBounds(first_part_ms=90_000, idle_ms=10), 240, (30_000, 10, 600_000)),
+    ],
+    ids=["the model's", "the ceiling", "the client's total", "only what is tighter"],
+)
+def test_the_tightest_bound_counts(
+    client: TimeBounds, ceiling_s: float, bounds: tuple[int, int, int]
+) -> None:
+    found = time_bounds(Timeouts(), client, ceiling_s=ceiling_s)
+
+    assert (found.first_part_ms, found.idle_ms, found.total_ms) == bounds
+
+
+@pytest.mark.parametrize(
+    ("header", "ms"),
+    [
+        ("600", 600_000),
+        ("0.5", 500),
+        ("", 0),
+        (None, 0),
+        ("nan", 0),
+        ("-1", 0),
+        ("inf", 0),
+        ("x", 0),
+    ],
+)
+def test_a_read_timeout_is_the_longest_silence(header: str | None, ms: int) -> None:
+    assert longest_silence(header) == TimeBounds(first_part_ms=ms, idle_ms=ms)
+
+
+def test_options_of_query_and_body_are_one() -> None:
+    query = {"rejectIfBusy": "true", "priority": "3", "whatever": "1"}
+
+    options = read_options(query, {"priority": 4, "preferredColo": "lhr"})
+
+    assert options.reject_if_busy
+    assert options.priority == 4
+    assert options.preferred_colo == "lhr"

@@ -1,0 +1,213 @@
+"""OpenAI's front, judged by the official SDK."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import openai
+import pytest
+
+from libs.common.errors import OutOfCapacity, StreamLost
+from tests.entry.fakes import (
+    ACCOUNT,
+    SECRET,
+    TEXT,
+    VECTORS,
+    FakeServer,
+    listening,
+    says,
+    vectors,
+)
+
+MESSAGES: Any = [{"role": "user", "content": "hi"}]
+WITH_ACCOUNT, BY_TOKEN = f"/client/v4/accounts/{ACCOUNT}/ai/v1", "/v1"
+
+
+@asynccontextmanager
+async def sdk(
+    server: FakeServer, *, base: str = WITH_ACCOUNT, token: str = SECRET
+) -> AsyncIterator[openai.AsyncOpenAI]:
+    """Yield a client of an entry over the server."""
+    async with listening(server) as bound:
+        client = openai.AsyncOpenAI(
+            api_key=token, base_url=f"http://{bound.http}{base}", max_retries=0
+        )
+        async with client:
+            yield client
+
+
+@pytest.mark.parametrize("base", [WITH_ACCOUNT, BY_TOKEN], ids=["account", "token"])
+async def test_a_chat_completion(base: str) -> None:
+    server = FakeServer(says("ho", "length"))
+    async with sdk(server, base=base) as client:
+        answer = await client.chat.completions.create(
+            model=TEXT, messages=MESSAGES, max_completion_tokens=7, temperature=0, seed=0, stop=None
+        )
+
+    (choice,) = answer.choices
+    assert (choice.message.content, choice.message.role) == ("ho", "assistant")
+    assert choice.finish_reason == "length"
+    assert answer.object == "chat.completion"
+    assert answer.model == TEXT
+    assert answer.id == f"chatcmpl-{server.requests[0].request_id}"
+    assert answer.created > 1_600_000_000
+    assert answer.usage
+    assert answer.usage.total_tokens == 5
+    assert b'"max_tokens":7' in server.requests[0].payload
+    assert b'"seed":1' in server.requests[0].payload
+
+
+@pytest.mark.parametrize("includes_usage", [True, False], ids=["with usage", "without"])
+async def test_a_chat_stream(includes_usage: bool) -> None:
+    async with sdk(FakeServer(says("a"), says("b", "length"))) as client:
+        stream = await client.chat.completions.create(
+            model=TEXT,
+            messages=MESSAGES,
+            stream=True,
+            stream_options={"include_usage": includes_usage},
+        )
+        chunks = [chunk async for chunk in stream]
+
+    choices = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    assert choices[0].delta.role == "assistant"
+    assert "".join(each.delta.content or "" for each in choices) == "ab"
+    assert [each.finish_reason for each in choices] == [None, None, None, "length"]
+    usages = [chunk.usage for chunk in chunks if chunk.usage]
+    assert [usage.total_tokens for usage in usages] == ([5] if includes_usage else [])
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_a_stream_that_breaks_raises_in_the_sdk() -> None:
+    async with sdk(FakeServer(says("a"), StreamLost("broke"))) as client:
+        stream = await client.chat.completions.create(model=TEXT, messages=MESSAGES, stream=True)
+
+        with pytest.raises(openai.APIError, match="AiError: 3045: broke"):
+            async for _ in stream:
+                pass
+
+
+async def test_closing_the_stream_stops_the_model() -> None:
+    server = FakeServer(says("a"), asyncio.Event())
+    async with sdk(server) as client, asyncio.timeout(5):
+        stream = await client.chat.completions.create(model=TEXT, messages=MESSAGES, stream=True)
+        await anext(aiter(stream))
+        await stream.close()
+
+        await server.cancelled.wait()
+
+
+@pytest.mark.parametrize("how", [{}, {"encoding_format": "float"}], ids=["base64", "float"])
+async def test_embeddings(how: Any) -> None:
+    async with sdk(FakeServer(vectors([1, 0.5], [2, 0.25]))) as client:
+        answer = await client.embeddings.create(model=VECTORS, input=["a", "b"], **how)
+
+    assert [each.embedding for each in answer.data] == [[1, 0.5], [2, 0.25]]
+    assert [each.index for each in answer.data] == [0, 1]
+    assert answer.usage.prompt_tokens == 3
+
+
+async def test_the_models_are_listed() -> None:
+    async with sdk(FakeServer()) as client:
+        names = [model.id async for model in client.models.list()]
+
+    assert names == [VECTORS, TEXT]
+
+
+async def test_the_synchronous_sdk() -> None:
+    def talk(base: str) -> list[str]:
+        with openai.OpenAI(api_key=SECRET, base_url=base, max_retries=0) as client:
+            whole = client.chat.completions.create(model=TEXT, messages=MESSAGES)
+            stream = client.chat.completions.create(model=TEXT, messages=MESSAGES, stream=True)
+            parts = [chunk.choices[0].delta.content or "" for chunk in stream]
+            vector = client.embeddings.create(model=VECTORS, input="a").data[0].embedding
+            return [whole.choices[0].message.content or "", "".join(parts), str(vector)]
+
+    class Both(FakeServer):
+        async def infer(self, request: Any) -> Any:
+            self.parts = [says("ho") if request.model == TEXT else vectors([0.5])]
+            return await super().infer(request)
+
+    async with listening(Both(says("ho"))) as bound:
+        said = await asyncio.to_thread(talk, f"http://{bound.http}{WITH_ACCOUNT}")
+
+    assert said == ["ho", "ho", "[0.5]"]
+
+
+async def test_no_token() -> None:
+    async with sdk(FakeServer(), token="wrong") as client:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await client.chat.completions.create(model=TEXT, messages=MESSAGES)
+
+    assert refused.value.code == "unauthenticated"
+
+
+async def test_a_full_house() -> None:
+    async with sdk(FakeServer(OutOfCapacity("full", retry_after_ms=2000))) as client:
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.chat.completions.create(model=TEXT, messages=MESSAGES)
+
+    assert refused.value.code == "out_of_capacity"
+    assert refused.value.response.headers["retry-after-ms"] == "2000"
+    assert "AiError: 3040: " in refused.value.message
+
+
+async def test_the_sdk_tries_again_when_told_to() -> None:
+    class OnceFull(FakeServer):
+        async def infer(self, request: Any) -> Any:
+            self.parts = [says("ho")] if self.requests else [OutOfCapacity("full")]
+            return await super().infer(request)
+
+    server = OnceFull()
+    async with sdk(server) as client:
+        answer = await client.with_options(max_retries=1).chat.completions.create(
+            model=TEXT, messages=MESSAGES
+        )
+
+    assert answer.choices[0].message.content == "ho"
+    assert [each.retry_count for each in server.requests] == [0, 1]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "unknown model": ({"model": "gpt"}, "", "No such model gpt or task"),
+    "wrong task": ({"model": VECTORS}, "model", "does text-embeddings"),
+    "several answers": ({"n": 2}, "n", "n: 2 is greater than the maximum of 1"),
+    "temperature": ({"temperature": 2.1}, "temperature", "greater than the maximum of 2"),
+    "too many tokens": ({"max_completion_tokens": 900}, "max_completion_tokens", "512"),
+    "no messages": ({"messages": []}, "messages", "at least 1 item"),
+    "logprobs": ({"logprobs": True}, "logprobs", "not available"),
+    "json": ({"response_format": {"type": "json_object"}}, "response_format.type", "text alone"),
+    "lora": ({"extra_body": {"lora": "nope"}}, "lora", "'nope'"),
+}
+
+
+@pytest.mark.parametrize(("change", "param", "words"), REFUSED.values(), ids=REFUSED.keys())
+async def test_a_bad_chat_is_refused(change: dict[str, Any], param: str, words: str) -> None:
+    body: Any = {"model": TEXT, "messages": MESSAGES} | change
+    async with sdk(FakeServer()) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.chat.completions.create(**body)
+
+    assert (refused.value.param or "") == param
+    assert words in refused.value.message
+
+
+EMBEDDINGS_REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "too many": ({"input": ["a"] * 101}, "input", "input: 101 items are more"),
+    "an empty one": ({"input": ["a", ""]}, "input.1", "input[1]: expected at least 1"),
+    "token ids": ({"input": [1, 2]}, "input.0", "expected a string, got an integer"),
+    "other dimensions": ({"dimensions": 9}, "dimensions", "9 is not what the model has: 2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "words"), EMBEDDINGS_REFUSED.values(), ids=EMBEDDINGS_REFUSED.keys()
+)
+async def test_bad_embeddings_are_refused(change: dict[str, Any], param: str, words: str) -> None:
+    body: Any = {"model": VECTORS, "input": "a"} | change
+    async with sdk(FakeServer(vectors([1, 2]))) as client:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.embeddings.create(**body)
+
+    assert refused.value.param == param
+    assert words in refused.value.message

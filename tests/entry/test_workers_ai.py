@@ -1,0 +1,360 @@
+"""Workers AI's front over real sockets: envelopes, events, errors, and clients that leave."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from yarl import URL
+
+from libs.common.catalog import Timeouts
+from libs.common.errors import ModelFailed, OutOfCapacity, StreamLost, Unavailable
+from libs.common.world import World
+from services.entry.fronts import streaming
+from tests.entry.fakes import (
+    ACCOUNT,
+    BLOCKED_SECRET,
+    EXPIRED_SECRET,
+    OTHER_SECRET,
+    SECRET,
+    TEXT,
+    TEXT_MODEL,
+    VECTORS,
+    FakeServer,
+    listening,
+    put,
+    says,
+    small_world,
+    vectors,
+)
+
+RUN = f"/client/v4/accounts/{ACCOUNT}/ai/run/{TEXT}"
+AUTH = {"Authorization": f"Bearer {SECRET}"}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+
+class Asked:
+    """What came back."""
+
+    def __init__(self, status: int, headers: Any, body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def frames(self) -> list[Any]:
+        """The events, the last of which must be [DONE]."""
+        *events, done, rest = self.body.split(b"\n\n")
+        assert (done, rest) == (b"data: [DONE]", b"")
+        return [orjson.loads(each.removeprefix(b"data: ")) for each in events]
+
+
+async def ask(
+    server: FakeServer,
+    path: str = RUN,
+    *,
+    method: str = "POST",
+    json: Any = None,
+    data: Any = None,
+    headers: dict[str, str] | None = None,
+    world: World | None = None,
+    **config: Any,
+) -> Asked:
+    """Make one request of an entry over the server."""
+    if json is not None:
+        data = orjson.dumps(json)
+    async with listening(server, world=world, **config) as bound, aiohttp.ClientSession() as client:
+        url = URL(f"http://{bound.http}{path}", encoded=True)
+        async with client.request(
+            method, url, data=data, headers=AUTH if headers is None else headers
+        ) as response:
+            return Asked(response.status, response.headers, await response.read())
+
+
+ENCODED = TEXT.replace("/", "%2F")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [TEXT, ENCODED, ENCODED.replace("2F", "2f"), ENCODED.replace("@", "%40"), "demo"],
+    ids=["raw", "encoded", "lower case", "all encoded", "alias"],
+)
+async def test_a_model_is_run_however_its_name_is_written(name: str) -> None:
+    server = FakeServer(says("ho", "stop"))
+
+    asked = await ask(server, RUN.replace(TEXT, name), json={"prompt": "hi"})
+
+    assert asked.status == 200
+    assert asked.headers["Content-Type"].startswith("application/json")
+    assert asked.json == {
+        "result": {"response": "ho", "finish_reason": "stop", "usage": USAGE},
+        "success": True,
+        "errors": [],
+        "messages": [],
+    }
+    assert server.requests[0].request_id == asked.headers["x-constellation-request-id"]
+
+
+async def test_vectors_are_answered() -> None:
+    path = RUN.replace(TEXT, VECTORS)
+
+    asked = await ask(FakeServer(vectors([1, 0.5], [2, 0.25])), path, json={"text": ["a", "b"]})
+
+    assert asked.json["result"] == {
+        "shape": [2, 2],
+        "data": [[1.0, 0.5], [2.0, 0.25]],
+        "pooling": "mean",
+    }
+
+
+async def test_a_form_content_type_is_still_json_as_curl_sends_it() -> None:
+    headers = AUTH | {"Content-Type": "application/x-www-form-urlencoded"}
+
+    asked = await ask(FakeServer(says("ho")), json={"prompt": "hi"}, headers=headers)
+
+    assert asked.status == 200
+
+
+async def test_headers_say_who_asks_and_how_long_it_may_take() -> None:
+    server = FakeServer(says("ho"))
+    headers = {
+        "X-Auth-Key": SECRET,
+        "x-request-id": "mine-1",
+        "x-session-affinity": "abc",
+        "x-stainless-read-timeout": "5",
+        "x-stainless-retry-count": "2",
+        "traceparent": "00-a-b-01",
+    }
+
+    asked = await ask(server, f"{RUN}?rejectIfBusy=true", json={"prompt": "hi"}, headers=headers)
+
+    (sent,) = server.requests
+    assert asked.headers["x-request-id"] == sent.client_request_id == "mine-1"
+    assert (sent.session, sent.retry_count, sent.traceparent) == ("abc", 2, "00-a-b-01")
+    assert 4_900 <= sent.time_bounds.first_part_ms <= 5_000
+    assert sent.time_bounds.idle_ms == 5_000
+    assert sent.time_bounds.total_ms > 500_000
+    assert sent.reject_if_busy
+
+
+@pytest.mark.parametrize("name", ["a" * 65, "a b", "<x>"])
+async def test_a_request_id_that_may_not_be_echoed_is_ignored(name: str) -> None:
+    server = FakeServer(says("ho"))
+
+    asked = await ask(server, json={"prompt": "hi"}, headers=AUTH | {"x-request-id": name})
+
+    assert "x-request-id" not in asked.headers
+    assert server.requests[0].client_request_id == ""
+
+
+GOOD = {"prompt": "hi"}
+WRONG: dict[str, tuple[dict[str, Any], int, int]] = {
+    "no token": ({"headers": {}, "json": GOOD}, 401, 10000),
+    "unknown token": ({"headers": {"Authorization": "Bearer x"}, "json": GOOD}, 401, 10000),
+    "expired": ({"headers": {"X-Auth-Key": EXPIRED_SECRET}, "json": GOOD}, 401, 10000),
+    "another's token": ({"headers": {"X-Auth-Key": OTHER_SECRET}, "json": GOOD}, 403, 10001),
+    "blocked": (
+        {
+            "path": RUN.replace(ACCOUNT, "b" * 32),
+            "headers": {"X-Auth-Key": BLOCKED_SECRET},
+            "json": GOOD,
+        },
+        403,
+        3023,
+    ),
+    "unknown model": ({"path": RUN + "x", "json": GOOD}, 400, 5007),
+    "bad field": ({"json": GOOD | {"max_tokens": 900}}, 400, 5006),
+    "empty body": ({"data": b""}, 400, 5006),
+    "no json": ({"data": b'{"prompt": '}, 400, 5006),
+    "no object": ({"data": b"[1]"}, 400, 5006),
+    "no utf-8": ({"data": b'{"prompt": "\xff"}'}, 400, 5006),
+    "deep": ({"data": b'{"prompt":' + b"[" * 100_000}, 400, 5006),
+    "broken gzip": (
+        {"data": b"no gzip", "headers": AUTH | {"Content-Encoding": "gzip"}},
+        400,
+        5006,
+    ),
+    "too large": ({"data": b'"' + b"x" * 3000 + b'"', "max_body_bytes": 2000}, 413, 3006),
+    "lora of nobody": ({"json": GOOD | {"lora": "nope"}}, 400, 5006),
+    "lora unsupported": (
+        {"path": RUN.replace(TEXT, VECTORS), "json": {"text": "a", "lora": "pirate"}},
+        405,
+        5005,
+    ),
+    "wrong method": ({"method": "GET"}, 405, 7002),
+    "unknown route": ({"path": "/client/v4/nothing", "json": GOOD}, 404, 7000),
+    "no model": ({"path": RUN.removesuffix(TEXT), "json": GOOD}, 404, 7000),
+}
+
+
+@pytest.mark.parametrize(("request_", "status", "code"), WRONG.values(), ids=WRONG.keys())
+async def test_what_is_wrong_is_answered_in_the_envelope(
+    request_: dict[str, Any], status: int, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = FakeServer(says("ho"))
+
+    asked = await ask(server, **request_)
+
+    assert asked.status == status, asked.body
+    body = asked.json
+    (error,) = body["errors"]
+    assert (body["success"], body["result"], error["code"]) == (False, None, code)
+    assert error["message"].startswith(f"AiError: {code}: ")
+    assert body["error"]["message"] == error["message"]
+    assert body["error"]["code"] == error["reason"]
+    assert not server.requests
+    assert not caplog.records
+
+
+async def test_the_error_names_field_and_position() -> None:
+    bad_field = await ask(FakeServer(), json=GOOD | {"max_tokens": 900})
+    bad_json = await ask(FakeServer(), data=b'{"prompt": "a",\n "x": }')
+
+    assert bad_field.json["errors"][0]["source"] == {"pointer": "/max_tokens"}
+    assert bad_field.json["error"]["param"] == "max_tokens"
+    assert "max_tokens: 900 is greater than the maximum of 512" in bad_field.body.decode()
+    assert "line 2 column 7" in bad_json.json["errors"][0]["message"]
+    wrong_method = await ask(FakeServer(), method="DELETE")
+    assert wrong_method.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "headers"),
+    [
+        (
+            OutOfCapacity("full", retry_after_ms=2500),
+            429,
+            {"Retry-After": "3", "retry-after-ms": "2500"},
+        ),
+        (OutOfCapacity("full"), 429, {"Retry-After": "1", "retry-after-ms": "1000"}),
+        (Unavailable("gone", retry_after_ms=999_000), 503, {"Retry-After": "60"}),
+        (ModelFailed("oops"), 500, {}),
+    ],
+    ids=["full", "full, no idea for how long", "unavailable", "failed"],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_what_went_wrong_at_the_model_has_its_status(
+    error: Exception, status: int, headers: dict[str, str], stream: bool
+) -> None:
+    asked = await ask(FakeServer(error), json=GOOD | {"stream": stream})
+
+    assert asked.status == status
+    assert headers.items() <= dict(asked.headers).items()
+    assert ("Retry-After" in asked.headers) == (status in (429, 503))
+    assert asked.headers["x-constellation-request-id"]
+
+
+async def test_a_timeout_is_not_to_be_tried_again() -> None:
+    headers = AUTH | {"x-stainless-read-timeout": "0.02"}
+
+    asked = await ask(FakeServer(asyncio.Event()), json=GOOD, headers=headers)
+
+    assert (asked.status, asked.json["errors"][0]["code"]) == (408, 3007)
+    assert asked.headers["x-should-retry"] == "false"
+
+
+async def test_a_bug_is_logged_once_and_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    asked = await ask(FakeServer(ZeroDivisionError("a secret")), json=GOOD)
+
+    assert (asked.status, asked.json["errors"][0]["code"]) == (500, 3046)
+    assert b"a secret" not in asked.body
+    (record,) = caplog.records
+    assert record.exc_info
+
+
+async def test_a_stream_is_frames_with_padding_then_usage_then_done() -> None:
+    asked = await ask(FakeServer(says("a"), says("b", "stop")), json=GOOD | {"stream": True})
+
+    assert asked.headers["Content-Type"] == "text/event-stream"
+    assert asked.headers["x-constellation-request-id"]
+    *tokens, last = asked.frames
+    assert [(each["response"], bool(each["p"])) for each in tokens] == [("a", True), ("b", True)]
+    assert last == {"response": "", "usage": USAGE}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(StreamLost("the stream broke"), 3045), (ZeroDivisionError("a secret"), 3046)],
+    ids=["lost", "bug"],
+)
+async def test_a_stream_that_breaks_says_so_and_is_done(error: Exception, code: int) -> None:
+    asked = await ask(FakeServer(says("a"), error), json=GOOD | {"stream": True})
+
+    assert asked.status == 200
+    first, last = asked.frames
+    assert first["response"] == "a"
+    assert last["errors"][0]["code"] == code
+    assert "secret" not in last["error"]["message"]
+
+
+@asynccontextmanager
+async def asking(address: str, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
+    """Ask by hand, and hang up on leaving."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    raw = orjson.dumps(body)
+    head = f"POST {RUN} HTTP/1.1\r\nHost: x\r\nX-Auth-Key: {SECRET}\r\nContent-Length: {len(raw)}"
+    writer.write(head.encode() + b"\r\n\r\n" + raw)
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("parts", "stream", "after"),
+    [([], False, b""), ([], True, b""), ([says("a")], True, b'"response":"a"')],
+    ids=["unary", "before the first part", "in the middle of a stream"],
+)
+async def test_a_client_that_leaves_stops_the_model(
+    parts: list[bytes], stream: bool, after: bytes
+) -> None:
+    server = FakeServer(*parts, asyncio.Event())
+    async with listening(server) as bound, asyncio.timeout(5):
+        async with asking(bound.http, GOOD | {"stream": stream}) as reader:
+            await (reader.readuntil(after) if after else server.reached.wait())
+
+        await server.cancelled.wait()
+
+
+async def test_a_client_that_leaves_a_running_stream_stops_the_model() -> None:
+    class Endless(FakeServer):
+        async def _play(self) -> AsyncIterator[bytes]:
+            while True:
+                await asyncio.sleep(0)
+                yield says("a" * 1000)
+
+    server = Endless()
+    async with listening(server) as bound, asyncio.timeout(5):
+        async with asking(bound.http, GOOD | {"stream": True}) as reader:
+            await reader.readuntil(b"data: ")
+
+        await server.cancelled.wait()
+
+
+async def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SLOW_READER_S", 0.1)
+    world, server = small_world("ams"), FakeServer(*[says("a" * 1_000_000)] * 100)
+    put(world, replace(TEXT_MODEL, timeouts=Timeouts(total_s=0.2)))
+    async with (
+        listening(server, world=world) as bound,
+        asyncio.timeout(5),
+        asking(bound.http, GOOD | {"stream": True}),
+    ):
+        await server.cancelled.wait()
+
+
+async def test_nobody_serves_the_model() -> None:
+    asked = await ask(FakeServer(), json=GOOD, world=small_world())
+
+    assert (asked.status, asked.json["errors"][0]["code"]) == (503, 3043)
+    assert asked.headers["Retry-After"] == "2"
