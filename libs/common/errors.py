@@ -15,7 +15,7 @@ class RequestError(Exception):
     code: ClassVar[int] = 3044
     status: ClassVar[str] = "INTERNAL"
     http: ClassVar[int] = 500
-    reason: ClassVar[str] = "internal"
+    reason: ClassVar[str] = "failed"
     retryable: ClassVar[bool] = False
 
     def __init__(
@@ -80,7 +80,7 @@ class UnknownRoute(RequestError):
 class WrongMethod(RequestError):
     """The address is right, the HTTP method is not."""
 
-    code, status, http, reason = 7001, "UNIMPLEMENTED", 405, "wrong_method"
+    code, status, http, reason = 7002, "UNIMPLEMENTED", 405, "wrong_method"
 
 
 class BadInput(RequestError):
@@ -155,8 +155,20 @@ class StreamLost(RequestError):
     code, status, http, reason = 3045, "UNAVAILABLE", 503, "stream_lost"
 
 
+class FellBehind(Unavailable):
+    """A reader of control's changes was too slow; it starts again from a snapshot."""
+
+    status, reason = "RESOURCE_EXHAUSTED", "fell_behind"
+
+
+class NameTaken(RequestError):
+    """Another live reporter has this kind and name."""
+
+    code, status, http, reason = 7001, "ALREADY_EXISTS", 409, "name_taken"
+
+
 def _all(cls: type[RequestError]) -> list[type[RequestError]]:
     return [cls, *(each for sub in cls.__subclasses__() for each in _all(sub))]
 
 
-BY_REASON = {cls.reason: cls for cls in reversed(_all(RequestError))}
+BY_REASON = {cls.reason: cls for cls in _all(RequestError)[1:]}

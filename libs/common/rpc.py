@@ -77,8 +77,7 @@ def request_error(error: grpc.aio.AioRpcError) -> RequestError:
     details = error.details() or error.code().name
     if known is None:
         return WITHOUT_TRAILERS.get(error.code(), Internal)(details)
-    cls = Internal if known is RequestError else known
-    return cls(
+    return known(
         details,
         retry_after_ms=int(_text(trailers.get("retry-after-ms", "0"))),
         pointer=unquote(_text(trailers.get("pointer", ""))),
@@ -130,7 +129,7 @@ def _bind(server: grpc.aio.Server, address: str) -> str:
     """Bind one address; return it with the port that it was given."""
     path = address.removeprefix("unix:")
     if path != address:
-        _clear(path)
+        clear_socket(path)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -141,7 +140,7 @@ def _bind(server: grpc.aio.Server, address: str) -> str:
     return f"{address.rpartition(':')[0]}:{port}"
 
 
-def _clear(path: str) -> None:
+def clear_socket(path: str) -> None:
     """Remove the socket of a server that is gone; refuse that of one that lives."""
     if len(os.fsencode(path)) > LONGEST_UNIX_PATH:
         raise CannotListen(f"cannot listen on {path}: longer than {LONGEST_UNIX_PATH} bytes")

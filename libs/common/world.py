@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 
 from libs.common.backoff import Backoff
 from libs.common.catalog import Finetune, Model
-from libs.common.errors import RequestError, Unavailable
+from libs.common.errors import RequestError
 from libs.common.ports import ControlPlane, SnapshotFile
 from libs.common.world_map import (
     KIND_OF,
@@ -30,20 +30,9 @@ from libs.common.world_map import (
 )
 
 R = TypeVar("R")
+SAVE_EVERY_S = 1.0
 STEADY_S = 5.0  # a report stream that lived this long was no failed try
 log = logging.getLogger(__name__)
-
-
-class FellBehind(Unavailable):
-    """A reader of control's changes was too slow; it starts again from a snapshot."""
-
-    status, reason = "RESOURCE_EXHAUSTED", "fell_behind"
-
-
-class NameTaken(RequestError):
-    """Another live reporter has this kind and name."""
-
-    code, status, http, reason = 7001, "ALREADY_EXISTS", 409, "name_taken"
 
 
 class World:
@@ -139,17 +128,26 @@ async def follow(
     """Keep `world` current until cancelled; lost connections are made again."""
     if disk and not world.complete and (last := disk.load()):
         world.apply(last)
+    unsaved = asyncio.Event()
+    saving = asyncio.create_task(_keep_on_disk(disk, world, unsaved)) if disk else None
+    failures = _Failures("control is away, going on with what it last said")
     delays = iter(backoff)
-    while True:
-        try:
-            async for update in control.watch():
-                world.apply(update)
-                delays = iter(backoff)
-                if disk and (update.complete or _is_lasting(update)):
-                    _save(disk, world)
-        except RequestError as error:
-            log.warning("control is away, going on with version %d: %s", world.version, error)
-        await asyncio.sleep(next(delays))
+    try:
+        while True:
+            try:
+                async for update in control.watch():
+                    world.apply(update)
+                    delays = iter(backoff)
+                    failures.over()
+                    if update.complete or _is_lasting(update):
+                        unsaved.set()
+            except RequestError as error:
+                failures.say(error)
+            await asyncio.sleep(next(delays))
+    finally:
+        if saving:
+            saving.cancel()
+            await asyncio.gather(saving, return_exceptions=True)
 
 
 async def keep_reporting(
@@ -168,6 +166,7 @@ async def keep_reporting(
     """
     wake, leave = wake or asyncio.Event(), leave or asyncio.Event()
     clock = asyncio.get_running_loop().time
+    failures = _Failures("cannot report to control")
     delays = iter(backoff)
     while not leave.is_set():
         began = clock()
@@ -175,9 +174,10 @@ async def keep_reporting(
             try:
                 await control.report(reports)
             except RequestError as error:
-                log.warning("cannot report to control: %s", error)
+                failures.say(error)
         if clock() - began > STEADY_S:
             delays = iter(backoff)
+            failures.over()
         await _first_of(leave, timeout=next(delays))
 
 
@@ -200,9 +200,40 @@ async def _first_of(*events: asyncio.Event, timeout: float) -> None:
             wait.cancel()
 
 
-def _save(disk: SnapshotFile, world: World) -> None:
+class _Failures:
+    """Logs the first failure of each kind in a row, so that a long outage does not fill a disk."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._said: set[str] = set()
+
+    def say(self, error: RequestError) -> None:
+        """Log the error, unless it only goes on."""
+        level = logging.DEBUG if error.reason in self._said else logging.WARNING
+        log.log(level, "%s: %s", self._what, error)
+        self._said.add(error.reason)
+
+    def over(self) -> None:
+        """Forget them: it works again."""
+        self._said.clear()
+
+
+async def _keep_on_disk(disk: SnapshotFile, world: World, unsaved: asyncio.Event) -> None:
+    """Save what has changed, at most once in a while, in a thread: it may be large."""
     try:
-        disk.save(world.everything())
+        while True:
+            await unsaved.wait()
+            unsaved.clear()
+            await asyncio.to_thread(_save, disk, world.everything())
+            await asyncio.sleep(SAVE_EVERY_S)
+    finally:
+        if unsaved.is_set():
+            _save(disk, world.everything())
+
+
+def _save(disk: SnapshotFile, update: Update) -> None:
+    try:
+        disk.save(update)
     except OSError as error:  # a full disk: serving goes on, only a restart would miss it
         log.warning("cannot keep the last snapshot on disk: %s", error)
 

@@ -87,7 +87,7 @@ class ControlClient:
         """Write a resource and return the version that has it."""
         try:
             request = pb.PutRequest(resource=resource_to_pb(resource))
-        except ParseError as error:
+        except (ParseError, TypeError, ValueError) as error:
             raise BadInput(str(error)) from error
         with _errors():
             return (await self._stub().Put(request, timeout=self._call_s)).version

@@ -1,0 +1,1 @@
+"""Control: the only store, the world map, and who owns which shard."""

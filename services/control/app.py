@@ -1,0 +1,69 @@
+"""Wires control together: the one place where its concrete classes meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from libs.common.clock import Clock, SystemClock
+from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
+from libs.common.rpc import grpc_server
+from libs.common.world_map import Resource
+from services.control.grpc_api import ControlServicer
+from services.control.service import Control, Settings
+from services.control.store import SqlStore, sqlite_url
+from services.control.tokens import ensure_token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Control's settings."""
+
+    state_dir: Path = Path(".constellation")
+    listen: str = "127.0.0.1:7100"  # empty: on control.sock alone
+    store_url: str = ""  # empty: control.db in the state folder
+    token: str = ""  # empty: made at the first start
+    grace_s: float = 5.0
+    report_gone_s: float = 5.0
+    silent_s: float = 10.0
+    watch_bound: int = 1024
+    drain_s: float = 1.0
+
+
+def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = None) -> Control:
+    """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
+    return Control(
+        store=SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db")),
+        catalog=catalog,
+        clock=clock or SystemClock(),
+        settings=Settings(
+            grace_s=config.grace_s,
+            report_gone_s=config.report_gone_s,
+            silent_s=config.silent_s,
+            watch_bound=config.watch_bound,
+        ),
+    )
+
+
+@asynccontextmanager
+async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ...]]:
+    """Run and listen while inside; yields the addresses, that of control.sock first."""
+    token = ensure_token(config.state_dir, config.token)
+
+    def add(server: grpc.aio.Server) -> None:
+        add_ControlServiceServicer_to_server(ControlServicer(control), server)
+
+    addresses = [f"unix:{config.state_dir.absolute()}/control.sock"]
+    addresses += [config.listen] if config.listen else []
+    async with (
+        control.running(token=token),
+        grpc_server(*addresses, add=add, drain_s=config.drain_s) as bound,
+    ):
+        try:
+            yield bound
+        finally:
+            control.stop()  # streams would hold up the end otherwise

@@ -1,0 +1,101 @@
+"""Control's gRPC front: messages in, messages out, nothing decided here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from libs.common.errors import BadInput, Unavailable
+from libs.common.messages import report_from_pb, resource_from_pb, resource_to_pb, update_to_pb
+from libs.common.pb import control_pb2 as pb
+from libs.common.pb.control_pb2_grpc import ControlServiceServicer
+from libs.common.rpc import Context, statuses
+from libs.common.world_map import Ref, Report, Update
+from services.control.service import Control
+
+
+class Requests(Protocol):
+    """What grpc hands to a method that takes a stream."""
+
+    def __aiter__(self) -> AsyncIterator[pb.ReportRequest]:
+        """Iterate over the messages."""
+        ...
+
+
+class ControlServicer(ControlServiceServicer):
+    """Adapts `Control` to the generated service."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._last: tuple[Update, pb.WatchResponse] | None = None
+
+    async def Watch(
+        self, request: pb.WatchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResponse]:
+        """Everything, then every change."""
+        async with statuses(context), aclosing(self._control.watch()) as updates:
+            async for update in updates:
+                yield self._message(update)
+
+    async def Report(
+        self, request_iterator: Requests, context: Context
+    ) -> AsyncIterator[pb.ReportResponse]:
+        """A reporter's life."""
+        async with statuses(context), aclosing(_reports(request_iterator)) as reports:
+            await self._control.report(reports)
+        return
+        yield  # makes it a stream; grants are to come
+
+    async def Put(self, request: pb.PutRequest, context: Context) -> pb.PutResponse:
+        """Write a resource."""
+        async with statuses(context):
+            with _bad_input():
+                resource = resource_from_pb(request.resource)
+            return pb.PutResponse(version=await self._control.put(resource))
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+        """Remove a resource."""
+        async with statuses(context):
+            name = Ref(request.resource.kind, request.resource.key)
+            return pb.DeleteResponse(version=await self._control.delete(name))
+
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        """Say why a model has as many instances as it has."""
+        async with statuses(context):
+            decisions = await self._control.explain(request.model)
+            return pb.ExplainResponse(
+                decisions=[resource_to_pb(each).decision for each in decisions]
+            )
+
+    def _message(self, update: Update) -> pb.WatchResponse:
+        """Write an update once for all its readers, who mostly ask one after the other."""
+        if self._last is None or self._last[0] is not update:
+            self._last = (update, update_to_pb(update))
+        return self._last[1]
+
+
+async def _reports(requests: Requests) -> AsyncGenerator[Report, None]:
+    """Yield the reports up to the goodbye; a stream that ends without one was lost."""
+    async for request in requests:
+        if request.leaving:
+            return
+        with _bad_input():
+            report = report_from_pb(request)
+        yield report
+    raise Unavailable("the report stream ended without a goodbye")
+
+
+@contextmanager
+def _bad_input() -> Iterator[None]:
+    """Name the field that does not stand."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors()[0]
+        pointer = "".join(f"/{part}" for part in first["loc"])
+        raise BadInput(f"{pointer or 'value'}: {first['msg']}", pointer=pointer) from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error

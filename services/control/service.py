@@ -1,0 +1,230 @@
+"""Control: one snapshot of everything, fed by reports and writes, with an owner for each shard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from libs.common.catalog import Model
+from libs.common.clock import Clock
+from libs.common.errors import Unavailable, UnknownModel
+from libs.common.world_map import (
+    KIND_OF,
+    Account,
+    Assignment,
+    Colo,
+    Decision,
+    Instance,
+    Ref,
+    Report,
+    Resource,
+    Server,
+    Shard,
+    Token,
+    Update,
+    ref,
+)
+from services.control import ownership
+from services.control.external import external_instances
+from services.control.ports import Store
+from services.control.reporters import Reporter, Reporters
+from services.control.snapshot import Snapshot
+from services.control.tokens import default_access
+from services.control.writes import LASTING, check_kind, check_write
+
+T = TypeVar("T")
+JUDGED = {"model", "colo", "server"}  # what ownership and external instances depend on
+STORE_RETRY_S = 1.0
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Control's times and bounds."""
+
+    grace_s: float = 5.0
+    report_gone_s: float = 5.0
+    silent_s: float = 10.0
+    watch_bound: int = 1024
+
+
+class Control:
+    """Implements `ControlPlane`; answers inside of `running` alone."""
+
+    def __init__(
+        self, *, store: Store, catalog: Sequence[Resource], clock: Clock, settings: Settings
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._clock = clock
+        self._settings = settings
+        # versions start at the time of day, so that they grow over restarts
+        self._snapshot = Snapshot(first_version=clock.unix_ms(), bound=settings.watch_bound)
+        self._snapshot.world.listen(self._on_change)
+        self._reporters = Reporters(
+            self._snapshot,
+            gone_s=settings.report_gone_s,
+            silent_s=settings.silent_s,
+            heard=self._on_heard,
+        )
+        self._running = False
+        self._awaited: set[Reporter] = set()
+        self._settled = asyncio.Event()
+        self._unjudged = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        state = "settled" if self._settled.is_set() else f"awaits {len(self._awaited)}"
+        return f"<Control {state} {self._snapshot!r} {self._reporters!r}>"
+
+    @asynccontextmanager
+    async def running(self, *, token: str = "") -> AsyncIterator[None]:
+        """Open the store, answer while inside, let writes finish on the way out."""
+        loops: list[asyncio.Task[None]] = []
+        try:
+            await self._load(token)
+            loops.append(asyncio.create_task(self._judge_forever(), name="control: ownership"))
+            loops.append(asyncio.create_task(self._settle(), name="control: grace"))
+            yield
+        finally:
+            self.stop()
+            for each in loops:
+                each.cancel()
+            await asyncio.gather(*loops, *self._writes, return_exceptions=True)
+            await self._store.close()
+
+    def stop(self) -> None:
+        """End all streams; refuse what comes from now on."""
+        self._running = False
+        self._settled.set()
+        self._reporters.close()
+        self._snapshot.close()
+
+    async def watch(self) -> AsyncGenerator[Update, None]:
+        """Yield everything once, then every change."""
+        await self._settled.wait()
+        self._must_run()
+        watching = self._snapshot.watch()
+        try:
+            async for update in watching:
+                yield update
+        finally:
+            await watching.aclose()
+
+    async def report(self, reports: AsyncIterator[Report]) -> None:
+        """Take a reporter's reports; their end is its goodbye."""
+        self._must_run()
+        await self._reporters.follow(reports)
+
+    async def put(self, resource: Resource) -> int:
+        """Write a resource and return the version that has it."""
+        self._must_run()
+        check_write(resource, self._snapshot.world)
+        if self._snapshot.get(ref(resource)) == resource:
+            return self._snapshot.world.version
+        if KIND_OF[type(resource)] in LASTING:
+            return await self._through(self._write([resource], []))
+        return self._snapshot.change([resource])
+
+    async def delete(self, name: Ref) -> int:
+        """Remove a resource; one of the catalog's files is back at the next start."""
+        self._must_run()
+        check_kind(name.kind)
+        if self._snapshot.get(name) is None:
+            return self._snapshot.world.version
+        if name.kind in LASTING:
+            return await self._through(self._write([], [name]))
+        return self._snapshot.change(deletes=[name])
+
+    async def explain(self, model: str) -> tuple[Decision, ...]:
+        """Return the last decision about a model in each region."""
+        self._must_run()
+        known = self._snapshot.world.model(model)
+        if known is None:
+            raise UnknownModel(f"no such model: {model}")
+        decisions = self._snapshot.world.table(Decision).values()
+        return tuple(each for each in decisions if each.model == known.name)
+
+    def _must_run(self) -> None:
+        if not self._running:
+            raise Unavailable("control is not running")
+
+    async def _load(self, token: str) -> None:
+        kept = await self._store.open()
+        self._snapshot.change([*self._catalog, *kept])
+        world, now = self._snapshot.world, self._clock.unix_ms()
+        if token:
+            accounts, tokens = world.table(Account), world.table(Token)
+            puts, deletes = default_access(token, accounts=accounts, tokens=tokens, at_ms=now)
+            await self._write(puts, deletes)
+        colos = world.table(Colo)
+        owned = [each for each in world.table(Shard).values() if each.colo in colos]
+        self._awaited = {Reporter("server", each.owner) for each in owned if each.owner}
+        self._awaited |= {Reporter("node", each.node) for each in world.table(Assignment).values()}
+        self._running = True
+
+    async def _settle(self) -> None:
+        """Wait for those that the last control knew; until then nobody is judged or told."""
+        try:
+            async with asyncio.timeout(self._settings.grace_s):
+                if self._awaited:
+                    await self._settled.wait()
+        except TimeoutError:
+            log.warning("not back: %s", ", ".join(sorted(name for _, name in self._awaited)))
+        self._settled.set()
+        self._unjudged.set()
+
+    def _on_heard(self, reporter: Reporter) -> None:
+        self._awaited.discard(reporter)
+        if not self._awaited:
+            self._settled.set()
+
+    def _on_change(self, update: Update) -> None:
+        kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
+        if kinds & JUDGED:
+            self._unjudged.set()
+
+    async def _judge_forever(self) -> None:
+        while True:
+            await self._unjudged.wait()
+            self._unjudged.clear()
+            try:
+                await self._judge()
+            except Unavailable as error:
+                log.error("shards cannot move, trying again: %s", error)
+                self._unjudged.set()
+                await asyncio.sleep(STORE_RETRY_S)
+            except Exception:  # a bug here must not end ownership for good
+                log.exception("shards cannot move")
+
+    async def _judge(self) -> None:
+        """Bring what control itself makes in line: external instances and owners of shards."""
+        world = self._snapshot.world
+        models, colos = world.table(Model).values(), world.table(Colo).values()
+        present = {key: each for key, each in world.table(Instance).items() if each.external}
+        external = external_instances(models, colos, known=present, at_ms=self._clock.unix_ms())
+        gone = [Ref("instance", key) for key in present.keys() - external.keys()]
+        self._snapshot.change(external.values(), gone)
+        if self._settled.is_set():
+            wanted = ownership.wanted_shards(models, colos)
+            servers = world.table(Server).values()
+            moved = ownership.judge(wanted, world.table(Shard), servers)
+            # stored before it is told: an epoch must never be given out twice
+            await self._through(self._write(moved, []))
+
+    async def _write(self, puts: Sequence[Resource], deletes: Sequence[Ref]) -> int:
+        async with self._writing:
+            await self._store.write(puts, deletes)
+            return self._snapshot.change(puts, deletes)
+
+    async def _through(self, write: Coroutine[Any, Any, T]) -> T:
+        """Finish a write even if its caller leaves: store and snapshot must not part."""
+        task = asyncio.create_task(write)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)

@@ -1,0 +1,133 @@
+"""The store: one table of resources as JSON, in SQLite or another SQL database.
+
+All its calls block, so they run in one thread of their own, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy import (
+    Column,
+    Engine,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    tuple_,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from libs.common.errors import BadInput, Unavailable
+from libs.common.messages import resource_from_json, resource_to_json
+from libs.common.world_map import Ref, Resource, ref
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+metadata = MetaData()
+resources = Table(
+    "resources",
+    metadata,
+    Column("kind", String(32), primary_key=True),
+    Column("key", String(512), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the address of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+class SqlStore:
+    """Implements `ports.Store` on SQLAlchemy."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: Engine | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    def __repr__(self) -> str:
+        return f"<SqlStore {'open' if self._engine else 'closed'}>"
+
+    async def open(self) -> list[Resource]:
+        """Make the table where there is none, and return what is kept."""
+        rows = await self._in_thread(self._open)
+        return [found for row in rows if (found := _read(row.kind, row.key, row.body))]
+
+    async def write(self, puts: Sequence[Resource], deletes: Sequence[Ref] = ()) -> None:
+        """Write and remove resources in one transaction."""
+        rows = [_row(each) for each in puts]
+        names = [*(ref(each) for each in puts), *deletes]
+        if names:
+            await self._in_thread(lambda: self._write(rows, names))
+
+    async def close(self) -> None:
+        """Close the database; what was handed over is written first."""
+        await self._in_thread(self._close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except SQLAlchemyError as error:
+            log.error("the store failed: %s", error)
+            raise Unavailable("control's store is not available") from error
+
+    def _open(self) -> Sequence[Row[Any]]:
+        engine = self._engine = create_engine(self._url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _set_up_sqlite)
+        metadata.create_all(engine)
+        with engine.connect() as connection:
+            return connection.execute(resources.select()).all()
+
+    def _write(self, rows: list[dict[str, str]], names: list[Ref]) -> None:
+        if self._engine is None:
+            raise Unavailable("control's store is not open")
+        old = tuple_(resources.c.kind, resources.c.key).in_([(n.kind, n.key) for n in names])
+        with self._engine.begin() as connection:
+            connection.execute(resources.delete().where(old))
+            if rows:
+                connection.execute(resources.insert(), rows)
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")  # an epoch that was given out stays given out
+    connection.execute("PRAGMA busy_timeout=5000")
+
+
+def _row(resource: Resource) -> dict[str, str]:
+    """Write a resource as a row; reading it back is the check that it stands."""
+    name = ref(resource)
+    try:
+        body = resource_to_json(resource)
+        resource_from_json(name.kind, body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        pointer = "".join(f"/{part}" for part in first["loc"])
+        raise BadInput(f"{name.kind} {name.key}: {first['msg']}", pointer=pointer) from error
+    return {"kind": name.kind, "key": name.key, "body": body.decode()}
+
+
+def _read(kind: str, key: str, body: str) -> Resource | None:
+    try:
+        return resource_from_json(kind, body)
+    except (KeyError, ValueError) as error:  # one bad row must not keep all of control down
+        log.error("the store's %s %s is left out: %s", kind, key, error)
+        return None

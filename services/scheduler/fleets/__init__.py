@@ -1,0 +1,1 @@
+"""Fleets that the scheduler's word is carried out on."""

@@ -1,0 +1,122 @@
+"""What is written is there after any kind of end, and a bad row harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from libs.common.errors import BadInput, Unavailable
+from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token
+from services.control.store import SqlStore, sqlite_url
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from libs.common.world_map import Account, Shard
+from services.control.store import SqlStore, sqlite_url
+
+async def main() -> None:
+    store = SqlStore(sqlite_url(Path(sys.argv[1])))
+    await store.open()
+    for number in range(100_000):
+        shard = Shard(model="m", colo="ams", index=0, owner=f"s{number}", epoch=number)
+        await store.write([shard, Account(id="a", name=str(number))])
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_everything_kept_comes_back(tmp_path: Path) -> None:
+    resources = [
+        Account(id="a", name="ünï"),
+        Token(hash="h", account="a", expires_at_ms=2**53),
+        Override(model="m", region="", min=None, max=3, frozen=True),
+        Shard(model="@cf/x/m", colo="ams", index=1, owner="", epoch=2**40),
+        Assignment(node="n", model="m", instances=0),
+    ]
+    store = SqlStore(sqlite_url(tmp_path / "control.db"))
+    assert await store.open() == []
+
+    await store.write(resources)
+    await store.write([Account(id="a", name="new")], [Ref("token", "h"), Ref("token", "none")])
+    await store.close()
+
+    again = SqlStore(sqlite_url(tmp_path / "control.db"))
+    kept = await again.open()
+    await again.close()
+    assert set(kept) == {Account(id="a", name="new"), *resources[2:]}
+
+
+async def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = SqlStore(sqlite_url(tmp_path / "control.db"))
+    await store.open()
+
+    with pytest.raises(BadInput) as caught:
+        await store.write([Account(id="a"), Assignment(node="n", model="m", instances=-1)])
+    await store.close()
+
+    assert caught.value.pointer == "/instances"
+    assert await SqlStore(sqlite_url(tmp_path / "control.db")).open() == []
+
+
+async def test_a_row_that_nobody_can_read_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    store = SqlStore(sqlite_url(path))
+    await store.open()
+    await store.write([Account(id="a")])
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("insert into resources values ('account', 'bad', '{')")
+        connection.execute("insert into resources values ('nonsense', 'x', '{}')")
+    connection.close()
+
+    again = SqlStore(sqlite_url(path))
+    assert await again.open() == [Account(id="a")]
+    await again.close()
+
+
+async def test_a_store_that_cannot_be_had_is_unavailable(tmp_path: Path) -> None:
+    store = SqlStore(sqlite_url(tmp_path / "missing" / "control.db"))
+    with pytest.raises(Unavailable):
+        await store.open()
+    await store.close()
+
+
+async def test_kill_9_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as it:
+        assert it.stdout is not None
+        for _ in range(50):
+            confirmed = int(it.stdout.readline())
+        it.kill()
+        rest = it.stdout.read().split(b"\n")
+    confirmed = max([confirmed, *(int(line) for line in rest[:-1])])
+
+    store = SqlStore(sqlite_url(path))
+    kept = {type(each): each for each in await store.open()}
+    await store.write([Account(id="b")])
+    await store.close()
+
+    shard, account = kept[Shard], kept[Account]
+    assert isinstance(shard, Shard)
+    assert isinstance(account, Account)
+    assert shard.epoch >= confirmed
+    assert account.name == str(shard.epoch)  # both rows of one transaction
+
+
+async def test_writes_keep_their_order(tmp_path: Path) -> None:
+    store = SqlStore(sqlite_url(tmp_path / "control.db"))
+    await store.open()
+
+    await asyncio.gather(*(store.write([Account(id="a", name=str(n))]) for n in range(20)))
+    await store.close()
+
+    again = SqlStore(sqlite_url(tmp_path / "control.db"))
+    assert await again.open() == [Account(id="a", name="19")]
+    await again.close()

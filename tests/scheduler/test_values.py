@@ -1,0 +1,106 @@
+"""Usage, history, forecast and plan: small values made from the world map."""
+
+from __future__ import annotations
+
+import pytest
+
+from libs.common.catalog import Backend, Model
+from libs.common.world import World
+from libs.common.world_map import (
+    Assignment,
+    Colo,
+    Instance,
+    InstanceState,
+    Node,
+    Ref,
+    ShardLoad,
+    Update,
+)
+from services.scheduler.forecast import LastValue
+from services.scheduler.history import History, Sample
+from services.scheduler.placement import Seat
+from services.scheduler.plan import make_plan
+from services.scheduler.usage import Key, Usage, read
+
+OURS = Model(name="m", task="text-generation", backend=Backend(repository="models/m"))
+FAR = Model(name="far", task="text-generation", backend=Backend(external=("h:1",)))
+
+
+def load(colo: str, index: int, in_flight: int, queued: int) -> ShardLoad:
+    return ShardLoad(
+        model="m", colo=colo, index=index, server="s", in_flight=in_flight, queued=queued
+    )
+
+
+def instance(id_: str, colo: str, state: InstanceState) -> Instance:
+    return Instance(id=id_, model="m", colo=colo, node="n", state=state)
+
+
+def test_usage_is_summed_over_the_shards_and_colos_of_a_region() -> None:
+    world = World()
+    puts = (
+        *(Colo(name="ams", region="eu"), Colo(name="lhr", region="eu")),
+        *(Colo(name="sfo", region="us"), Colo(name="nrt", region="ap")),
+        *(Node(name="n1", colo="ams"), Node(name="n2", colo="sfo")),
+        *(OURS, FAR),
+        *(load("ams", 0, 3, 2), load("ams", 1, 1, 0), load("lhr", 0, 4, 1), load("sfo", 0, 9, 0)),
+        *(instance("a", "ams", "ready"), instance("b", "lhr", "ready")),
+        instance("c", "lhr", "booting"),
+    )
+    world.apply(Update(version=1, complete=True, puts=puts))
+
+    usage = read(world)
+
+    assert usage == {
+        Key("m", "eu"): Usage(in_flight=8, queued=3, instances={"ready": 2, "booting": 1}),
+        Key("m", "us"): Usage(in_flight=9, queued=0, instances={}),
+    }
+    assert usage[Key("m", "eu")].demand == 11
+    assert usage[Key("m", "eu")].running == 2
+
+
+def using(demand: int) -> dict[Key, Usage]:
+    return {Key("m", "eu"): Usage(in_flight=demand, instances={})}
+
+
+def test_a_ticks_sample_is_the_mean_of_its_looks() -> None:
+    history = History(length=2)
+    for demand, at in ((2, None), (4, 60.0), (6, 120.0), (0, None), (1, 180.0)):
+        history.measure(using(demand))
+        if at:
+            history.record(at)
+    history.record(240.0)  # nothing was measured: no sample
+
+    assert list(history.of(Key("m", "eu"))) == [Sample(120.0, 6.0), Sample(180.0, 0.5)]
+
+
+def test_what_is_not_measured_any_more_is_forgotten() -> None:
+    history = History()
+    history.measure(using(1))
+    history.record(1.0)
+
+    history.measure({})
+
+    assert list(history.of(Key("m", "eu"))) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [([], 0.0), ([Sample(0, 3.0), Sample(1, 5.0)], 5.0)],
+    ids=["nothing known", "the last"],
+)
+def test_last_value(samples: list[Sample], expected: float) -> None:
+    assert LastValue().forecast(samples, 2.0) == expected
+
+
+def test_a_plan_has_only_what_changes() -> None:
+    assigned = {Seat("n1", "m"): 1, Seat("n2", "m"): 2, Seat("n3", "m"): 1}
+    counts = {Seat("n1", "m"): 1, Seat("n2", "m"): 1, Seat("n4", "m"): 1}
+
+    plan = make_plan(counts, assigned, [])
+
+    assert plan.puts == (
+        Assignment(node="n2", model="m", instances=1),
+        Assignment(node="n4", model="m", instances=1),
+    )
+    assert plan.deletes == (Ref("assignment", "n3/m"),)
