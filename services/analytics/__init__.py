@@ -1,0 +1,1 @@
+"""Analytics: events off the machines, into a store, and counted."""

@@ -1,0 +1,34 @@
+"""What analytics asks of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from libs.common.events.values import Batch
+from libs.common.usage import UsageQuery, UsageRow
+
+
+class StoreError(Exception):
+    """The store cannot be opened, written or read now; the message is one line for people."""
+
+
+class EventStore(Protocol):
+    """Keeps events."""
+
+    async def write(self, batches: Sequence[Batch]) -> None:
+        """Keep all the batches durably, or raise StoreError.
+
+        Repetition is harmless: what (server, boot epoch, sequence) names is
+        kept once. For that, batches of one boot come in the order of their
+        sequence, though they may begin again at an earlier one.
+        """
+        ...
+
+
+class UsageStore(Protocol):
+    """Adds up the events that it keeps."""
+
+    async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
+        """Return the rows in the order of their groups, at most `max_rows`; or raise StoreError."""
+        ...

@@ -1,0 +1,187 @@
+"""Events in a DuckDB file: the default store.
+
+DuckDB locks its file, so one process owns it. One thread writes, and one
+reads through a second connection, so the loop waits for neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+from libs.common.events.values import Batch
+from libs.common.usage import UsageQuery, UsageRow
+from services.analytics.ports import StoreError
+from services.analytics.stores.columns import (
+    Boot,
+    Columns,
+    fresh,
+    inference_columns,
+    lifecycle_columns,
+    watermark_columns,
+)
+from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
+from services.analytics.stores.duckdb_usage import statement
+
+
+class DuckDBStore:
+    """An async context manager: the file is open inside. Raises StoreError.
+
+    A failed write closes the connection, since DuckDB may refuse everything
+    after one; the next write opens it again and reads anew what is there.
+    """
+
+    def __init__(
+        self, path: Path, *, memory_mb: int = 512, threads: int = 2, query_seconds: float = 30.0
+    ) -> None:
+        self._path = path
+        self._settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": f"{memory_mb}MB",
+            "threads": threads,
+            "autoinstall_known_extensions": False,  # it would download them
+            "autoload_known_extensions": False,
+        }
+        self._query_seconds = query_seconds
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="events-write")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="events-read")
+        self._one_query = asyncio.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._reader: duckdb.DuckDBPyConnection | None = None
+        self._watermarks: dict[Boot, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<DuckDBStore {self._path.name} {'open' if self._connection else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        await asyncio.wrap_future(self._writing.submit(self._open))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._interrupt()
+        await asyncio.wrap_future(self._reading.submit(lambda: None))
+        await asyncio.wrap_future(self._writing.submit(self._close))
+        self._reading.shutdown(wait=False)
+        self._writing.shutdown(wait=False)
+
+    async def write(self, batches: Sequence[Batch]) -> None:
+        """Keep what is new of the batches, all in one transaction."""
+        await asyncio.wrap_future(self._writing.submit(self._write, batches))
+
+    async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
+        """Return the rows; TimeoutError when they take too long."""
+        async with self._one_query:
+            answer: Future[list[UsageRow]] = self._reading.submit(self._usage, query, max_rows)
+            try:
+                async with asyncio.timeout(self._query_seconds):
+                    return await asyncio.wrap_future(answer)
+            except (TimeoutError, asyncio.CancelledError):
+                self._interrupt()
+                raise
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._connection is not None:
+            return self._connection
+        try:
+            self._connection = duckdb.connect(str(self._path), config=self._settings)
+            _migrate(self._connection)
+            rows = self._connection.execute("SELECT * FROM watermarks").fetchall()
+            self._reader = self._connection.cursor()
+        except duckdb.Error as error:
+            self._close()
+            raise StoreError(_line(self._path, error)) from error
+        except StoreError:
+            self._close()
+            raise
+        self._watermarks = {(server, epoch): last for server, epoch, last in rows}
+        return self._connection
+
+    def _close(self) -> None:
+        for connection in (self._reader, self._connection):
+            if connection is not None:
+                with suppress(duckdb.Error):
+                    connection.close()
+        self._connection = self._reader = None
+
+    def _write(self, batches: Sequence[Batch]) -> None:
+        connection = self._open()
+        new = fresh(batches, self._watermarks)
+        if not new.watermarks:
+            return
+        try:
+            connection.begin()
+            _insert(connection, "inference_events", inference_columns(new.rows))
+            _insert(connection, "lifecycle_events", lifecycle_columns(new.rows))
+            _insert(connection, "watermarks", watermark_columns(new.watermarks), replace=True)
+            connection.commit()
+        except duckdb.Error as error:
+            self._close()
+            raise StoreError(_line(self._path, error)) from error
+        self._watermarks |= new.watermarks
+
+    def _usage(self, query: UsageQuery, max_rows: int) -> list[UsageRow]:
+        if self._reader is None:
+            raise StoreError(f"{self._path} is not open")
+        sql, parameters = statement(query, max_rows=max_rows)
+        try:
+            found = self._reader.execute(sql, parameters)
+            names = [column[0] for column in found.description or ()]
+            return [UsageRow(**dict(zip(names, row, strict=True))) for row in found.fetchall()]
+        except duckdb.Error as error:
+            raise StoreError(_line(self._path, error)) from error
+
+    def _interrupt(self) -> None:
+        if self._reader is not None:
+            self._reader.interrupt()
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the tables to this version, each step whole or not at all."""
+    connection.execute(VERSION_TABLE)
+    ((version,),) = connection.execute("SELECT max(version) FROM schema_version").fetchall()
+    version = version or 0
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"the events were written by a newer version (schema {version},"
+            f" this one knows {len(MIGRATIONS)})"
+        )
+    for number, step in enumerate(MIGRATIONS[version:], version + 1):
+        connection.begin()
+        connection.execute(step)
+        connection.execute("INSERT INTO schema_version VALUES (?)", [number])
+        connection.commit()
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: str, columns: Columns, *, replace: bool = False
+) -> None:
+    if not columns:
+        return
+    verb = "INSERT OR REPLACE" if replace else "INSERT"
+    view: Any = columns  # DuckDB reads a dict of arrays as a table; its annotations do not tell
+    connection.register("batch", view)
+    try:
+        connection.execute(f"{verb} INTO {table} BY NAME SELECT * FROM batch")
+    finally:
+        connection.unregister("batch")
+
+
+def _line(path: Path, error: duckdb.Error) -> str:
+    """Return one line for people."""
+    text = str(error)
+    if "Could not set lock" in text:
+        owner = re.search(r"PID (\d+)", text)
+        return f"{path} is in use by another process" + (f" ({owner[0]})" if owner else "")
+    return text.partition("\n")[0]
