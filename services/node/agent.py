@@ -87,7 +87,6 @@ class Agent:
         actions = decide(
             wanted=wanted,
             managed={id_: each for id_, each in self._managed.items() if id_ not in stopping},
-            running=running.keys() - stopping,
             idle=[id_ for id_, each in self._managed.items() if self._is_idle(id_, each)],
             now=now,
         )
@@ -98,9 +97,16 @@ class Agent:
     def _adopt(
         self, wanted: Mapping[str, InstanceSpec], running: Mapping[str, RunningInstance]
     ) -> None:
-        """Take over what runs already: it was started before this agent was."""
-        for id_ in running.keys() & wanted.keys() - self._managed.keys():
-            self._managed[id_] = self._now("ready", wanted[id_], address=running[id_].address)
+        """Take over what runs already: it was started before this agent was.
+
+        What is not wanted, too: it may be in use, and is drained like any other.
+        """
+        for id_ in running.keys() - self._managed.keys():
+            found = running[id_]
+            spec = wanted.get(id_) or InstanceSpec(
+                id=id_, model=found.model, served_as="", repository=Path()
+            )
+            self._managed[id_] = self._now("ready", spec, address=found.address)
 
     async def _act(self, actions: Actions, boots: asyncio.TaskGroup) -> None:
         for spec in actions.start:

@@ -43,14 +43,12 @@ def decide(
     *,
     wanted: Mapping[str, InstanceSpec],
     managed: Mapping[str, Managed],
-    running: Collection[str],
     idle: Collection[str],
     now: float,
 ) -> Actions:
     """Return what brings the node nearer to `wanted`.
 
-    `running` is what the driver sees alive, `idle` the draining instances that
-    every server has let go of.
+    `idle` are the draining instances that every server has let go of.
     """
     actions = Actions()
     for id_, spec in wanted.items():
@@ -58,7 +56,6 @@ def decide(
     for id_, known in managed.items():
         if id_ not in wanted:
             _end(actions, id_, known, id_ in idle or known.drain_until <= now)
-    actions.stop.extend(id_ for id_ in running if id_ not in managed and id_ not in wanted)
     return actions
 
 

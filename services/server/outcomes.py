@@ -180,6 +180,9 @@ class Record:
             first_part_us=_us(first),
         )
 
+    def _to_first_token_ms(self) -> float:
+        return (self.first_part_at - self.arrived) * 1000 if self.first_part_at else 0.0
+
     def _flags(self, error: RequestError | None) -> Flag:
         request, model = self.request, self.shard.model if self.shard else None
         external = self.lease is not None and self.lease.endpoint.external
@@ -215,7 +218,7 @@ class Record:
             request_time_ms=(now - self.arrived) * 1000,
             inference_time_ms=timings.forward_us / 1000,
             queuing_time_ms=timings.queue_us / 1000,
-            time_to_first_token=timings.first_part_us / 1000 if request.stream else 0.0,
+            time_to_first_token=self._to_first_token_ms() if request.stream else 0.0,
             queue_us=timings.queue_us,
             permit_wait_us=timings.permit_wait_us,
             forward_us=timings.forward_us,

@@ -9,7 +9,6 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from libs.common.clock import Clock
-from libs.common.deadline import Deadline
 from libs.common.envelope import InferReply, InferRequest, Part
 from libs.common.errors import (
     DeadlineExceeded,
@@ -193,17 +192,20 @@ class InferenceServer:
         parts = backend.stream(lease.endpoint, shard.model, record.request, timeout_s=left)
         wait = record.deadline.until_first(self._clock.now())
         async with aclosing(parts) as parts:  # type: ignore[type-var]
-            while (payload := await _next(parts, wait, record.deadline)) is not None:
+            while (payload := await _next(parts, wait)) is not None:
                 yield payload
                 wait = record.deadline.until_next(self._clock.now())
 
 
-async def _next(parts: AsyncIterator[bytes], wait: float, deadline: Deadline) -> bytes | None:
+async def _next(parts: AsyncIterator[bytes], wait: float) -> bytes | None:
+    late = DeadlineExceeded(f"no part came within {wait:.1f} s", sent=True)
+    if wait <= 0:  # parts that are there already leave no pause to be timed out in
+        raise late
     try:
         async with asyncio.timeout(wait):
             return await anext(parts, None)
     except TimeoutError:
-        raise DeadlineExceeded(f"no part came within {wait:.1f} s", sent=True) from None
+        raise late from None
 
 
 def _with_retry_after(error: RequestError, retry_after_ms: int) -> RequestError:

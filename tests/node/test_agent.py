@@ -190,3 +190,14 @@ async def test_a_new_finetune_is_linked_into_what_runs(
             await asyncio.sleep(0.01)
     assert driver.started[-1].adapters == {"f1": Path("root/adapters/pirate")}
     await until_states(agent, _0="ready")
+
+
+async def test_what_runs_but_is_not_wanted_is_drained_and_stopped(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    driver.alive[SECOND] = RunningInstance(id=SECOND, model=MODEL, address="127.0.0.1:5")
+
+    await until_states(agent, _1="draining")
+
+    await until_states(agent)
+    assert driver.alive == {}

@@ -18,23 +18,22 @@ def managed(state: str, **changes: object) -> Managed:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "known", "running", "idle", "expected"),
+    ("wanted", "known", "idle", "expected"),
     [
-        (SPEC, None, False, False, Actions(start=[SPEC])),
-        (SPEC, managed("booting"), False, False, Actions()),
-        (SPEC, managed("ready"), True, False, Actions()),
-        (OTHER, managed("ready"), True, False, Actions(relink=[OTHER])),
-        (SPEC, managed("draining"), True, True, Actions(undrain=["n/echo/0"])),
-        (SPEC, managed("failed", retry_at=101.0), False, False, Actions()),
-        (SPEC, managed("failed", retry_at=99.0), False, False, Actions(start=[SPEC])),
-        (None, managed("ready"), True, False, Actions(drain=["n/echo/0"])),
-        (None, managed("booting"), False, False, Actions()),
-        (None, managed("draining", drain_until=101.0), True, False, Actions()),
-        (None, managed("draining", drain_until=101.0), True, True, Actions(stop=["n/echo/0"])),
-        (None, managed("draining", drain_until=99.0), True, False, Actions(stop=["n/echo/0"])),
-        (None, managed("failed"), False, False, Actions(stop=["n/echo/0"])),
-        (None, None, True, False, Actions(stop=["n/echo/0"])),
-        (None, None, False, False, Actions()),
+        (SPEC, None, False, Actions(start=[SPEC])),
+        (SPEC, managed("booting"), False, Actions()),
+        (SPEC, managed("ready"), False, Actions()),
+        (OTHER, managed("ready"), False, Actions(relink=[OTHER])),
+        (SPEC, managed("draining"), True, Actions(undrain=["n/echo/0"])),
+        (SPEC, managed("failed", retry_at=101.0), False, Actions()),
+        (SPEC, managed("failed", retry_at=99.0), False, Actions(start=[SPEC])),
+        (None, managed("ready"), False, Actions(drain=["n/echo/0"])),
+        (None, managed("booting"), False, Actions()),
+        (None, managed("draining", drain_until=101.0), False, Actions()),
+        (None, managed("draining", drain_until=101.0), True, Actions(stop=["n/echo/0"])),
+        (None, managed("draining", drain_until=99.0), False, Actions(stop=["n/echo/0"])),
+        (None, managed("failed"), False, Actions(stop=["n/echo/0"])),
+        (None, None, False, Actions()),
     ],
     ids=[
         "new: start",
@@ -50,21 +49,18 @@ def managed(state: str, **changes: object) -> Managed:
         "draining, idle: stop",
         "draining, out of time: stop",
         "failed and unwanted: forget",
-        "a stray: stop",
         "nothing at all",
     ],
 )
 def test_decisions(
     wanted: InstanceSpec | None,
     known: Managed | None,
-    running: bool,
     idle: bool,
     expected: Actions,
 ) -> None:
     actions = decide(
         wanted={SPEC.id: wanted} if wanted else {},
         managed={SPEC.id: known} if known else {},
-        running=[SPEC.id] if running else [],
         idle=[SPEC.id] if idle else [],
         now=100.0,
     )

@@ -22,8 +22,8 @@ from libs.common.pb.kserve_pb2_grpc import GRPCInferenceServiceStub
 from services.node.drivers import processes
 from services.node.drivers.processes import Process
 from services.node.drivers.triton import TritonDriver
+from services.node.drivers.tritonserver import TritonServer
 from services.node.ports import BootFailed, InstanceSpec
-from services.node.tritonserver import TritonServer
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -1,8 +1,8 @@
 """Instances as models of a Triton: one that a node's models share, and one each for the dedicated.
 
 Everything is kept in one folder: `shared/` and `dedicated/<instance>/` belong to one TritonServer
-each. Attached, the Tritons end with the driver, however that ends; detached, they go on, and the
-next driver adopts them and what they hold.
+each. Attached, the Tritons end with the driver, however that ends, and a guard clears away what is
+left; detached, they go on, and the next driver adopts them and what they hold.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import Self
 from urllib.parse import quote
 
 from services.node.drivers import model_folder
+from services.node.drivers.guard import Guard
 from services.node.drivers.model_control import ControlFailed, model_control
 from services.node.drivers.processes import Process
+from services.node.drivers.tritonserver import TritonServer
 from services.node.ports import BootFailed, InstanceSpec, RunningInstance
-from services.node.tritonserver import TritonServer
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class TritonDriver:
         self._load_seconds = load_seconds
         self._stop_seconds = stop_seconds
         self._shared = self._server(self._folder / "shared")
+        self._guard = Guard(self._folder)
         self._instances: dict[str, Instance] = {}
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -85,6 +87,8 @@ class TritonDriver:
         servers = [self._shared]
         servers += [self._server(path) for path in (self._folder / "dedicated").glob("*")]
         await asyncio.gather(*(self._take_over(server) for server in servers))
+        if not self._detach:
+            self._guard.start()
         return self
 
     async def __aexit__(
@@ -97,6 +101,7 @@ class TritonDriver:
         if not self._detach:
             servers = {instance.server for instance in self._instances.values()} | {self._shared}
             await asyncio.gather(*(server.stop() for server in servers))
+            await self._guard.close()
             self._instances.clear()
 
     async def start(self, spec: InstanceSpec) -> RunningInstance:

@@ -106,7 +106,7 @@ class TritonServer:
             spawned = not self.is_alive()
             try:
                 if spawned:
-                    await self._clear_leftovers()
+                    await self.clear_leftovers()
                     self._spawn(TritonEnvironment.read(self._environment))
                 await self._wait_until_ready()
             except BaseException as error:
@@ -123,7 +123,7 @@ class TritonServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._stop_seconds):
                     await self._process.ended()
-        await self._clear_leftovers()
+        await self.clear_leftovers()
         self._record.unlink(missing_ok=True)
 
     def model_processes(self, name: str) -> list[Process]:
@@ -217,7 +217,7 @@ class TritonServer:
             process.signal(number)
         return found
 
-    async def _clear_leftovers(self) -> None:
+    async def clear_leftovers(self) -> None:
         """Kill what is left of it, stubs too, and give back its shared memory."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILL_SECONDS):

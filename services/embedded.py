@@ -1,0 +1,192 @@
+"""All services in one process, wired by plain calls where gRPC would be.
+
+Events go through the Unix socket as always, and a real Triton runs beside each
+node. The services are entered from the last that a request needs to the first,
+and left in reverse: entry stops taking calls while all that they need is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from libs.common.backoff import Backoff
+from libs.common.catalog import Model
+from libs.common.catalog_files import Catalog
+from libs.common.clients.inference import GrpcInference
+from libs.common.clock import SystemClock
+from libs.common.config import ConfigFile
+from libs.common.events.sinks import UnixSocketSink
+from libs.common.lifecycle import background
+from libs.common.ports import ControlPlane, EventSink, Inference
+from libs.common.world import World, follow, keep_reporting
+from libs.common.world_map import Colo, Resource
+from services.analytics import app as analytics
+from services.control import app as control
+from services.entry import app as entry
+from services.entry.connections import Connections
+from services.entry.metrics import EntryMetrics
+from services.node import app as node
+from services.node.metrics import NodeMetrics
+from services.scheduler import app as scheduler
+from services.server import app as server
+from services.server.metrics import ServerMetrics
+
+GRACE_S = 1.0  # all that control could wait for starts in this process, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line, and not the settings' file, decides."""
+
+    root: Path  # what the catalog's paths are relative to
+    state_dir: Path
+    colos: tuple[Colo, ...]
+    http: str
+    grpc: str
+    token: str = ""
+    triton: str = ""  # host:port that serves every model, instead of Tritons of our own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What is there once everything is up."""
+
+    world: World
+    http: str
+    grpc: str
+
+
+class Embedded:
+    """The process's parts, and how each is made from the settings."""
+
+    def __init__(self, options: Options, config: ConfigFile) -> None:
+        self.options = options
+        self.config = config
+        self.clock = SystemClock()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.server_metrics = ServerMetrics(self.registry)
+        self.node_metrics = NodeMetrics(self.registry)
+        self.world = World()
+        self.servers: dict[str, Inference] = {}
+
+    async def enter(self, stack: AsyncExitStack, catalog: Catalog) -> Running:
+        """Start everything on `stack`, in order."""
+        await self._analytics(stack)
+        plane = await self._control(stack, catalog)
+        for colo in self.options.colos:
+            await self._node(stack, plane, colo)
+            await self._server(stack, plane, colo)
+        bound = await self._entry(stack, plane, self.options.colos[0])
+        return Running(world=self.world, http=bound.http, grpc=bound.grpc)
+
+    async def _analytics(self, stack: AsyncExitStack) -> None:
+        config = self.config.settings(
+            "analytics", analytics.Config, state_dir=self.options.state_dir
+        )
+        made = analytics.build(config, registry=self.registry, clock=self.clock)
+        await stack.enter_async_context(analytics.serve(config, made))
+
+    async def _control(self, stack: AsyncExitStack, catalog: Catalog) -> ControlPlane:
+        options = self.options
+        config = self.config.settings(
+            "control",
+            control.Config,
+            state_dir=options.state_dir,
+            listen="",
+            token=options.token,
+            grace_s=GRACE_S,
+        )
+        resources: tuple[Resource, ...] = (*options.colos, *catalog.models, *catalog.finetunes)
+        plane = control.build(config, catalog=resources, clock=self.clock)
+        await stack.enter_async_context(control.serve(config, plane))
+        following = follow(plane, self.world, backoff=Backoff())
+        await stack.enter_async_context(background(following, name="world"))
+        settings = self.config.settings("scheduler", scheduler.Config)
+        made = scheduler.build(
+            settings, control=plane, world=self.world, registry=self.registry, clock=self.clock
+        )
+        await stack.enter_async_context(scheduler.serve(made))
+        return plane
+
+    async def _node(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> None:
+        if self.options.triton:
+            return
+        for name in colo.nodes or (f"{colo.name}-node",):
+            config = self.config.settings(
+                "node",
+                node.Config,
+                name=name,
+                colo=colo.name,
+                state_dir=self.options.state_dir,
+                root=self.options.root,
+                environment=self.options.root / ".triton",
+            )
+            made = node.build(config, world=self.world, metrics=self.node_metrics, clock=self.clock)
+            await stack.enter_async_context(node.serve(config, made, control=plane))
+
+    async def _server(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> None:
+        config = self.config.settings(
+            "server", server.Config, name=f"{colo.name}-server", colo=colo.name
+        )
+        sink: EventSink = await stack.enter_async_context(
+            UnixSocketSink(
+                self.options.state_dir / "events.sock",
+                server=config.name,
+                boot_epoch=self.clock.unix_ms(),
+            )
+        )
+        made = server.build(
+            config,
+            world=self.world,
+            sink=sink,
+            metrics=self.server_metrics,
+            clock=self.clock,
+        )
+        self.servers[made.server.me.address] = made.server
+        await stack.enter_async_context(server.serve(config, made, control=plane))
+
+    async def _entry(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> entry.Bound:
+        config = self.config.settings(
+            "entry",
+            entry.Config,
+            name=f"{colo.name}-entry",
+            colo=colo.name,
+            http=self.options.http,
+            grpc=self.options.grpc,
+        )
+        connections = Connections(world=self.world, connect=GrpcInference, local=self.servers)
+        stack.push_async_callback(connections.close)
+        made = entry.build(
+            config,
+            world=self.world,
+            connections=connections,
+            metrics=EntryMetrics(self.registry),
+            templates=lambda path: (self.options.root / path).read_text("utf-8"),
+            clock=self.clock,
+        )
+        reporting = keep_reporting(plane, made.report, backoff=Backoff())
+        await stack.enter_async_context(background(reporting, name="entry reports"))
+        return await stack.enter_async_context(entry.serve(config, made))
+
+
+@asynccontextmanager
+async def up(options: Options, config: ConfigFile, catalog: Catalog) -> AsyncIterator[Running]:
+    """Run everything while inside."""
+    if options.triton:
+        models = tuple(_served_by(options.triton, model) for model in catalog.models)
+        catalog = replace(catalog, models=models)
+    async with AsyncExitStack() as stack:
+        yield await Embedded(options, config).enter(stack, catalog)
+
+
+def _served_by(triton: str, model: Model) -> Model:
+    """Return the model with a Triton that others run as its only endpoint."""
+    backend = replace(model.backend, external=(triton,), repository="", served_as=model.served_as)
+    return replace(model, backend=backend)

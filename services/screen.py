@@ -1,0 +1,103 @@
+"""What `constellation up` prints: where it is, what it has, and three calls to paste."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from libs.common.catalog import Model
+from libs.common.world import World
+from libs.common.world_map import Account, Colo, Instance
+from services.embedded import Running
+
+READY_S = 60.0  # how long the screen waits for the models
+STATES = ("ready", "booting", "draining", "failed")
+
+
+async def announce(
+    running: Running, *, state_dir: Path, colos: Iterable[Colo], began: float
+) -> None:
+    """Wait until the models are ready, and print the screen; say so where they are late."""
+    regions: dict[str, list[str]] = {}
+    for colo in colos:
+        regions.setdefault(colo.region, []).append(colo.name)
+    try:
+        async with asyncio.timeout(READY_S):
+            await running.world.until(lambda world: ready(world, regions))
+    except TimeoutError:
+        print("  some models are not ready:", *failures(running.world), sep="\n    ", flush=True)
+    text = screen(
+        world=running.world,
+        http=running.http,
+        grpc=running.grpc,
+        account=min(running.world.table(Account)),
+        token=os.environ.get("CONSTELLATION_TOKEN") or (state_dir / "token").read_text().strip(),
+        took_s=time.monotonic() - began,
+    )
+    print(text, flush=True)
+
+
+def ready(world: World, regions: Mapping[str, Collection[str]]) -> bool:
+    """Whether every model that should run has an instance that does, in each region."""
+    models = [model for model in world.table(Model).values() if model.scaling.min > 0]
+    up = {(e.model, e.colo) for e in world.table(Instance).values() if e.state == "ready"}
+    return bool(world.complete) and all(
+        any((model.name, colo) in up for colo in colos)
+        for model in models
+        for colos in regions.values()
+    )
+
+
+def failures(world: World) -> list[str]:
+    """Say which instances failed, and the last line of why."""
+    failed = (each for each in world.table(Instance).values() if each.state == "failed")
+    return [f"{each.id}: {_last_line(each.message)}" for each in failed]
+
+
+def screen(*, world: World, http: str, grpc: str, account: str, token: str, took_s: float) -> str:
+    """Return the screen's text."""
+    lines = [
+        "",
+        f"  Constellation is up after {took_s:.1f} s",
+        "",
+        f"  HTTP     http://{http}",
+        f"  gRPC     {grpc}",
+        f"  account  {account}",
+        f"  token    {token}",
+        "",
+        *_models(world),
+        "",
+        *_calls(f"http://{http}/client/v4/accounts/{account}/ai", token),
+        "  Ctrl-C stops everything.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _models(world: World) -> Iterable[str]:
+    models = sorted(world.table(Model).values(), key=lambda model: model.name)
+    width = max((len(model.name) for model in models), default=0)
+    for model in models:
+        found = [each for each in world.table(Instance).values() if each.model == model.name]
+        counts = ((state, sum(each.state == state for each in found)) for state in STATES)
+        states = ", ".join(f"{count} {state}" for state, count in counts if count)
+        yield f"  {model.name:{width}}  {model.task:16}  {states or 'no instance'}"
+
+
+def _calls(base: str, token: str) -> Iterable[str]:
+    """Three lines to paste: an answer, a stream, an embedding."""
+    head = f"  curl -s {{}}{base}/{{}} -H 'Authorization: Bearer {token}' -d '{{}}'\n"
+    chat, embed = "run/@cf/demo/text-generation", "run/@cf/demo/text-embeddings"
+    question = '{"messages":[{"role":"user","content":"What is the capital of France?"}]}'
+    story = '{"prompt":"Tell me a short story.","stream":true}'
+    yield head.format("", chat, question)
+    yield head.format("-N ", chat, story)
+    yield head.format("", embed, '{"text":["a cat","a kitten"]}')
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason given"

@@ -1,0 +1,182 @@
+"""One service in a process of its own, with gRPC to the others: as a cluster runs them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+from libs.common.backoff import Backoff
+from libs.common.catalog_files import Catalog
+from libs.common.clients.control import ControlClient
+from libs.common.clients.inference import GrpcInference
+from libs.common.clock import SystemClock
+from libs.common.config import ConfigFile
+from libs.common.events.sinks import UnixSocketSink
+from libs.common.lifecycle import background
+from libs.common.messages import SnapshotOnDisk
+from libs.common.rpc import CannotListen
+from libs.common.world import World, follow, keep_reporting
+from libs.common.world_map import Colo
+from services.analytics import app as analytics
+from services.control import app as control
+from services.entry import app as entry
+from services.entry.connections import Connections
+from services.entry.metrics import EntryMetrics
+from services.node import app as node
+from services.node.metrics import NodeMetrics
+from services.scheduler import app as scheduler
+from services.server import app as server
+from services.server.metrics import ServerMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says of the process; `flags` are the service's own settings."""
+
+    root: Path
+    state_dir: Path
+    control: str  # address of control: host:port or unix:/path
+    metrics: str  # host:port for /metrics, or empty
+    flags: dict[str, Any]
+
+
+class Standalone:
+    """What every service's process has: a registry, a clock, and a copy of the world."""
+
+    def __init__(self, options: Options, config: ConfigFile) -> None:
+        self.options = options
+        self.config = config
+        self.clock = SystemClock()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.world = World()
+
+    @asynccontextmanager
+    async def entry(self) -> AsyncIterator[str]:
+        """Run an entry."""
+        async with AsyncExitStack() as stack:
+            plane = await self._plane(stack, "entry")
+            config = self.config.settings("entry", entry.Config, **self.options.flags)
+            connections = Connections(world=self.world, connect=GrpcInference)
+            stack.push_async_callback(connections.close)
+            made = entry.build(
+                config,
+                world=self.world,
+                connections=connections,
+                metrics=EntryMetrics(self.registry),
+                templates=lambda path: (self.options.root / path).read_text("utf-8"),
+                clock=self.clock,
+            )
+            reporting = keep_reporting(plane, made.report, backoff=Backoff())
+            await stack.enter_async_context(background(reporting, name="entry reports"))
+            bound = await stack.enter_async_context(entry.serve(config, made))
+            yield f"http {bound.http}, grpc {bound.grpc}"
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[str]:
+        """Run a server."""
+        async with AsyncExitStack() as stack:
+            plane = await self._plane(stack, "server")
+            config = self.config.settings("server", server.Config, **self.options.flags)
+            sink = await stack.enter_async_context(
+                UnixSocketSink(
+                    self.options.state_dir / "events.sock",
+                    server=config.name,
+                    boot_epoch=self.clock.unix_ms(),
+                )
+            )
+            made = server.build(
+                config,
+                world=self.world,
+                sink=sink,
+                metrics=ServerMetrics(self.registry),
+                clock=self.clock,
+            )
+            yield await stack.enter_async_context(server.serve(config, made, control=plane))
+
+    @asynccontextmanager
+    async def node(self) -> AsyncIterator[str]:
+        """Run a node's agent; its Tritons outlive it."""
+        async with AsyncExitStack() as stack:
+            plane = await self._plane(stack, "node")
+            config = self.config.settings(
+                "node",
+                node.Config,
+                state_dir=self.options.state_dir,
+                root=self.options.root,
+                detach=True,
+                **{"environment": self.options.root / ".triton", **self.options.flags},
+            )
+            made = node.build(
+                config, world=self.world, metrics=NodeMetrics(self.registry), clock=self.clock
+            )
+            await stack.enter_async_context(node.serve(config, made, control=plane))
+            yield config.name
+
+    @asynccontextmanager
+    async def scheduler(self, catalog: Catalog, colos: tuple[Colo, ...]) -> AsyncIterator[str]:
+        """Run control and the scheduler."""
+        async with AsyncExitStack() as stack:
+            self._metrics(stack)
+            config = self.config.settings(
+                "control", control.Config, state_dir=self.options.state_dir, **self.options.flags
+            )
+            made = scheduler.build_process(
+                self.config.settings("scheduler", scheduler.Config),
+                config,
+                catalog=(*colos, *catalog.models, *catalog.finetunes),
+                registry=self.registry,
+                clock=self.clock,
+            )
+            bound = await stack.enter_async_context(scheduler.serve_process(config, made))
+            yield ", ".join(bound)
+
+    @asynccontextmanager
+    async def analytics(self) -> AsyncIterator[str]:
+        """Run the collector and the usage service."""
+        async with AsyncExitStack() as stack:
+            self._metrics(stack)
+            config = self.config.settings(
+                "analytics",
+                analytics.Config,
+                state_dir=self.options.state_dir,
+                **self.options.flags,
+            )
+            made = analytics.build(config, registry=self.registry, clock=self.clock)
+            bound = await stack.enter_async_context(analytics.serve(config, made))
+            yield ", ".join(bound)
+
+    async def _plane(self, stack: AsyncExitStack, service: str) -> ControlClient:
+        """Follow control, from the last snapshot on disk where it is away."""
+        self._metrics(stack)
+        plane = await stack.enter_async_context(ControlClient(self.options.control))
+        name = self.options.flags.get("name") or service
+        disk = SnapshotOnDisk(self.options.state_dir / f"{service}-{name}.snapshot")
+        following = follow(plane, self.world, disk=disk, backoff=Backoff())
+        await stack.enter_async_context(background(following, name="world"))
+        return plane
+
+    def _metrics(self, stack: AsyncExitStack) -> None:
+        if not self.options.metrics:
+            return
+        host, _, port = self.options.metrics.rpartition(":")
+        try:
+            httpd, thread = start_http_server(int(port), host, registry=self.registry)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {self.options.metrics}: {error.strerror}"
+            ) from error
+        stack.callback(thread.join)
+        stack.callback(httpd.server_close)
+        stack.callback(httpd.shutdown)
