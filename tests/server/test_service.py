@@ -393,3 +393,17 @@ async def test_a_changed_catalog_changes_the_permits(world: World, server: Infer
     put(world, a_model(permits=Permits(per_instance=7, queue=1)))
 
     assert load(server).permits == 7
+
+
+async def test_parts_that_come_without_a_pause_keep_the_total_too(
+    server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    async def endless(*_: object) -> AsyncGenerator[bytes, None]:
+        while True:
+            yield b"part"
+
+    backend.on_stream = endless
+
+    with pytest.raises(DeadlineExceeded):
+        async for _ in server.stream(a_request(time_bounds=TimeBounds(total_ms=50))):
+            pass

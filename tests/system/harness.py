@@ -1,0 +1,200 @@
+"""Starts real processes, waits for them, calls them, kills them, and looks for what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+ROOT = Path(__file__).parents[2]
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TOKEN = "cst_token-for-tests"
+CHAT = "@cf/demo/text-generation"
+EMBED = "@cf/demo/text-embeddings"
+QUICK = {  # the scheduler decides each second instead of each minute
+    "CONSTELLATION_SCHEDULER_TICK_S": "1",
+    "CONSTELLATION_SCHEDULER_MEASURE_S": "0.25",
+    "CONSTELLATION_SCHEDULER_DOWN_AFTER_S": "3",
+}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def until(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
+    """Wait for a truthy value, and return it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+@dataclass
+class Service:
+    """One `constellation ...` process."""
+
+    arguments: list[str]
+    state: Path
+    env: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] = field(init=False)
+
+    def start(self) -> Service:
+        self.log = self.state / f"{self.arguments[0]}-{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "services.cli", *self.arguments]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, "--state-dir", str(self.state), "--log-level", "info"],
+                cwd=ROOT,
+                env={**os.environ, "CONSTELLATION_TOKEN": TOKEN, **QUICK, **self.env},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        return self
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, words: str, *, seconds: float = 60) -> None:
+        def said() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.arguments[0]} ended:\n{self.text()}")
+            return words in self.text()
+
+        until(said, seconds=seconds, what=f"{words!r} in\n{self.text()[-3000:]}")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self, *, number: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(seconds)
+
+
+def processes_of(state: Path) -> dict[int, str]:
+    """Everything alive whose command line names the state folder."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            is_zombie = "\nState:\tZ" in (entry / "status").read_text()
+        except OSError:
+            continue
+        if str(state) in command and not is_zombie and int(entry.name) != os.getpid():
+            found[int(entry.name)] = command
+    return found
+
+
+def tritons_of(state: Path) -> dict[int, str]:
+    return {pid: each for pid, each in processes_of(state).items() if "/bin/tritonserver" in each}
+
+
+@contextmanager
+def cleaned_up(state: Path) -> Iterator[None]:
+    """Leave nothing running, whatever the test did."""
+    try:
+        yield
+    finally:
+        for pid in processes_of(state):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+class Client:
+    """Calls one entry over HTTP."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+        self.account = f"{self.base}/client/v4/accounts/{ACCOUNT}"
+        self.http = httpx.Client(
+            headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60, trust_env=False
+        )
+
+    def run(self, model: str, **body: Any) -> httpx.Response:
+        return self.http.post(f"{self.account}/ai/run/{model}", json=body)
+
+    def metric(self, name: str, **labels: str) -> float:
+        text = self.http.get(f"{self.base}/metrics").text
+        lines = [line for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name]
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1]) for line in lines if all(w in line for w in wanted)
+        )
+
+    def close(self) -> None:
+        self.http.close()
+
+
+def usage(state: Path) -> dict[str, dict[str, Any]]:
+    """What `constellation usage --json` says, by model."""
+    command = [sys.executable, "-m", "services.cli", "usage", "--json", "--state-dir", str(state)]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {row["model"]: row for row in json.loads(output)}
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+class Load:
+    """Asks for text all the time, from several threads, and keeps every status."""
+
+    def __init__(self, client: Client, *, threads: int = 4) -> None:
+        self.statuses: list[tuple[float, int]] = []
+        self._client = client
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            try:
+                status = self._client.run(CHAT, prompt="Hello!", max_tokens=8).status_code
+            except (OSError, httpx.TransportError):
+                status = 0
+            self.statuses.append((time.monotonic(), status))
+            if status == 0:
+                time.sleep(0.1)
+
+    def good_since(self, moment: float) -> int:
+        return sum(status == 200 for when, status in self.statuses if when > moment)

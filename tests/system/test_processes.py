@@ -1,0 +1,204 @@
+"""Every service in a process of its own, two colos, gRPC between them, driven over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from httpx2 import TransportError
+
+from tests.short_dirs import short_dir
+from tests.system.harness import (
+    CHAT,
+    EMBED,
+    Client,
+    Load,
+    Service,
+    answers,
+    cleaned_up,
+    free_ports,
+    processes_of,
+    tritons_of,
+    until,
+    usage,
+)
+
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("processes")]
+COLOS = ("ams", "iad")
+
+
+class Cluster:
+    """Scheduler, analytics, one entry, and a server and a node in each of two colos."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        http, grpc, control, *metrics = free_ports(5)
+        self.metrics = dict(zip(COLOS, metrics, strict=True))
+        plane = f"127.0.0.1:{control}"
+        self.client = Client(http)
+        self.services = {
+            "scheduler": Service(["scheduler", "--listen", plane], state),
+            "analytics": Service(["analytics"], state),
+        }
+        for colo in COLOS:
+            there = ["--colo", colo, "--control", plane]
+            node = ["node", "--name", f"{colo}-node", *there]
+            server = ["server", "--name", f"{colo}-server", *there, "--listen", "127.0.0.1:0"]
+            server += ["--metrics", f"127.0.0.1:{self.metrics[colo]}"]
+            self.services |= {
+                f"{colo}-node": Service(node, state),
+                f"{colo}-server": Service(server, state),
+            }
+        entry = ["entry", "--colo", "ams", "--control", plane]
+        addresses = ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc}"]
+        self.services["entry"] = Service([*entry, *addresses], state)
+
+    def start(self) -> None:
+        for service in self.services.values():
+            service.start()
+        for name, service in self.services.items():
+            service.wait_for(" is up: ")
+            assert f"{name.rpartition('-')[2]} is up" in service.text()
+        until(lambda: answers(f"{self.client.base}/readyz"), seconds=20, what="entry is ready")
+        until(self.all_ready, seconds=60, what="a permit in every colo")
+
+    def all_ready(self) -> bool:
+        return all(self.permits(colo) >= 4 for colo in COLOS)
+
+    def permits(self, colo: str) -> float:
+        return self.metric(colo, "constellation_server_total_permits", model=CHAT)
+
+    def metric(self, colo: str, name: str, **labels: str) -> float:
+        """Read a server's metric; 0 while it does not answer."""
+        metrics = Client(self.metrics[colo])
+        try:
+            return metrics.metric(name, **labels)
+        except TransportError:
+            return 0
+        finally:
+            metrics.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with short_dir() as state, cleaned_up(state):
+        made = Cluster(state)
+        made.start()
+        yield made
+        made.client.close()
+        for service in reversed(made.services.values()):
+            assert service.stop() == 0, service.text()
+
+
+def test_both_tasks_are_answered_through_every_process(cluster: Cluster) -> None:
+    chat = cluster.client.run(CHAT, prompt="What is the capital of France?", temperature=0)
+    embedding = cluster.client.run(EMBED, text=["a", "b"])
+
+    assert chat.status_code == 200, chat.text
+    assert "Paris" in chat.json()["result"]["response"]
+    assert embedding.json()["result"]["shape"] == [2, 384]
+
+
+def test_a_stream_passes_every_process(cluster: Cluster) -> None:
+    body = {"prompt": "Hello!", "stream": True, "max_tokens": 20}
+    with cluster.client.http.stream(
+        "POST", f"{cluster.client.account}/ai/run/{CHAT}", json=body
+    ) as response:
+        lines = [line for line in response.iter_lines() if line]
+
+    assert lines[-1] == "data: [DONE]"
+    assert '"usage"' in lines[-2]
+
+
+def test_a_full_colo_is_helped_by_the_other(cluster: Cluster) -> None:
+    def served(colo: str) -> float:
+        return cluster.metric(colo, "constellation_server_requests_total", status="200")
+
+    before = served("iad")
+    with Load(cluster.client, threads=12) as load:
+        until(lambda: served("iad") > before, seconds=20, what="iad helps")
+
+    assert {status for _, status in load.statuses} == {200}
+
+
+def test_nobody_notices_that_the_scheduler_is_killed(cluster: Cluster) -> None:
+    with Load(cluster.client) as load:
+        until(lambda: load.good_since(0) > 10, seconds=30, what="answers")
+        cluster.services["scheduler"].kill()
+        killed = time.monotonic()
+        until(lambda: load.good_since(killed + 7) > 10, seconds=40, what="answers without it")
+        cluster.services["scheduler"].start().wait_for(" is up: ")
+        back = time.monotonic()
+        until(lambda: load.good_since(back + 7) > 10, seconds=40, what="answers with it again")
+
+    assert {status for _, status in load.statuses} == {200}
+
+
+def test_a_server_that_starts_while_control_is_away_serves_from_its_last_snapshot(
+    cluster: Cluster,
+) -> None:
+    cluster.services["scheduler"].kill()
+    cluster.services["ams-server"].kill()
+    try:
+        text = cluster.services["ams-server"].start().text
+        until(lambda: cluster.permits("ams") >= 4, seconds=20, what=f"permits\n{text()}")
+    finally:
+        cluster.services["scheduler"].start().wait_for(" is up: ")
+    until(cluster.all_ready, seconds=30, what="everything is back")
+    until(
+        lambda: cluster.client.run(CHAT, prompt="Hello!", max_tokens=2).status_code == 200,
+        seconds=20,
+        what="an answer",
+    )
+
+
+def test_tritons_outlive_their_agent_and_are_adopted(cluster: Cluster) -> None:
+    node = cluster.services["ams-node"]
+    mine = {pid for pid, each in tritons_of(cluster.state).items() if "ams-node" in each}
+    with Load(cluster.client) as load:
+        node.kill()
+        killed = time.monotonic()
+        until(lambda: load.good_since(killed + 3) > 10, seconds=30, what="answers without it")
+        node.start().wait_for(" is up: ")
+        until(lambda: load.good_since(killed + 6) > 10, seconds=30, what="answers with it")
+
+    assert {status for _, status in load.statuses} == {200}
+    assert mine <= tritons_of(cluster.state).keys()
+
+
+def test_a_killed_triton_is_mended_by_its_node(cluster: Cluster) -> None:
+    victims = {p for p, each in tritons_of(cluster.state).items() if "text_generation" in each}
+    with Load(cluster.client) as load:
+        until(lambda: load.good_since(0) > 10, seconds=30, what="answers")
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        killed = time.monotonic()
+        until(lambda: load.good_since(killed) > 20, seconds=60, what="answers after the kill")
+
+    statuses = [status for _, status in load.statuses]
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(503) <= 8
+    until(cluster.all_ready, seconds=30, what="every colo has its permits")
+
+
+def test_every_request_is_an_event(cluster: Cluster) -> None:
+    until(lambda: usage(cluster.state), seconds=10, what="usage")
+    before = usage(cluster.state)[CHAT]["requests"]
+    for _ in range(7):
+        assert cluster.client.run(CHAT, prompt="Hi", max_tokens=2).status_code == 200
+
+    assert usage(cluster.state)[CHAT]["requests"] == before + 7
+
+
+def test_stopping_the_nodes_leaves_their_tritons_to_the_next(cluster: Cluster) -> None:
+    running = tritons_of(cluster.state)
+    assert cluster.services["iad-node"].stop() == 0
+
+    assert running.keys() == tritons_of(cluster.state).keys()
+
+    cluster.services["iad-node"].start().wait_for(" is up: ")
+    assert any("iad-node" in each for each in processes_of(cluster.state).values())

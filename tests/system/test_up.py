@@ -1,0 +1,279 @@
+"""`constellation up` as a user has it: real processes, a real Triton, HTTP from outside."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.short_dirs import short_dir
+from tests.system.harness import (
+    CHAT,
+    EMBED,
+    Client,
+    Load,
+    Service,
+    cleaned_up,
+    free_ports,
+    processes_of,
+    tritons_of,
+    until,
+    usage,
+)
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("up")]
+
+
+class Up:
+    """One `constellation up`, and a client of it."""
+
+    def __init__(self, state: Path, *arguments: str) -> None:
+        self.state = state
+        self.http, self.grpc = free_ports(2)
+        ports = ["--http-port", str(self.http), "--grpc-port", str(self.grpc)]
+        self.service = Service(["up", *ports, *arguments], state)
+        self.client = Client(self.http)
+
+    def start(self) -> Up:
+        self.service.start().wait_for("Constellation is up")
+        return self
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    with short_dir() as folder, cleaned_up(folder):
+        yield folder
+
+
+@pytest.fixture
+def own(state: Path) -> Iterator[Callable[..., Up]]:
+    """Starts one that the test may harm."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Up:
+            made = Up(state, *arguments)
+            stack.callback(made.client.close)
+            stack.callback(lambda: made.service.process.poll() is None and made.service.kill())
+            return made.start()
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    """One that all tests share that do not harm it."""
+    with short_dir() as folder, cleaned_up(folder):
+        running = Up(folder).start()
+        yield running
+        running.client.close()
+        assert running.service.stop() == 0
+        assert processes_of(folder) == {}
+
+
+def frames(text: str) -> list[Any]:
+    datas = [line.removeprefix("data: ") for line in text.splitlines() if line]
+    assert datas[-1] == "[DONE]"
+    return [json.loads(data) for data in datas[:-1]]
+
+
+def test_the_printed_calls_work(up: Up) -> None:
+    calls = [line for line in up.service.text().splitlines() if line.startswith("  curl ")]
+    assert len(calls) == 3
+
+    chat, stream, embedding = (subprocess.check_output(call, shell=True) for call in calls)
+
+    assert "Paris" in json.loads(chat)["result"]["response"]
+    assert len(frames(stream.decode())) > 10
+    assert json.loads(embedding)["result"]["shape"] == [2, 384]
+
+
+def test_a_stream_arrives_token_by_token(up: Up) -> None:
+    arrivals = []
+    with up.client.http.stream(
+        "POST",
+        f"{up.client.account}/ai/run/{CHAT}",
+        json={"prompt": "Tell me a story.", "stream": True, "max_tokens": 30, "seed": 1},
+    ) as response:
+        for line in response.iter_lines():
+            if line.startswith('data: {"response"'):
+                arrivals.append(time.monotonic())  # noqa: PERF401 - as they come
+
+    gaps = [later - earlier for earlier, later in itertools.pairwise(arrivals)]
+    assert len(arrivals) >= 20
+    assert sum(gap > 0.01 for gap in gaps) > len(gaps) / 2  # 20 ms apart, not in one heap
+
+
+def test_errors_have_their_codes(up: Up) -> None:
+    run = f"{up.client.account}/ai/run/{CHAT}"
+    anonymous = up.client.http.post(run, json={"prompt": "x"}, headers={"Authorization": ""})
+    unknown = up.client.run("@cf/demo/nothing", prompt="x")
+    bad = up.client.run(CHAT, prompt="x", max_tokens=9999)
+    finetune = up.client.run(CHAT, prompt="x", lora="nobody's")
+
+    found = [
+        (each.status_code, each.json()["errors"][0]["code"])
+        for each in (anonymous, unknown, bad, finetune)
+    ]
+    assert found == [(401, 10000), (400, 5007), (400, 5006), (400, 5006)]
+    assert "max_tokens" in bad.json()["errors"][0]["message"]
+    assert "nobody's" in finetune.json()["errors"][0]["message"]
+
+
+PROMPTS = ("Hello!", "Tell me a short story.", "What is the capital of Spain?", "Who are you?")
+
+
+def test_adapters_mixed_in_one_instance_answer_as_each_does_alone(up: Up) -> None:
+    def answer(number: int) -> str:
+        lora = (None, "pirate", "haiku")[number % 3]
+        body = {"prompt": PROMPTS[number % 4], "seed": 7 + number, "max_tokens": 24}
+        response = up.client.run(CHAT, **body, **({"lora": lora} if lora else {}))
+        assert response.status_code == 200, response.text
+        return str(response.json()["result"]["response"])
+
+    alone = [answer(number) for number in range(32)]
+    with ThreadPoolExecutor(32) as pool:
+        together = list(pool.map(answer, range(32)))
+
+    assert together == alone
+    assert len(set(alone)) > 8
+
+
+def test_every_request_is_an_event(up: Up) -> None:
+    before = usage(up.state)
+    for _ in range(5):
+        up.client.run(CHAT, prompt="Hi", max_tokens=2)
+        up.client.run(EMBED, text="hi")
+    up.client.run(CHAT, prompt="x", max_tokens=9999)  # refused by entry: no event
+
+    after = usage(up.state)
+
+    grown = {
+        model: after[model]["requests"] - before.get(model, {"requests": 0})["requests"]
+        for model in after
+    }
+    assert grown == {CHAT: 5, EMBED: 5}
+    assert 0 < after[CHAT]["p50_ms"] <= after[CHAT]["p95_ms"] < 60_000
+
+
+def test_a_client_that_leaves_frees_its_permit(up: Up) -> None:
+    body = {"prompt": "Tell me a story.", "stream": True, "max_tokens": 500}
+    with up.client.http.stream("POST", f"{up.client.account}/ai/run/{CHAT}", json=body) as stream:
+        next(stream.iter_lines())
+
+    def free() -> bool:
+        name = "constellation_server_available_permits"
+        return up.client.metric(name, model=CHAT) >= 4
+
+    until(free, seconds=3, what="the permit is free again")
+
+
+def test_a_second_up_in_the_same_folder_or_on_the_same_port_is_refused(up: Up, state: Path) -> None:
+    same_folder = Service(["up", "--http-port", "0", "--grpc-port", "0"], up.state).start()
+    assert same_folder.process.wait(30) == 1
+    assert "is in use by another `constellation up`" in same_folder.text()
+
+    same_port = Service(["up", "--http-port", str(up.http), "--grpc-port", "0"], state).start()
+    assert same_port.process.wait(60) == 1
+    assert f"cannot listen on 127.0.0.1:{up.http}" in same_port.text()
+    assert "Traceback" not in same_port.text() + same_folder.text()
+    assert processes_of(state) == {}
+
+
+def test_a_killed_triton_comes_back_and_few_requests_notice(
+    own: Callable[..., Up], state: Path
+) -> None:
+    up = own()
+    with Load(up.client) as load:
+        until(lambda: load.good_since(0) > 10, seconds=30, what="answers")
+        victims = tritons_of(state)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        killed = time.monotonic()
+        until(lambda: load.good_since(killed) > 20, seconds=60, what="answers after the kill")
+
+    statuses = [status for _, status in load.statuses]
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(503) <= 8  # what was in flight; the rest waited for the new one
+    assert not victims.keys() & tritons_of(state).keys()
+    assert up.service.stop() == 0
+    assert processes_of(state) == {}
+
+
+def test_up_killed_under_load_leaves_nothing_and_starts_again(
+    own: Callable[..., Up], state: Path
+) -> None:
+    up = own()
+    with Load(up.client) as load:
+        until(lambda: load.good_since(0) > 10, seconds=30, what="answers")
+        up.service.kill()
+        killed = time.monotonic()
+        until(lambda: not processes_of(state), seconds=15, what="everything is gone")
+        up.start()
+        until(lambda: load.good_since(killed) > 10, seconds=60, what="answers again")
+
+    good = sum(status == 200 for _, status in load.statuses)
+    counted = usage(state)[CHAT]
+    assert good - 10 <= counted["requests"] - counted["errors"] <= good + 10
+    assert up.service.stop() == 0
+    assert processes_of(state) == {}
+
+
+def test_ctrl_c_lets_a_request_in_flight_finish(own: Callable[..., Up], state: Path) -> None:
+    up = own()
+    body = {"prompt": "Tell me a story.", "max_tokens": 100, "seed": 3, "stream": True}
+    with up.client.http.stream("POST", f"{up.client.account}/ai/run/{CHAT}", json=body) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        up.service.process.send_signal(signal.SIGINT)
+        rest = list(lines)
+
+    assert rest[-2:] in (["data: [DONE]", ""], ["", "data: [DONE]"]) or "data: [DONE]" in rest
+    assert up.service.process.wait(40) == 0
+    assert processes_of(state) == {}
+
+
+def test_under_load_a_second_instance_comes_and_goes_without_a_failed_request(
+    own: Callable[..., Up], state: Path
+) -> None:
+    up = own()
+
+    def permits() -> float:
+        return up.client.metric("constellation_server_total_permits", model=CHAT)
+
+    assert permits() == 4
+    with Load(up.client, threads=16) as load:
+        until(lambda: permits() == 8, seconds=40, what="a second instance")
+        assert len(tritons_of(state)) == 3
+    until(lambda: permits() == 4, seconds=40, what="one instance again")
+    until(lambda: len(tritons_of(state)) == 2, seconds=20, what="its Triton is gone")
+
+    assert {status for _, status in load.statuses} == {200}
+    assert up.service.stop() == 0
+
+
+def test_two_colos_share_one_entry(own: Callable[..., Up], state: Path) -> None:
+    up = own("--colos", "ams,iad")
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(
+            pool.map(lambda n: up.client.run(CHAT, prompt="Hello!", max_tokens=40), range(24))
+        )
+
+    assert {each.status_code for each in answers} == {200}
+    served = {
+        colo: up.client.metric("constellation_server_requests_total", colo=colo, model=CHAT)
+        for colo in ("ams", "iad")
+    }
+    assert sum(served.values()) == 24
+    assert min(served.values()) > 0  # the far one helps when the near one is full
+    assert up.service.stop() == 0
