@@ -12,7 +12,8 @@ PROTOS := $(shell find proto -name '*.proto')
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: .venv/.ready .triton/.tried ## make the environments (.venv, and .triton for Triton)
+setup: .venv/.ready ## make the environments: .venv, and .triton for a real Triton
+	@$(BIN)/python models/setup_environment.py --uv $(UV) --target .triton || [ $$? -eq 3 ]
 
 run: setup ## start everything: constellation up
 	@exec $(BIN)/constellation up

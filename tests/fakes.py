@@ -117,12 +117,17 @@ def put(world: World, *resources: Resource) -> None:
 
 
 def a_server(
-    world: World, backend: ScriptedBackend, sink: MemorySink, clock: Clock | None = None
+    world: World,
+    backend: ScriptedBackend,
+    sink: MemorySink,
+    clock: Clock | None = None,
+    *,
+    name: str = SERVER,
 ) -> InferenceServer:
     clock = clock or SystemClock()
     metrics = ServerMetrics(CollectorRegistry())
     server = InferenceServer(
-        me=Server(name=SERVER, colo=COLO, address=f"local:{SERVER}", boot_epoch=1),
+        me=Server(name=name, colo=COLO, address=f"local:{name}", boot_epoch=1),
         world=world,
         backends={"triton": backend},
         outcomes=Outcomes(colo=COLO, sink=sink, metrics=metrics, clock=clock),

@@ -78,6 +78,17 @@ async def test_a_chat_stream(includes_usage: bool) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+async def test_a_last_part_without_text_ends_nothing_early() -> None:
+    async with sdk(FakeServer(says("a"), says("", "stop"))) as client:
+        stream = await client.chat.completions.create(
+            model=TEXT, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-1].usage is not None
+
+
 async def test_a_stream_that_breaks_raises_in_the_sdk() -> None:
     async with sdk(FakeServer(says("a"), StreamLost("broke"))) as client:
         stream = await client.chat.completions.create(model=TEXT, messages=MESSAGES, stream=True)

@@ -18,7 +18,7 @@ from jinja2.sandbox import SandboxedEnvironment
 # Before numpy, if nobody was earlier: on a busy machine its threads only wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "text_generation"
 ADAPTERS = ("pirate", "haiku")

@@ -167,6 +167,21 @@ def answers(url: str) -> bool:
         return False
 
 
+class Up:
+    """One `constellation up`, and a client of it."""
+
+    def __init__(self, state: Path, *arguments: str) -> None:
+        self.state = state
+        self.http, self.grpc = free_ports(2)
+        ports = ["--http-port", str(self.http), "--grpc-port", str(self.grpc)]
+        self.service = Service(["up", *ports, *arguments], state)
+        self.client = Client(self.http)
+
+    def start(self) -> Up:
+        self.service.start().wait_for("Constellation is up")
+        return self
+
+
 class Load:
     """Asks for text all the time, from several threads, and keeps every status."""
 

@@ -8,23 +8,19 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.short_dirs import short_dir
 from tests.system.harness import (
     CHAT,
     EMBED,
-    Client,
     Load,
     Service,
-    cleaned_up,
-    free_ports,
+    Up,
     processes_of,
     tritons_of,
     until,
@@ -32,52 +28,6 @@ from tests.system.harness import (
 )
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("up")]
-
-
-class Up:
-    """One `constellation up`, and a client of it."""
-
-    def __init__(self, state: Path, *arguments: str) -> None:
-        self.state = state
-        self.http, self.grpc = free_ports(2)
-        ports = ["--http-port", str(self.http), "--grpc-port", str(self.grpc)]
-        self.service = Service(["up", *ports, *arguments], state)
-        self.client = Client(self.http)
-
-    def start(self) -> Up:
-        self.service.start().wait_for("Constellation is up")
-        return self
-
-
-@pytest.fixture
-def state() -> Iterator[Path]:
-    with short_dir() as folder, cleaned_up(folder):
-        yield folder
-
-
-@pytest.fixture
-def own(state: Path) -> Iterator[Callable[..., Up]]:
-    """Starts one that the test may harm."""
-    with ExitStack() as stack:
-
-        def start(*arguments: str) -> Up:
-            made = Up(state, *arguments)
-            stack.callback(made.client.close)
-            stack.callback(lambda: made.service.process.poll() is None and made.service.kill())
-            return made.start()
-
-        yield start
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    """One that all tests share that do not harm it."""
-    with short_dir() as folder, cleaned_up(folder):
-        running = Up(folder).start()
-        yield running
-        running.client.close()
-        assert running.service.stop() == 0
-        assert processes_of(folder) == {}
 
 
 def frames(text: str) -> list[Any]:

@@ -32,8 +32,9 @@ async def stream_answer(
         try:
             async with asyncio.timeout(_most_seconds(plan)):
                 await response.prepare(exchange.request)
-                while frame:
-                    await response.write(frame)
+                while frame is not None:
+                    if frame:  # a part may have nothing to show
+                        await response.write(frame)
                     frame = await _next(exchange, results, frames)
                 await response.write(SSE_DONE)
                 await response.write_eof()

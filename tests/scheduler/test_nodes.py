@@ -1,0 +1,31 @@
+"""Our fleet of nodes, as the scheduler sees it."""
+
+from __future__ import annotations
+
+from libs.common.world import World
+from libs.common.world_map import Assignment, Node, Resource, Update
+from services.scheduler.fleets.nodes import NodeFleet
+from services.scheduler.placement import Seat
+
+
+class NoControl:
+    """Is never asked: only the state is looked at."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(name)
+
+
+def fleet(*resources: Resource) -> NodeFleet:
+    world = World()
+    world.apply(Update(version=1, complete=True, puts=resources))
+    return NodeFleet(control=NoControl(), world=world)  # type: ignore[arg-type]
+
+
+def test_what_a_node_that_is_away_should_run_is_left_alone() -> None:
+    here = Assignment(node="here", model="m", instances=2)
+    away = Assignment(node="away", model="m", instances=1)
+
+    state = fleet(Node(name="here", colo="ams"), here, away).state()
+
+    assert state.assigned == {Seat("here", "m"): 2}
+    assert [node.name for node in state.nodes] == ["here"]
