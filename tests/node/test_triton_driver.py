@@ -244,7 +244,7 @@ async def test_a_killed_triton_comes_back_on_the_same_port(
         assert await triton.running() == {}
         assert await triton.start(spec) == before
         assert await ask(before.address, "echo") == ["hello"]
-        assert len(processes.mentioning(folder)) == 2  # one server, one stub: none are left
+        assert len(processes.mentioning(record.parent)) == 2  # one server, one stub: none are left
 
 
 async def test_an_instance_whose_model_process_died_does_not_run(

@@ -1,0 +1,1 @@
+"""A small decoder language model in numpy: weights, adapters, sampling and generation."""
