@@ -53,5 +53,5 @@ clean: ## remove the environments and what was built
 	@echo "making .venv"
 	@$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	@$(UV) pip sync --quiet --python .venv --require-hashes requirements.lock
-	@$(UV) pip install --quiet --python .venv --no-deps -e .
+	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e .
 	@touch $@
