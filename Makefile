@@ -38,7 +38,7 @@ proto: .venv/.ready ## generate libs/common/pb from proto/
 	@rm -f $(PB)/*_pb2*.py*
 	@cp $$(find build/pb -name '*.py*') $(PB)/
 
-lock: .venv/.ready ## resolve requirements.lock anew
+lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --group dev -o requirements.lock
 
