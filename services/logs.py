@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+LEVELS = ("debug", "info", "warning", "error", "critical")
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 

@@ -1,0 +1,215 @@
+"""The commands: everything at once, one service alone, or a question to a running one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from prometheus_client import disable_created_metrics
+
+from libs.common.catalog_files import load_catalog
+from libs.common.config import ConfigFile, load_config
+from libs.common.errors import RequestError
+from libs.common.lifecycle import run_until_signalled
+from libs.common.rpc import CannotListen
+from libs.common.yaml_files import Problems
+from services import logs
+from services.state_folder import Occupied, state_folder
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
+
+
+class Mistake(Exception):
+    """Something that the caller can put right; its text is the whole message."""
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; a mistake is one clear line and exit code 1."""
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # children are spawned, never forked
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    parsed = _parser(os.environ).parse_args(arguments)
+    logs.set_up(parsed.log_level)
+    command: Run = parsed.run
+    try:
+        uvloop.run(command(parsed))
+    except (Mistake, Problems, CannotListen, Occupied, RequestError, OSError) as error:
+        sys.exit(f"constellation: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="constellation", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = _command(commands, env, "up", "everything in one process, with a real Triton", _up)
+    up.add_argument("--http-port", type=_port, default=env.get("CONSTELLATION_HTTP_PORT", "8080"))
+    up.add_argument("--grpc-port", type=_port, default=env.get("CONSTELLATION_GRPC_PORT", "8081"))
+    up.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    up.add_argument("--colos", default="local", help="comma-separated, as in constellation.yaml")
+    for name, text in SERVICES.items():
+        service = _command(commands, env, name, text, _service(name))
+        service.add_argument("--control", default="", help="control's address")
+        service.add_argument("--metrics", default="", help="host:port for /metrics")
+        for flag in FLAGS[name]:
+            service.add_argument(f"--{flag}")
+    usage = _command(commands, env, "usage", "what was used, by model", _usage)
+    usage.add_argument("--json", action="store_true", help="a list of objects")
+    return parser
+
+
+SERVICES = {
+    "entry": "an entry alone",
+    "server": "a server alone",
+    "node": "a node's agent alone",
+    "scheduler": "control and the scheduler",
+    "analytics": "the collector and the usage service",
+}
+FLAGS = {
+    "entry": ("name", "colo", "http", "grpc"),
+    "server": ("name", "colo", "listen", "advertise"),
+    "node": ("name", "colo", "host", "environment"),
+    "scheduler": ("listen",),
+    "analytics": ("listen",),
+}
+
+
+def _command(
+    commands: Any, env: Mapping[str, str], name: str, text: str, run: Run
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    state = env.get("CONSTELLATION_STATE_DIR", ".constellation")
+    command.add_argument("--state-dir", type=_folder, default=_folder(state))
+    command.add_argument("--config", type=_folder, default=_config_folder(env), help="its folder")
+    level = env.get("CONSTELLATION_LOG_LEVEL", "warning")
+    command.add_argument("--log-level", type=_level, default=level, metavar="LEVEL")
+    command.set_defaults(run=run, began=time.monotonic())
+    return command
+
+
+def _config_folder(env: Mapping[str, str]) -> Path:
+    given = env.get("CONSTELLATION_CONFIG")
+    return _folder(given) if given else REPOSITORY / "config"
+
+
+def _level(text: str) -> str:
+    if text.lower() not in logs.LEVELS:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(logs.LEVELS)}, got {text!r}")
+    return text.lower()
+
+
+def _folder(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535, got {text!r}")
+    return port
+
+
+async def _up(arguments: argparse.Namespace) -> None:
+    from services.embedded import Options, up  # the other commands need less, and start faster
+    from services.screen import announce
+
+    folder: Path = arguments.config
+    config, root = load_config(folder, os.environ), folder.parent
+    catalog = load_catalog(folder, root=root)
+    triton = os.environ.get("CONSTELLATION_TRITON", "")
+    if not triton and not (root / ".triton/environment.json").exists():
+        raise Mistake(NO_TRITON)
+    colos = _colos(config, arguments.colos)
+
+    @asynccontextmanager
+    async def running(state: Path) -> AsyncIterator[None]:
+        options = Options(
+            root=root,
+            state_dir=state,
+            colos=colos,
+            http=f"{arguments.host}:{arguments.http_port}",
+            grpc=f"{arguments.host}:{arguments.grpc_port}",
+            token=os.environ.get("CONSTELLATION_TOKEN", ""),
+            triton=triton,
+        )
+        async with up(options, config, catalog) as found:
+            await announce(found, state_dir=state, colos=colos, began=arguments.began)
+            yield
+
+    with state_folder(arguments.state_dir, owner="up") as state:
+        await run_until_signalled(running(state))
+
+
+NO_TRITON = (
+    "Triton is not set up here: run `make setup`; or, where it does not run, set "
+    "CONSTELLATION_TRITON=host:port to one that serves the demo models, or give the catalog's "
+    "models `external` addresses"
+)
+
+
+def _service(name: str) -> Run:
+    async def run(arguments: argparse.Namespace) -> None:
+        from services.standalone import Options, Standalone
+
+        folder: Path = arguments.config
+        config, root = load_config(folder, os.environ), folder.parent
+        flags = {flag: getattr(arguments, flag) for flag in FLAGS[name]}
+        if name == "scheduler":
+            flags["token"] = os.environ.get("CONSTELLATION_TOKEN")
+        owner = f"{name}-{flags.get('name') or name}"
+        with state_folder(arguments.state_dir, owner=owner) as state:
+            options = Options(
+                root=root,
+                state_dir=state,
+                control=arguments.control or f"unix:{state}/control.sock",
+                metrics=arguments.metrics,
+                flags={key: value for key, value in flags.items() if value is not None},
+            )
+            alone = Standalone(options, config)
+            app: AbstractAsyncContextManager[str]
+            if name == "scheduler":
+                app = alone.scheduler(load_catalog(folder, root=root), config.colos)
+            else:
+                app = getattr(alone, name)()
+            await run_until_signalled(_announced(name, app))
+
+    return run
+
+
+@asynccontextmanager
+async def _announced(name: str, app: AbstractAsyncContextManager[str]) -> AsyncIterator[None]:
+    async with app as where:
+        print(f"{name} is up: {where}", flush=True)
+        yield
+
+
+async def _usage(arguments: argparse.Namespace) -> None:
+    from services.usage_table import print_usage
+
+    socket = arguments.state_dir / "usage.sock"
+    if not socket.exists():
+        raise Mistake(f"nothing runs in {arguments.state_dir}: there is no usage.sock")
+    await print_usage(f"unix:{socket}", as_json=arguments.json)
+
+
+def _colos(config: ConfigFile, names: str) -> tuple[Any, ...]:
+    known = {colo.name: colo for colo in config.colos}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise Mistake("--colos: expected at least one name")
+    if unknown := [name for name in wanted if name not in known]:
+        raise Mistake(
+            f"--colos: {', '.join(unknown)} not in constellation.yaml; there: {', '.join(known)}"
+        )
+    return tuple(known[name] for name in dict.fromkeys(wanted))
