@@ -26,6 +26,7 @@ check: .venv/.ready ## format, lint, types, imports, generated code
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v buf >/dev/null; then buf lint; else echo "buf is not installed: proto/ was not linted"; fi
 	$(MAKE) --no-print-directory proto
 	@git diff --exit-code --stat -- $(PB) || (echo "generated code is stale: commit what 'make proto' wrote" && exit 1)
 

@@ -165,11 +165,7 @@ class InferenceServer:
                 request.cost, patience=patience, at_front=record.retried
             )
         except QueueTimeUsedUp as error:
-            if shard.turnstile.permits == 0:
-                raise ModelStarting(
-                    f"{request.model} has no instance that is ready", retry_after_ms=retry_after_ms
-                ) from None
-            raise _with_retry_after(error, retry_after_ms) from None
+            raise _with_retry_after(_why(shard, error), retry_after_ms) from None
         except OutOfCapacity as error:
             raise _with_retry_after(error, retry_after_ms) from None
 
@@ -206,6 +202,15 @@ async def _next(parts: AsyncIterator[bytes], wait: float) -> bytes | None:
             return await anext(parts, None)
     except TimeoutError:
         raise late from None
+
+
+def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
+    """Say why no permit came: all in use, none healthy, or no instance there yet."""
+    if shard.turnstile.permits:
+        return error
+    if shard.turnstile.endpoints:
+        return Unavailable(f"no instance of {shard.model.name} is healthy")
+    return ModelStarting(f"{shard.model.name} has no instance that is ready")
 
 
 def _with_retry_after(error: RequestError, retry_after_ms: int) -> RequestError:

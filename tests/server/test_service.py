@@ -407,3 +407,14 @@ async def test_parts_that_come_without_a_pause_keep_the_total_too(
     with pytest.raises(DeadlineExceeded):
         async for _ in server.stream(a_request(time_bounds=TimeBounds(total_ms=50))):
             pass
+
+
+async def test_a_model_whose_endpoints_are_all_lost_is_unavailable(
+    server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    backend.on_infer = raising(Unavailable("refused"))  # type: ignore[assignment]
+
+    with pytest.raises(Unavailable) as caught:
+        await server.infer(a_request(time_bounds=TimeBounds(first_part_ms=50)))
+
+    assert caught.value.retry_after_ms >= 1000

@@ -34,8 +34,8 @@ def own(state: Path) -> Iterator[Callable[..., Up]]:
     """Starts one that the test may harm."""
     with ExitStack() as stack:
 
-        def start(*arguments: str) -> Up:
-            made = Up(state, *arguments)
+        def start(*arguments: str, env: dict[str, str] | None = None) -> Up:
+            made = Up(state, *arguments, env=env)
             stack.callback(made.client.close)
             stack.callback(lambda: made.service.process.poll() is None and made.service.kill())
             return made.start()

@@ -170,11 +170,11 @@ def answers(url: str) -> bool:
 class Up:
     """One `constellation up`, and a client of it."""
 
-    def __init__(self, state: Path, *arguments: str) -> None:
+    def __init__(self, state: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.state = state
         self.http, self.grpc = free_ports(2)
         ports = ["--http-port", str(self.http), "--grpc-port", str(self.grpc)]
-        self.service = Service(["up", *ports, *arguments], state)
+        self.service = Service(["up", *ports, *arguments], state, env or {})
         self.client = Client(self.http)
 
     def start(self) -> Up:
