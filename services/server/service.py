@@ -21,8 +21,9 @@ from libs.common.errors import (
 )
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, ShardLoad
-from services.server.outcomes import Outcomes, Record, may_retry
+from services.server.outcomes import Outcomes
 from services.server.ports import Backend
+from services.server.records import Record
 from services.server.shards import OwnedShard, Shards
 from services.server.turnstile import Lease
 
@@ -73,7 +74,7 @@ class InferenceServer:
                 return InferReply(
                     payload=answer.payload,
                     content_type=answer.content_type,
-                    outcome=record.done(),
+                    outcome=record.done(self.me.colo),
                 )
         except BaseException as error:
             if (reason := record.failed(error)) is error:
@@ -98,7 +99,7 @@ class InferenceServer:
                         self._lost(record, lease, error)
                         continue
                 lease.endpoint.recovered()
-                yield Part(b"", record.done())
+                yield Part(b"", record.done(self.me.colo))
                 return
         except BaseException as error:
             if (reason := record.failed(error)) is error:
@@ -174,10 +175,10 @@ class InferenceServer:
         lease.endpoint.failed(self._clock.now())
         if record.first_part_at:
             raise StreamLost(f"the stream broke: {error}", sent=True) from error
-        if not may_retry(record, error):
+        if not record.may_go_elsewhere(error):
             raise error
         record.retried = True
-        record.lease = None
+        record.lease, record.leased_at = None, 0.0
 
     async def _parts(
         self, shard: OwnedShard, lease: Lease, record: Record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libs.common import wire
-from libs.common.catalog import Model
+from libs.common.catalog import Model, UsageTensors
 
 # vLLM's backend gives `num_output_tokens` of each part alone, the others the total so far.
 COUNTS_PER_PART = frozenset({"vllm"})
@@ -12,9 +12,9 @@ COUNTS_PER_PART = frozenset({"vllm"})
 class TokenCounter:
     """Adds up what a model says that it used; without such tensors, counts parts."""
 
-    def __init__(self, model: Model) -> None:
-        self._usage = model.backend.usage
-        self._adds_up = model.backend.dialect in COUNTS_PER_PART
+    def __init__(self, model: Model | None) -> None:
+        self._usage = model.backend.usage if model else UsageTensors()
+        self._adds_up = model is not None and model.backend.dialect in COUNTS_PER_PART
         self._parts = 0
         self._last = b""
         self._out = 0
