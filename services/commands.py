@@ -57,7 +57,8 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     up.add_argument("--colos", default="local", help="comma-separated, as in constellation.yaml")
     for name, text in SERVICES.items():
         service = _command(commands, env, name, text, _service(name))
-        service.add_argument("--control", default="", help="control's address")
+        if name in FOLLOWERS:
+            service.add_argument("--control", default="", help="control's address")
         service.add_argument("--metrics", default="", help="host:port for /metrics")
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
@@ -73,6 +74,7 @@ SERVICES = {
     "scheduler": "control and the scheduler",
     "analytics": "the collector and the usage service",
 }
+FOLLOWERS = ("entry", "server", "node")  # whose picture of the world comes from control
 FLAGS = {
     "entry": ("name", "colo", "http", "grpc"),
     "server": ("name", "colo", "listen", "advertise"),
@@ -129,7 +131,9 @@ async def _up(arguments: argparse.Namespace) -> None:
     catalog = load_catalog(folder, root=root)
     triton = os.environ.get("CONSTELLATION_TRITON", "")
     if not triton and not (root / ".triton/environment.json").exists():
-        raise Mistake(NO_TRITON)
+        if all(model.backend.repository for model in catalog.models):
+            raise Mistake(NO_TRITON)
+        print(f"constellation: {NO_TRITON}", file=sys.stderr)
     colos = _colos(config, arguments.colos)
 
     @asynccontextmanager
@@ -172,7 +176,7 @@ def _service(name: str) -> Run:
             options = Options(
                 root=root,
                 state_dir=state,
-                control=arguments.control or f"unix:{state}/control.sock",
+                control=getattr(arguments, "control", "") or f"unix:{state}/control.sock",
                 metrics=arguments.metrics,
                 flags={key: value for key, value in flags.items() if value is not None},
             )

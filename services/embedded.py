@@ -35,6 +35,7 @@ from services.node.metrics import NodeMetrics
 from services.scheduler import app as scheduler
 from services.server import app as server
 from services.server.metrics import ServerMetrics
+from services.settings import check
 
 GRACE_S = 1.0  # all that control could wait for starts in this process, too
 
@@ -122,11 +123,12 @@ class Embedded:
             config = self.config.settings(
                 "node",
                 node.Config,
+                {"environment": self.options.root / ".triton"},
                 name=name,
                 colo=colo.name,
                 state_dir=self.options.state_dir,
                 root=self.options.root,
-                environment=self.options.root / ".triton",
+                detach=False,
             )
             made = node.build(config, world=self.world, metrics=self.node_metrics, clock=self.clock)
             await stack.enter_async_context(node.serve(config, made, control=plane))
@@ -178,7 +180,8 @@ class Embedded:
 
 @asynccontextmanager
 async def up(options: Options, config: ConfigFile, catalog: Catalog) -> AsyncIterator[Running]:
-    """Run everything while inside."""
+    """Run everything while inside. Problems: every bad setting, before anything is started."""
+    check(config)
     if options.triton:
         models = tuple(_served_by(options.triton, model) for model in catalog.models)
         catalog = replace(catalog, models=models)

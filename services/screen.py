@@ -26,9 +26,9 @@ async def announce(
         regions.setdefault(colo.region, []).append(colo.name)
     try:
         async with asyncio.timeout(READY_S):
-            await running.world.until(lambda world: ready(world, regions))
+            await running.world.until(lambda w: ready(w, regions) or bool(failures(w)))
     except TimeoutError:
-        print("  some models are not ready:", *failures(running.world), sep="\n    ", flush=True)
+        print(f"  some models are not ready after {READY_S:.0f} s", flush=True)
     text = screen(
         world=running.world,
         http=running.http,
@@ -69,6 +69,7 @@ def screen(*, world: World, http: str, grpc: str, account: str, token: str, took
         f"  token    {token}",
         "",
         *_models(world),
+        *(f"  {why}" for why in failures(world)),
         "",
         *_calls(f"http://{http}/client/v4/accounts/{account}/ai", token),
         "  Ctrl-C stops everything.",

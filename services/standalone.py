@@ -88,7 +88,9 @@ class Standalone:
         """Run a server."""
         async with AsyncExitStack() as stack:
             plane = await self._plane(stack, "server")
-            config = self.config.settings("server", server.Config, **self.options.flags)
+            config = self.config.settings(
+                "server", server.Config, {"listen": "127.0.0.1:0"}, **self.options.flags
+            )
             sink = await stack.enter_async_context(
                 UnixSocketSink(
                     self.options.state_dir / "events.sock",
@@ -107,16 +109,16 @@ class Standalone:
 
     @asynccontextmanager
     async def node(self) -> AsyncIterator[str]:
-        """Run a node's agent; its Tritons outlive it."""
+        """Run a node's agent; its Tritons outlive it, unless `detach` is set to false."""
         async with AsyncExitStack() as stack:
             plane = await self._plane(stack, "node")
             config = self.config.settings(
                 "node",
                 node.Config,
+                {"environment": self.options.root / ".triton", "detach": True},
                 state_dir=self.options.state_dir,
                 root=self.options.root,
-                detach=True,
-                **{"environment": self.options.root / ".triton", **self.options.flags},
+                **self.options.flags,
             )
             made = node.build(
                 config, world=self.world, metrics=NodeMetrics(self.registry), clock=self.clock

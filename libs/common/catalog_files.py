@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from libs.common.catalog import Finetune, Model
+from libs.common.catalog import Backend, Finetune, Model
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
 T = TypeVar("T")
+SERVED = ("triton",)  # kinds of backends that servers can speak to yet
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -30,12 +31,13 @@ def load_catalog(folder: Path, *, root: Path) -> Catalog:
     problems: list[Problem] = []
     models = _read_all(folder / "models", Model, problems)
     finetunes = _read_all(folder / "finetunes", Finetune, problems)
+    all_read = not problems  # else a finetune's model may be in a file that could not be read
     names = {name for _, model in models for name in (model.name, *model.aliases)}
     problems += _twice(models, lambda model: (model.name, *model.aliases))
     problems += _twice(finetunes, lambda finetune: (finetune.id,))
     for document, model in models:
         problems += _check_model(document, model, names, root)
-    for document, finetune in finetunes:
+    for document, finetune in finetunes if all_read else ():
         problems += _check_finetune(document, finetune, [m for _, m in models], root)
     if problems:
         raise Problems(problems)
@@ -67,11 +69,17 @@ def _twice(
 def _check_model(
     document: Document, model: Model, names: set[str], root: Path
 ) -> Iterator[Problem]:
-    backend, scaling = model.backend, model.scaling
+    scaling = model.scaling
     for fallback in set(model.fallbacks) - names:
         yield document.problem(("fallbacks",), f"{fallback!r} is not in the catalog")
     if scaling.min > scaling.max:
         yield document.problem(("scaling", "min"), f"{scaling.min} is above max, {scaling.max}")
+    yield from _check_backend(document, model.backend, root)
+
+
+def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator[Problem]:
+    if backend.kind not in SERVED:
+        yield document.problem(("backend", "kind"), f"this version serves {', '.join(SERVED)} only")
     if backend.chat_template and not (root / backend.chat_template).is_file():
         yield document.problem(("backend", "chat_template"), "there is no such file")
     if backend.repository and not (root / backend.repository / "config.pbtxt").is_file():

@@ -28,12 +28,16 @@ class ConfigFile:
     env: Mapping[str, str]
     colos: tuple[Colo, ...]
 
-    def settings(self, service: str, cls: type[T], **fixed: Any) -> T:
-        """Return the settings of one service; `fixed` are those that the program gives.
+    def settings(
+        self, service: str, cls: type[T], defaults: Mapping[str, Any] | None = None, **fixed: Any
+    ) -> T:
+        """Return the settings of one service.
 
+        `fixed` are those that the program or its command line gives (None: it does not),
+        `defaults` those that stand where nobody says otherwise.
         Problems: every bad value, of the file and of the environment.
         """
-        section = dict(self.document.content.get(service) or {})
+        section = {**(defaults or {}), **(self.document.content.get(service) or {})}
         fixed = {name: value for name, value in fixed.items() if value is not None}
         names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         given = {

@@ -95,12 +95,6 @@ class ModelRefused(RequestError):
     code, status, http, reason = 3003, "INVALID_ARGUMENT", 400, "model_refused"
 
 
-class FinetuneIncomplete(RequestError):
-    """The finetune lacks a required file."""
-
-    code, status, http, reason = 3039, "INVALID_ARGUMENT", 400, "finetune_incomplete"
-
-
 class LoraUnsupported(RequestError):
     """The model takes no adapters."""
 

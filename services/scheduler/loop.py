@@ -111,7 +111,9 @@ class Scheduler:
                     await self._changed.wait()
             except TimeoutError:
                 with self._going_on():
-                    self._sizer.measure(read(self._world))
+                    usage = read(self._world)
+                    self._sizer.measure(usage)
+                    self._metrics.show_instances(usage)
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from libs.common.catalog import Model
 from libs.common.world_map import InstanceState
 from services.scheduler.sizing import Sizing
-from services.scheduler.usage import Key
+from services.scheduler.usage import Key, Usage
 
 STATES: Final[tuple[InstanceState, ...]] = get_args(InstanceState)
 
@@ -41,7 +41,7 @@ class Metrics:
         self._instances = gauge("instances", "Instances that there are.", "state")
         self._gauges = (
             *(self._measured, self._estimated, self._forecast, self._required),
-            *(self._requested, self._min, self._max, self._instances),
+            *(self._requested, self._min, self._max),
         )
         self.failed_ticks = Counter(
             "ai_scheduler_failed_ticks", "Ticks that an error ended.", registry=registry
@@ -63,5 +63,10 @@ class Metrics:
             self._requested.labels(*key).set(each.desired)
             self._min.labels(*key).set(each.limits.min)
             self._max.labels(*key).set(each.limits.max)
+
+    def show_instances(self, usage: Mapping[Key, Usage]) -> None:
+        """Show what there is now."""
+        self._instances.clear()
+        for key, each in usage.items():
             for state in STATES:
-                self._instances.labels(*key, state).set(each.usage.instances.get(state, 0))
+                self._instances.labels(*key, state).set(each.instances.get(state, 0))

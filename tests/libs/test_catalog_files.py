@@ -70,6 +70,10 @@ def test_what_is_left_out_has_its_default(folder: Path) -> None:
         ("task: text-generation\n", "one.yaml:1: name: required"),
         ("name: a\n\ttask: b\n", "one.yaml:2: found character"),
         ("- a list\n", "one.yaml:1: expected fields with values"),
+        (
+            GOOD.replace("{external", "{kind: cog, external"),
+            "one.yaml:3: backend.kind: this version serves triton only",
+        ),
         ("name: a\ntask: dumb-pipe\n", "one.yaml:1: backend: give a `repository` to load, or"),
         (GOOD + "access: {accounts: [1]}\n", "one.yaml:5: access.accounts"),
     ],
@@ -123,3 +127,12 @@ def test_a_finetune_is_checked_against_its_model_and_files(
     (folder / "finetunes/f.yaml").write_text(text)
 
     assert any(mistake in line for line in mistakes(folder)), mistakes(folder)
+
+
+def test_a_broken_model_is_not_told_again_at_its_finetunes(folder: Path) -> None:
+    (folder / "models/one.yaml").write_text(GOOD + "shards: 0\n")
+    (folder / "finetunes/f.yaml").write_text("id: f\nname: f\nmodel: '@cf/demo/one'\n")
+
+    (line,) = mistakes(folder)
+
+    assert line.startswith("config/models/one.yaml:5: shards")

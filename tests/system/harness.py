@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+
+from services.node.drivers import guard
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -120,11 +123,13 @@ def cleaned_up(state: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for pid in processes_of(state):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for pid, command in processes_of(state).items():
+            if "drivers.guard" not in command:  # they end by themselves, and clear away the rest
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        for folder in [state / "triton", *state.glob("nodes/*")]:
+            asyncio.run(guard.clear(folder))
+        until(lambda: not processes_of(state), seconds=10, what="everything is gone")
 
 
 class Client:

@@ -33,14 +33,14 @@ class BindingServiceStub:
 
     Possible errors (the public code stands in the trailer `code`):
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
-    * `PERMISSION_DENIED` (10001, 5018): the token is for another account, or the model
-    is private.
-    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input): the message names
-    the field.
-    * `RESOURCE_EXHAUSTED` (3036, 3040, 3050 to 3054): limits and capacity;
-    `retry-after-ms` says when to try again.
-    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043), `INTERNAL` (3044): as in
-    InferenceService.
+    * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
+    the model is private, or the account is blocked.
+    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
+    here, 3003 refused by the model): the message names the field.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
+    to try again.
+    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
+    3046): as in InferenceService.
     """
 
     def __init__(self, channel):
@@ -74,14 +74,14 @@ class BindingServiceServicer:
 
     Possible errors (the public code stands in the trailer `code`):
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
-    * `PERMISSION_DENIED` (10001, 5018): the token is for another account, or the model
-    is private.
-    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input): the message names
-    the field.
-    * `RESOURCE_EXHAUSTED` (3036, 3040, 3050 to 3054): limits and capacity;
-    `retry-after-ms` says when to try again.
-    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043), `INTERNAL` (3044): as in
-    InferenceService.
+    * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
+    the model is private, or the account is blocked.
+    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
+    here, 3003 refused by the model): the message names the field.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
+    to try again.
+    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
+    3046): as in InferenceService.
     """
 
     def Run(self, request, context):
@@ -144,14 +144,14 @@ class BindingService:
 
     Possible errors (the public code stands in the trailer `code`):
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
-    * `PERMISSION_DENIED` (10001, 5018): the token is for another account, or the model
-    is private.
-    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input): the message names
-    the field.
-    * `RESOURCE_EXHAUSTED` (3036, 3040, 3050 to 3054): limits and capacity;
-    `retry-after-ms` says when to try again.
-    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043), `INTERNAL` (3044): as in
-    InferenceService.
+    * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
+    the model is private, or the account is blocked.
+    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
+    here, 3003 refused by the model): the message names the field.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
+    to try again.
+    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
+    3046): as in InferenceService.
     """
 
     @staticmethod

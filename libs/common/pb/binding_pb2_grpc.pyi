@@ -34,14 +34,14 @@ class BindingServiceStub:
 
     Possible errors (the public code stands in the trailer `code`):
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
-    * `PERMISSION_DENIED` (10001, 5018): the token is for another account, or the model
-      is private.
-    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input): the message names
-      the field.
-    * `RESOURCE_EXHAUSTED` (3036, 3040, 3050 to 3054): limits and capacity;
-      `retry-after-ms` says when to try again.
-    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043), `INTERNAL` (3044): as in
-      InferenceService.
+    * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
+      the model is private, or the account is blocked.
+    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
+      here, 3003 refused by the model): the message names the field.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
+      to try again.
+    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
+      3046): as in InferenceService.
     """
 
     @_typing.overload
@@ -71,14 +71,14 @@ class BindingServiceAsyncStub(BindingServiceStub):
 
     Possible errors (the public code stands in the trailer `code`):
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
-    * `PERMISSION_DENIED` (10001, 5018): the token is for another account, or the model
-      is private.
-    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input): the message names
-      the field.
-    * `RESOURCE_EXHAUSTED` (3036, 3040, 3050 to 3054): limits and capacity;
-      `retry-after-ms` says when to try again.
-    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043), `INTERNAL` (3044): as in
-      InferenceService.
+    * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
+      the model is private, or the account is blocked.
+    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
+      here, 3003 refused by the model): the message names the field.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
+      to try again.
+    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
+      3046): as in InferenceService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -104,14 +104,14 @@ class BindingServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Possible errors (the public code stands in the trailer `code`):
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
-    * `PERMISSION_DENIED` (10001, 5018): the token is for another account, or the model
-      is private.
-    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input): the message names
-      the field.
-    * `RESOURCE_EXHAUSTED` (3036, 3040, 3050 to 3054): limits and capacity;
-      `retry-after-ms` says when to try again.
-    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043), `INTERNAL` (3044): as in
-      InferenceService.
+    * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
+      the model is private, or the account is blocked.
+    * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
+      here, 3003 refused by the model): the message names the field.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
+      to try again.
+    * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
+      3046): as in InferenceService.
     """
 
     @_abc_1.abstractmethod

@@ -31,14 +31,13 @@ class InferenceServiceStub:
     Possible errors of Infer and StreamInfer (status, then the `code` trailer):
     * `INVALID_ARGUMENT`: the model refused the input (3003), or the envelope is
     broken.
-    * `NOT_FOUND` (5007): this server owns no shard of the model, and knows of
-    nobody who does.
-    * `RESOURCE_EXHAUSTED` (3040, 3052, 3053, 3054): no permit: full, hops used
-    up, queue time used up, or the model is starting. `retry-after-ms` says when
-    a retry may succeed.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): no permit: full, queue time used
+    up, or the model is starting. `retry-after-ms` says when a retry may succeed.
     * `DEADLINE_EXCEEDED` (3007): one of the time bounds passed.
-    * `UNAVAILABLE` (3043): no healthy endpoint, or the endpoint was lost.
-    * `INTERNAL` (3044): the model failed.
+    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or the
+    shard is another server's; (3045): the stream broke after its first part.
+    * `CANCELLED` (3008): by the caller, or by Cancel.
+    * `INTERNAL` (3044): the model failed; (3046): a fault of the server.
     Error trailers: `code` (a number of the public error table), `reason` (a
     word), `retryable` ("1" where another server may succeed), `retry-after-ms`,
     `sent` ("1" when the request may have reached the model).
@@ -73,14 +72,13 @@ class InferenceServiceServicer:
     Possible errors of Infer and StreamInfer (status, then the `code` trailer):
     * `INVALID_ARGUMENT`: the model refused the input (3003), or the envelope is
     broken.
-    * `NOT_FOUND` (5007): this server owns no shard of the model, and knows of
-    nobody who does.
-    * `RESOURCE_EXHAUSTED` (3040, 3052, 3053, 3054): no permit: full, hops used
-    up, queue time used up, or the model is starting. `retry-after-ms` says when
-    a retry may succeed.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): no permit: full, queue time used
+    up, or the model is starting. `retry-after-ms` says when a retry may succeed.
     * `DEADLINE_EXCEEDED` (3007): one of the time bounds passed.
-    * `UNAVAILABLE` (3043): no healthy endpoint, or the endpoint was lost.
-    * `INTERNAL` (3044): the model failed.
+    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or the
+    shard is another server's; (3045): the stream broke after its first part.
+    * `CANCELLED` (3008): by the caller, or by Cancel.
+    * `INTERNAL` (3044): the model failed; (3046): a fault of the server.
     Error trailers: `code` (a number of the public error table), `reason` (a
     word), `retryable` ("1" where another server may succeed), `retry-after-ms`,
     `sent` ("1" when the request may have reached the model).
@@ -110,8 +108,7 @@ class InferenceServiceServicer:
     def Cancel(self, request, context):
         """Cancel a request of one account, here and along its hops.
 
-        Repetition is harmless. An unknown request is no error: `cancelled` is
-        false.
+        Repetition is harmless. An unknown request is no error: `cancelled` is 0.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,14 +146,13 @@ class InferenceService:
     Possible errors of Infer and StreamInfer (status, then the `code` trailer):
     * `INVALID_ARGUMENT`: the model refused the input (3003), or the envelope is
     broken.
-    * `NOT_FOUND` (5007): this server owns no shard of the model, and knows of
-    nobody who does.
-    * `RESOURCE_EXHAUSTED` (3040, 3052, 3053, 3054): no permit: full, hops used
-    up, queue time used up, or the model is starting. `retry-after-ms` says when
-    a retry may succeed.
+    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): no permit: full, queue time used
+    up, or the model is starting. `retry-after-ms` says when a retry may succeed.
     * `DEADLINE_EXCEEDED` (3007): one of the time bounds passed.
-    * `UNAVAILABLE` (3043): no healthy endpoint, or the endpoint was lost.
-    * `INTERNAL` (3044): the model failed.
+    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or the
+    shard is another server's; (3045): the stream broke after its first part.
+    * `CANCELLED` (3008): by the caller, or by Cancel.
+    * `INTERNAL` (3044): the model failed; (3046): a fault of the server.
     Error trailers: `code` (a number of the public error table), `reason` (a
     word), `retryable` ("1" where another server may succeed), `retry-after-ms`,
     `sent` ("1" when the request may have reached the model).
