@@ -59,7 +59,7 @@ def request_from_pb(message: pb.InferRequest) -> InferRequest:
         ),
         request_source=RequestSource(message.request_source or RequestSource.REST),
         units=_units_from_pb(message.units),
-        **{name: getattr(message, name) for name in PLAIN},
+        **{**{name: getattr(message, name) for name in PLAIN}, "cost": message.cost or 1},
     )
 
 

@@ -40,21 +40,33 @@ async def run_until_signalled(app: AbstractAsyncContextManager[object]) -> None:
             raise
 
 
+class Broken(Exception):
+    """Work in the background ended, which what it stood behind cannot do without."""
+
+
 @asynccontextmanager
 async def background(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[Task]:
     """Run `work` beside what is inside; on leaving cancel it and wait for its end.
 
-    What fails is logged at once: nobody waits for it.
+    Work that fails is logged at once and ends what is inside, with Broken: half a
+    process that looks alive is worse than one that is started again.
     """
+    inside = asyncio.current_task()
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_say_why)
+
+    def on_end(ended: Task) -> None:
+        if not ended.cancelled() and (error := ended.exception()):
+            log.critical("%s ended: this is a bug", name, exc_info=error)
+            if inside:
+                inside.cancel()
+
+    task.add_done_callback(on_end)
     try:
         yield task
+    except asyncio.CancelledError:
+        if task.done() and not task.cancelled() and (error := task.exception()):
+            raise Broken(f"{name} ended: {error!r}") from error
+        raise
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def _say_why(task: Task) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.critical("%s ended: this is a bug", task.get_name(), exc_info=error)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from libs.common.pb import kserve_pb2 as kserve
@@ -110,7 +111,14 @@ def stream_part(message: bytes) -> bytes:
     return message[at + 1 :]
 
 
-def count(tensors: Mapping[str, Tensor], name: str) -> int | None:
-    """Return the sum of a counting tensor, None where it is absent."""
-    tensor = tensors.get(name)
-    return None if tensor is None else int(tensor.array().sum())
+def counts(payload: bytes, *names: str) -> list[int | None]:
+    """Return the sums of an answer's counting tensors; None for one that is not there.
+
+    A model may answer anything: what cannot be read counts as not there.
+    """
+    try:
+        tensors = payload_to_tensors(payload)
+        found = [tensors.get(name) for name in names]
+        return [None if each is None else int(each.array().sum()) for each in found]
+    except (DecodeError, TypeError, ValueError):
+        return [None] * len(names)

@@ -63,11 +63,15 @@ class World:
         return self._names.get(name)
 
     def finetune(self, name: str, *, account: str) -> Finetune | None:
-        """Return a finetune by id or name, if the account may use it."""
-        for finetune in self.table(Finetune).values():
-            if name in (finetune.id, finetune.name) and finetune.account in ("", account):
-                return finetune
-        return None
+        """Return a finetune that the account may use, by id or name; its own before public ones."""
+        usable = [
+            each
+            for each in self.table(Finetune).values()
+            if name in (each.id, each.name) and each.account in ("", account)
+        ]
+        return min(
+            usable, key=lambda each: (each.account != account, each.id != name), default=None
+        )
 
     def instances(self, *, model: str, colo: str) -> list[Instance]:
         """Return the instances of a model in a colo."""

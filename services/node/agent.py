@@ -55,7 +55,10 @@ class Agent:
         await self._world.until(lambda world: world.complete)
         async with asyncio.TaskGroup() as boots:
             while True:
-                await self._step(boots)
+                try:
+                    await self._step(boots)
+                except Exception:  # the next step may be better, and none at all is worst
+                    log.exception("a step failed for a reason of ours")
                 try:
                     async with asyncio.timeout(self._step_s):
                         await self._world.changed()
@@ -116,7 +119,7 @@ class Agent:
             boots.create_task(self._boot(spec), name=f"boot {spec.id}")
         for spec in actions.relink:
             self._managed[spec.id].spec = spec
-            boots.create_task(self._boot(spec), name=f"relink {spec.id}")
+            boots.create_task(self._relink(spec), name=f"relink {spec.id}")
         for id_ in actions.drain:
             self._enter(self._managed[id_], "draining")
             self._managed[id_].drain_until = self._clock.now() + self._drain_s
@@ -127,10 +130,20 @@ class Agent:
             boots.create_task(self._stop(id_), name=f"stop {id_}")
 
     async def _stop(self, id_: str) -> None:
-        await self._driver.stop(id_)
+        try:
+            await self._driver.stop(id_)
+        except Exception:  # it may still run; then it is found running, and stopped again
+            log.exception("%s could not be stopped", id_)
         self._managed.pop(id_, None)
         self._stopping.discard(id_)
         self.changed.set()
+
+    async def _relink(self, spec: InstanceSpec) -> None:
+        """Give a running instance its new adapters; without them it serves on as it was."""
+        try:
+            await self._driver.start(spec)
+        except Exception:
+            log.exception("the adapters of %s could not be placed", spec.id)
 
     async def _boot(self, spec: InstanceSpec) -> None:
         began = self._clock.now()
@@ -138,18 +151,24 @@ class Agent:
         try:
             known.address = (await self._driver.start(spec)).address
         except BootFailed as error:
-            known.failures += 1
-            wait = backoff_s(known.failures, self._longest_backoff_s)
-            known.retry_at = self._clock.now() + wait
-            known.message = f"{error.reason}\n{error.log[-LOG_SHOWN:]}".rstrip()
-            self._enter(known, "failed")
-            log.error("%s failed to boot, trying again in %.0f s: %s", spec.id, wait, error)
+            self._boot_failed(known, f"{error.reason}\n{error.log[-LOG_SHOWN:]}".rstrip())
+        except Exception as error:  # a full disk, say: tried again like any other failure
+            log.exception("%s failed to boot for a reason of ours", spec.id)
+            self._boot_failed(known, repr(error))
         else:
             known.boot_s = self._clock.now() - began
             known.ready_at = self._clock.now()
             self._enter(known, "ready")
             log.info("%s is ready after %.1f s", spec.id, known.boot_s)
         self.changed.set()
+
+    def _boot_failed(self, known: Managed, why: str) -> None:
+        known.failures += 1
+        wait = backoff_s(known.failures, self._longest_backoff_s)
+        known.retry_at = self._clock.now() + wait
+        known.message = why
+        self._enter(known, "failed")
+        log.error("%s failed to boot, trying again in %.0f s: %s", known.spec.id, wait, why)
 
     def _is_idle(self, id_: str, known: Managed) -> bool:
         drained_s = self._clock.now() - (known.drain_until - self._drain_s)

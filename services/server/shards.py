@@ -99,7 +99,7 @@ class Shards:
         ours = {
             key: shard
             for key, shard in self._world.table(Shard).items()
-            if shard.owner == self._server and self._world.model(shard.model)
+            if shard.owner == self._server and shard.model in self._world.table(Model)
         }
         for key in self._owned.keys() - ours.keys():
             lost = self._owned.pop(key)

@@ -33,10 +33,13 @@ class FakeDriver:
         self.alive: dict[str, RunningInstance] = {}
         self.started: list[InstanceSpec] = []
         self.failures = 0
+        self.error: Exception | None = None
 
     async def start(self, spec: InstanceSpec) -> RunningInstance:
         self.started.append(spec)
         await asyncio.sleep(0)
+        if self.error:
+            raise self.error
         if self.failures:
             self.failures -= 1
             raise BootFailed("no memory", log="the log")
@@ -201,3 +204,31 @@ async def test_what_runs_but_is_not_wanted_is_drained_and_stopped(
 
     await until_states(agent)
     assert driver.alive == {}
+
+
+async def test_a_boot_that_fails_for_a_reason_of_ours_is_tried_again(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    driver.error = OSError(28, "No space left on device")
+    await assign(world, 1)
+    (failed,) = await until_states(agent, _0="failed")
+    assert "No space left" in failed.message
+
+    driver.error = None
+
+    await until_states(agent, _0="ready")
+
+
+async def test_adapters_that_cannot_be_placed_leave_the_instance_as_it_was(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    await until_states(agent, _0="ready")
+    driver.error = BootFailed("'a/b' cannot be the name of an adapter")
+
+    put(world, Finetune(id="a/b", name="bad", model=MODEL, adapter="adapters/bad"))
+    async with asyncio.timeout(3):
+        while len(driver.started) < 2:
+            await asyncio.sleep(0.01)
+
+    await until_states(agent, _0="ready")

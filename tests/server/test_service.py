@@ -6,7 +6,10 @@ from contextlib import aclosing
 
 import pytest
 
+from libs.common.catalog import Backend as BackendConfig
+from libs.common.catalog import UsageTensors
 from libs.common.envelope import InferReply, Part, TimeBounds
+from libs.common.envelopes import request_from_pb
 from libs.common.errors import (
     Aborted,
     DeadlineExceeded,
@@ -21,6 +24,7 @@ from libs.common.errors import (
 )
 from libs.common.events.sinks import MemorySink
 from libs.common.events.values import Flag, InferenceEvent
+from libs.common.pb.inference_pb2 import InferRequest as InferRequestMessage
 from libs.common.world import World
 from libs.common.world_map import Ref, ShardLoad, Update
 from services.server.endpoints import Endpoint
@@ -418,3 +422,31 @@ async def test_a_model_whose_endpoints_are_all_lost_is_unavailable(
         await server.infer(a_request(time_bounds=TimeBounds(first_part_ms=50)))
 
     assert caught.value.retry_after_ms >= 1000
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "seeds"])
+async def test_an_answer_that_cannot_be_read_is_an_event_all_the_same(
+    backend: ScriptedBackend, sink: MemorySink, dialect: str
+) -> None:
+    tensors = UsageTensors(tokens_in="in", tokens_out="out")
+    model = a_model(backend=BackendConfig(repository="r/echo", dialect=dialect, usage=tensors))  # type: ignore[arg-type]
+    server = a_server(a_world(an_instance(0), model=model), backend, sink)
+
+    reply = await server.infer(a_request(payload=b"\xff\xff garbage"))
+
+    assert reply.payload == b"\xff\xff garbage"
+    assert event(sink).tokens_out == 1
+
+
+def test_a_model_renamed_with_its_old_name_as_an_alias_harms_nobody(
+    world: World, server: InferenceServer
+) -> None:
+    old, renamed = a_model(), a_model("@cf/test/new", aliases=("@cf/test/echo",))
+
+    world.apply(Update(version=9, puts=(renamed,), deletes=(Ref("model", old.name),)))
+
+    assert list(server.shards) == []
+
+
+def test_a_cost_that_was_left_out_on_the_wire_is_one() -> None:
+    assert request_from_pb(InferRequestMessage(payload_kind=1)).cost == 1
