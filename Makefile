@@ -51,8 +51,9 @@ clean: ## remove the environments and what was built
 	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
 .venv/.ready: requirements.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@echo "making .venv"
-	@$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
-	@$(UV) pip sync --quiet --python .venv --require-hashes requirements.lock
-	@$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e .
+	@start=$$SECONDS && echo "making .venv ..." && \
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv && \
+	$(UV) pip sync --quiet --python .venv --require-hashes requirements.lock && \
+	$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e . && \
+	echo "made .venv in $$((SECONDS - start)) s"
 	@touch $@

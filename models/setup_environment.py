@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +79,9 @@ def make(*, uv: str, target: Path) -> None:
     requirements = fingerprint()
     if is_complete(target, requirements):
         return
+    began = time.monotonic()
     interpreter = find_interpreter(uv)
-    say(f"Making the Triton environment with Python {interpreter.version} (about 500 MB) ...")
+    say(f"making .triton with Python {interpreter.version}, about 500 MB ...")
     shutil.rmtree(target, ignore_errors=True)
     run(uv, "venv", "--quiet", "--no-project", "--python", interpreter.executable, str(target))
     python = target / "bin" / "python"
@@ -96,6 +98,7 @@ def make(*, uv: str, target: Path) -> None:
     unfinished = target / (FACTS + ".new")
     unfinished.write_text(json.dumps(facts, indent=2) + "\n")
     unfinished.replace(target / FACTS)  # the last step: without this file the work is half done
+    say(f"made .triton in {time.monotonic() - began:.0f} s")
 
 
 def fingerprint() -> str:

@@ -13,6 +13,8 @@ def main() -> None:
         run()
     except ImportError as error:  # commands import what they need when they run
         sys.exit(f"constellation: {error}: run `make setup`")
+    except KeyboardInterrupt:  # before there was anything to stop
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ from typing import Any
 import uvloop
 from prometheus_client import disable_created_metrics
 
-from libs.common.catalog_files import load_catalog
+from libs.common.addresses import host_port, in_brackets
+from libs.common.catalog_files import Catalog, load_catalog
 from libs.common.config import ConfigFile, load_config
 from libs.common.errors import RequestError
-from libs.common.lifecycle import run_until_signalled
-from libs.common.rpc import CannotListen
+from libs.common.lifecycle import Broken, run_until_signalled
 from libs.common.yaml_files import Problems
 from services import logs
+from services.analytics.ports import StoreError
 from services.state_folder import Occupied, state_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     command: Run = parsed.run
     try:
         uvloop.run(command(parsed))
-    except (Mistake, Problems, CannotListen, Occupied, RequestError, OSError) as error:
+    except (Mistake, Problems, Occupied, Broken, RequestError, StoreError, OSError) as error:
         sys.exit(f"constellation: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -53,13 +54,14 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     up = _command(commands, env, "up", "everything in one process, with a real Triton", _up)
     up.add_argument("--http-port", type=_port, default=env.get("CONSTELLATION_HTTP_PORT", "8080"))
     up.add_argument("--grpc-port", type=_port, default=env.get("CONSTELLATION_GRPC_PORT", "8081"))
-    up.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    host = "address to listen on"
+    up.add_argument("--host", type=in_brackets, default="127.0.0.1", help=host)
     up.add_argument("--colos", default="local", help="comma-separated, as in constellation.yaml")
     for name, text in SERVICES.items():
         service = _command(commands, env, name, text, _service(name))
         if name in FOLLOWERS:
             service.add_argument("--control", default="", help="control's address")
-        service.add_argument("--metrics", default="", help="host:port for /metrics")
+        service.add_argument("--metrics", type=_address, default="", help="host:port for /metrics")
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
     usage = _command(commands, env, "usage", "what was used, by model", _usage)
@@ -122,14 +124,43 @@ def _port(text: str) -> int:
     return port
 
 
+def _address(text: str) -> str:
+    """Check host:port; nothing is an address, too: that of nobody."""
+    try:
+        host_port(text or "nobody:0")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _token() -> str:
+    token = os.environ.get("CONSTELLATION_TOKEN", "")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise Mistake("CONSTELLATION_TOKEN: expected printable ASCII without spaces")
+    return token
+
+
+def _triton() -> str:
+    """Return the Triton that others run, if there is one."""
+    address = os.environ.get("CONSTELLATION_TRITON", "")
+    try:
+        return _address(address)
+    except argparse.ArgumentTypeError as error:
+        raise Mistake(f"CONSTELLATION_TRITON: {error}") from error
+
+
+def _catalog(folder: Path, config: ConfigFile) -> Catalog:
+    regions = {colo.region for colo in config.colos}
+    return load_catalog(folder, root=folder.parent, regions=regions)
+
+
 async def _up(arguments: argparse.Namespace) -> None:
     from services.embedded import Options, up  # the other commands need less, and start faster
     from services.screen import announce
 
     folder: Path = arguments.config
     config, root = load_config(folder, os.environ), folder.parent
-    catalog = load_catalog(folder, root=root)
-    triton = os.environ.get("CONSTELLATION_TRITON", "")
+    catalog, triton, token = _catalog(folder, config), _triton(), _token()
     if not triton and not (root / ".triton/environment.json").exists():
         if all(model.backend.repository for model in catalog.models):
             raise Mistake(NO_TRITON)
@@ -144,7 +175,7 @@ async def _up(arguments: argparse.Namespace) -> None:
             colos=colos,
             http=f"{arguments.host}:{arguments.http_port}",
             grpc=f"{arguments.host}:{arguments.grpc_port}",
-            token=os.environ.get("CONSTELLATION_TOKEN", ""),
+            token=token,
             triton=triton,
         )
         async with up(options, config, catalog) as found:
@@ -170,7 +201,7 @@ def _service(name: str) -> Run:
         config, root = load_config(folder, os.environ), folder.parent
         flags = {flag: getattr(arguments, flag) for flag in FLAGS[name]}
         if name == "scheduler":
-            flags["token"] = os.environ.get("CONSTELLATION_TOKEN")
+            flags["token"] = _token() or None
         owner = f"{name}-{flags.get('name') or name}"
         with state_folder(arguments.state_dir, owner=owner) as state:
             options = Options(
@@ -183,7 +214,7 @@ def _service(name: str) -> Run:
             alone = Standalone(options, config)
             app: AbstractAsyncContextManager[str]
             if name == "scheduler":
-                app = alone.scheduler(load_catalog(folder, root=root), config.colos)
+                app = alone.scheduler(_catalog(folder, config), config.colos)
             else:
                 app = getattr(alone, name)()
             await run_until_signalled(_announced(name, app))

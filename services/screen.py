@@ -10,7 +10,8 @@ from pathlib import Path
 
 from libs.common.catalog import Model
 from libs.common.world import World
-from libs.common.world_map import Account, Colo, Instance
+from libs.common.world_map import Colo, Instance, Token
+from services.control.tokens import account_of, kept_token
 from services.embedded import Running
 
 READY_S = 60.0  # how long the screen waits for the models
@@ -29,12 +30,13 @@ async def announce(
             await running.world.until(lambda w: ready(w, regions) or bool(failures(w)))
     except TimeoutError:
         print(f"  some models are not ready after {READY_S:.0f} s", flush=True)
+    token = os.environ.get("CONSTELLATION_TOKEN") or kept_token(state_dir)
     text = screen(
         world=running.world,
         http=running.http,
         grpc=running.grpc,
-        account=min(running.world.table(Account)),
-        token=os.environ.get("CONSTELLATION_TOKEN") or (state_dir / "token").read_text().strip(),
+        account=account_of(token, running.world.table(Token)),
+        token=token,
         took_s=time.monotonic() - began,
     )
     print(text, flush=True)

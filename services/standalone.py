@@ -15,6 +15,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from libs.common.addresses import host_port
 from libs.common.backoff import Backoff
 from libs.common.catalog_files import Catalog
 from libs.common.clients.control import ControlClient
@@ -172,9 +173,9 @@ class Standalone:
     def _metrics(self, stack: AsyncExitStack) -> None:
         if not self.options.metrics:
             return
-        host, _, port = self.options.metrics.rpartition(":")
         try:
-            httpd, thread = start_http_server(int(port), host, registry=self.registry)
+            host, port = host_port(self.options.metrics)
+            httpd, thread = start_http_server(port, host, registry=self.registry)
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {self.options.metrics}: {error.strerror}"

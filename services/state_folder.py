@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from libs.common.addresses import LONGEST_UNIX_PATH
+
 LONGEST_SOCKET_NAME = len("/control.sock")
-LONGEST_UNIX_PATH = 107  # what sockaddr_un has room for
 
 
 class Occupied(Exception):
@@ -28,15 +29,20 @@ def state_folder(path: Path, *, owner: str) -> Iterator[Path]:
     except OSError as error:
         raise Occupied(f"cannot use the state folder {path}: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock, path, owner)
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         yield path
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, path: Path, owner: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(lock, 20, 0).decode(errors="replace") or "unknown"
         raise Occupied(
             f"{path} is in use by another `constellation {owner}` (pid {holder}): "
             "stop it, or give another --state-dir"
         ) from error
-    finally:
-        os.close(lock)

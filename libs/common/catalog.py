@@ -5,11 +5,22 @@ The types' names and defaults are the file format; `catalog_files` reads it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Le, MinLen
+
+from libs.common.bounds import (
+    AtLeastOne,
+    AtLeastZero,
+    NotNegative,
+    Positive,
+    Seconds,
+    Share,
+    UnixMs,
+)
 
 TaskName = Literal[
     "text-generation",
@@ -28,11 +39,8 @@ TaskName = Literal[
     "dumb-pipe",
 ]
 Dialect = Literal["vllm", "tensorrt_llm", "tensorrt_llm_api", "seeds", "openai_http", "cog"]
-AtLeastZero = Annotated[int, Ge(0)]
-AtLeastOne = Annotated[int, Ge(1)]
-NotNegative = Annotated[float, Ge(0)]
-Seconds = Annotated[float, Gt(0)]
 Name = Annotated[str, MinLen(1)]
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what becomes a folder's or a file's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,7 @@ class Backend:
 class AccountShare:
     """An account's standing in a model's queue."""
 
-    weight: Annotated[float, Gt(0)] = 1.0
+    weight: Positive = 1.0
     guaranteed: AtLeastZero = 0
     maximum: AtLeastZero = 0
 
@@ -160,7 +168,7 @@ class Scaling:
     min: AtLeastZero = 1
     max: AtLeastOne = 1
     region: Mapping[str, Bounds] = field(default_factory=dict)
-    slo_late_share: Annotated[float, Gt(0), Le(1)] = 0.003
+    slo_late_share: Share = 0.003
     boot_s: NotNegative = 5.0
     keep_alive_s: NotNegative = 300.0
     schedules: tuple[Schedule, ...] = ()
@@ -212,8 +220,8 @@ class Finetune:
     account: str = ""
     description: str = ""
     adapter: str = ""  # folder with adapter_config.json and adapter_model.safetensors
-    created_at_ms: int = 0
-    modified_at_ms: int = 0
+    created_at_ms: UnixMs = 0
+    modified_at_ms: UnixMs = 0
 
     @property
     def key(self) -> str:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from libs.common.catalog import Backend, Finetune, Model
+from jinja2.exceptions import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from libs.common import narrowing
+from libs.common.addresses import host_port
+from libs.common.catalog import FOLDER_NAME, Backend, Finetune, Model, Scaling
+from libs.common.messages import flaw
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
 T = TypeVar("T")
-SERVED = ("triton",)  # kinds of backends that servers can speak to yet
+SERVED: Final = ("triton",)  # kinds of backends that servers can speak to yet
+SERVED_TASKS: Final = ("text-generation", "text-embeddings")  # tasks that entry knows yet
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+NO_FOLDER_NAME: Final = "is to name a folder: letters, digits, and then . _ - alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,10 @@ class Catalog:
     finetunes: tuple[Finetune, ...] = ()
 
 
-def load_catalog(folder: Path, *, root: Path) -> Catalog:
+def load_catalog(folder: Path, *, root: Path, regions: Collection[str] | None = None) -> Catalog:
     """Read the catalog in `folder`; the paths in it are relative to `root`.
 
+    `regions` are those that there are, None where that is not known.
     Problems: every mistake in any of the files.
     """
     problems: list[Problem] = []
@@ -35,8 +44,10 @@ def load_catalog(folder: Path, *, root: Path) -> Catalog:
     names = {name for _, model in models for name in (model.name, *model.aliases)}
     problems += _twice(models, lambda model: (model.name, *model.aliases))
     problems += _twice(finetunes, lambda finetune: (finetune.id,))
+    problems += _one_folder(models)
     for document, model in models:
         problems += _check_model(document, model, names, root)
+        problems += _check_scaling(document, model.scaling, regions)
     for document, finetune in finetunes if all_read else ():
         problems += _check_finetune(document, finetune, [m for _, m in models], root)
     if problems:
@@ -66,35 +77,88 @@ def _twice(
             seen.setdefault(name, document.file)
 
 
+def _one_folder(entries: list[tuple[Document, Model]]) -> Iterator[Problem]:
+    """Find models of one name inside Triton: they would be one instance on a node."""
+    seen: dict[str, str] = {}
+    for document, model in entries:
+        if model.backend.external:
+            continue
+        if model.served_as in seen:
+            text = f"{model.served_as!r} is what {seen[model.served_as]} is served as, too"
+            yield document.problem(("backend", "served_as"), f"{text}: give another `served_as`")
+        seen.setdefault(model.served_as, model.name)
+
+
 def _check_model(
     document: Document, model: Model, names: set[str], root: Path
 ) -> Iterator[Problem]:
-    scaling = model.scaling
+    for name in (model.name, *model.aliases):
+        if not name.isprintable() or not name.strip("@/ ") or " " in name:
+            yield document.problem(("name",), f"expected a name without spaces, got {name!r}")
+    if model.task not in SERVED_TASKS:
+        yield document.problem(("task",), f"this version serves {', '.join(SERVED_TASKS)}")
     for fallback in set(model.fallbacks) - names:
         yield document.problem(("fallbacks",), f"{fallback!r} is not in the catalog")
+    if not FOLDER_NAME.fullmatch(model.served_as):
+        yield document.problem(("backend", "served_as"), f"{model.served_as!r} {NO_FOLDER_NAME}")
+    found = list(narrowing.flaws(model.schema))
+    yield from (document.problem(("schema", *where), why) for where, why in found)
+    if not found and (why := flaw(model)):
+        yield document.problem((), f"it cannot be handed out: {why}")
+    yield from _check_backend(document, model.backend, root)
+
+
+def _check_scaling(
+    document: Document, scaling: Scaling, regions: Collection[str] | None
+) -> Iterator[Problem]:
     if scaling.min > scaling.max:
         yield document.problem(("scaling", "min"), f"{scaling.min} is above max, {scaling.max}")
-    yield from _check_backend(document, model.backend, root)
+    for region, bounds in scaling.region.items():
+        most = scaling.max if bounds.max is None else bounds.max
+        if bounds.min is not None and bounds.min > most:
+            where = ("scaling", "region", region, "min")
+            yield document.problem(where, f"{bounds.min} is above max, {most}")
+        if regions is not None and region not in regions:
+            known = ", ".join(sorted(filter(None, regions))) or "none"
+            text = f"no colo is in this region; there are: {known}"
+            yield document.problem(("scaling", "region", region), text)
 
 
 def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator[Problem]:
     if backend.kind not in SERVED:
         yield document.problem(("backend", "kind"), f"this version serves {', '.join(SERVED)} only")
-    if backend.chat_template and not (root / backend.chat_template).is_file():
-        yield document.problem(("backend", "chat_template"), "there is no such file")
+    if backend.chat_template and (why := _template_flaw(root / backend.chat_template)):
+        yield document.problem(("backend", "chat_template"), why)
     if backend.repository and not (root / backend.repository / "config.pbtxt").is_file():
         yield document.problem(("backend", "repository"), "there is no config.pbtxt in it")
     if not backend.repository and not backend.external:
         yield document.problem(("backend",), "give a `repository` to load, or `external` addresses")
     for address in backend.external:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            yield document.problem(("backend", "external"), f"expected host:port, got {address!r}")
+        try:
+            host_port(address)
+        except ValueError as error:
+            yield document.problem(("backend", "external"), str(error))
+
+
+def _template_flaw(path: Path) -> str:
+    """Return why a chat template is none, or nothing."""
+    if not path.is_file():
+        return "there is no such file"
+    try:
+        ImmutableSandboxedEnvironment().from_string(path.read_text("utf-8"))
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        return f"no Jinja template: {error.message}" + (f" (its line {line})" if line else "")
+    except UnicodeDecodeError:
+        return "not UTF-8 text"
+    return ""
 
 
 def _check_finetune(
     document: Document, finetune: Finetune, models: list[Model], root: Path
 ) -> Iterator[Problem]:
+    if not FOLDER_NAME.fullmatch(finetune.id):
+        yield document.problem(("id",), f"{finetune.id!r} {NO_FOLDER_NAME}")
     model = next((each for each in models if each.name == finetune.model), None)
     if model is None:
         yield document.problem(("model",), f"{finetune.model!r} is not in the catalog")

@@ -7,7 +7,7 @@ command line overrides both.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,20 +59,54 @@ class ConfigFile:
 
 
 def load_config(folder: Path, env: Mapping[str, str]) -> ConfigFile:
-    """Read `constellation.yaml`; Problems for unknown sections and bad colos."""
+    """Read `constellation.yaml`. Problems: all that does not stand in it."""
     document = read(folder / FILE, shown_as=f"{folder.name}/{FILE}")
-    content = document.content if isinstance(document.content, Mapping) else {}
-    problems = [
-        document.problem((key,), f"unknown; known here: colos, {', '.join(SERVICES)}")
-        for key in content
-        if key not in ("colos", *SERVICES)
-    ]
-    colos = []
-    for index, entry in enumerate(content.get("colos") or []):
+    content = document.content
+    if not isinstance(content, Mapping):
+        raise Problems([document.problem((), f"expected sections: colos, {', '.join(SERVICES)}")])
+    problems = list(_bad_sections(document))
+    colos: list[Colo] = []
+    given = content.get("colos") or []
+    for index, entry in enumerate(given if isinstance(given, list) else []):
         try:
-            colos.append(parse(document, Colo, entry, ("colos", index)))
+            colos.append(parse(document, Colo, entry or {}, ("colos", index)))
         except Problems as error:
             problems += error.problems
+    if not problems:
+        problems += _repeated(document, colos)
     if problems:
         raise Problems(problems)
     return ConfigFile(document, env, tuple(colos))
+
+
+def _bad_sections(document: Document) -> Iterator[Problem]:
+    """What is no section, or not of the form that it must have."""
+    for key, section in document.content.items():
+        if key == "colos":
+            if section is not None and not isinstance(section, list):
+                yield document.problem((key,), "expected a list of colos")
+        elif key not in SERVICES:
+            yield document.problem((key,), f"unknown; known here: colos, {', '.join(SERVICES)}")
+        elif section is not None and not isinstance(section, Mapping):
+            yield document.problem((key,), "expected settings with values")
+
+
+def _repeated(document: Document, colos: Sequence[Colo]) -> Iterator[Problem]:
+    """A name that two colos, or two nodes, would have."""
+    names: set[str] = set()
+    nodes: dict[str, str] = {}
+    for index, colo in enumerate(colos):
+        if colo.name in names:
+            yield document.problem(("colos", index, "name"), f"there is another {colo.name!r}")
+            continue
+        names.add(colo.name)
+        for node in node_names(colo):
+            if node in nodes:
+                text = f"there is a node {node!r} in {nodes[node]} already"
+                yield document.problem(("colos", index, "nodes"), text)
+            nodes[node] = colo.name
+
+
+def node_names(colo: Colo) -> tuple[str, ...]:
+    """Return the names of the nodes that `up` runs in a colo."""
+    return colo.nodes or (f"{colo.name}-node",)

@@ -53,6 +53,16 @@ def resource_from_pb(message: pb.Resource) -> Resource:
     return resource
 
 
+def flaw(resource: Resource) -> str:
+    """Return why a resource cannot be handed out, or nothing."""
+    try:
+        written = resource_to_pb(resource).SerializeToString()
+        resource_from_pb(pb.Resource.FromString(written))
+    except (DecodeError, RecursionError, TypeError, ValueError, json_format.Error) as error:
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
+
+
 def resource_to_json(resource: Resource) -> bytes:
     """Write a resource as JSON, for the store."""
     return _adapter(KIND_OF[type(resource)]).dump_json(resource)

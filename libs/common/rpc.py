@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 
 import grpc
 
+from libs.common.addresses import LONGEST_UNIX_PATH, host_port
 from libs.common.errors import (
     BY_REASON,
     Aborted,
@@ -34,8 +35,12 @@ Options: TypeAlias = list[tuple[str, Any]]
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 LONGEST_MESSAGE: Final = 1000  # an error's text is a header, and headers are bounded at 8 KiB
-LONGEST_UNIX_PATH: Final = 107  # what sockaddr_un has room for
-
+NOT_SENT: Final = (  # what gRPC says of a call that never left
+    "failed to connect",
+    "Connection refused",
+    "No such file",
+    "connections to all backends failing",
+)
 WITHOUT_TRAILERS: Final[dict[grpc.StatusCode, type[RequestError]]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
@@ -85,6 +90,11 @@ def request_error(error: grpc.aio.AioRpcError) -> RequestError:
     )
 
 
+def was_sent(details: str) -> bool:
+    """Whether a call that was lost, by what gRPC says of it, may have reached the other side."""
+    return not any(words in details for words in NOT_SENT)
+
+
 def raise_from(error: grpc.aio.AioRpcError) -> NoReturn:
     """Raise what the other side raised, with the call's own failure as its cause."""
     raise request_error(error) from error
@@ -130,6 +140,8 @@ def _bind(server: grpc.aio.Server, address: str) -> str:
     path = address.removeprefix("unix:")
     if path != address:
         clear_socket(path)
+    else:
+        _probe(address)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -138,6 +150,29 @@ def _bind(server: grpc.aio.Server, address: str) -> str:
         os.chmod(path, 0o600)
         return address
     return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _probe(address: str) -> None:
+    """Raise CannotListen for what cannot be bound; gRPC would print lines of its own as well."""
+    try:
+        host, port = host_port(address)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CannotListen(f"cannot listen on {address}: {why}") from error
+    failed: list[OSError] = []
+    for family, kind, protocol, _, place in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+        except OSError as error:
+            failed.append(error)
+    # a name may stand for several addresses, of which gRPC takes what there is
+    taken = [each for each in failed if each.errno == errno.EADDRINUSE]
+    if taken or len(failed) == len(found):
+        why = (taken or failed)[0].strerror
+        raise CannotListen(f"cannot listen on {address}: {why}") from (taken or failed)[0]
 
 
 def clear_socket(path: str) -> None:

@@ -198,6 +198,7 @@ class Assignment:
     node: str
     model: str
     instances: Annotated[int, Ge(0)]
+    colo: str = ""  # the node's; empty where that was not known
 
     @property
     def key(self) -> str:

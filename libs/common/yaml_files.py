@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from yaml.constructor import ConstructorError
 
 T = TypeVar("T")
 Where = tuple[str | int, ...]
+MOST_PLACES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -54,27 +56,30 @@ class Document:
 
 
 def read(path: Path, *, shown_as: str = "") -> Document:
-    """Read a file; Problems where it is no YAML or repeats a key."""
+    """Read a file; Problems where it is no YAML, repeats a key, or is built of itself."""
     file = shown_as or str(path)
+    text = _text(path, file)
+    lines: dict[Where, int] = {}
     try:
-        node = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise Problems([Problem(file=file, text=error.strerror or str(error))]) from error
-    except UnicodeDecodeError as error:
-        raise Problems([Problem(file=file, text="not UTF-8 text")]) from error
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            return Document(file, {}, {(): 1})
+        flaws = [
+            Problem(file=file, line=line, field=".".join(map(str, where)), text=why)
+            for where, line, why in _index(node, (), lines, ())
+        ]
+        if flaws:
+            raise Problems(flaws)
+        return Document(file, _construct(node), lines)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = Problem(file=file, line=line, text=f"{error.reason}: {error.character!r}")
+        raise Problems([problem]) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Problems([Problem(file=file, line=line, text=error.problem or "no YAML")]) from error
-    if node is None:
-        return Document(file, {}, {(): 1})
-    lines: dict[Where, int] = {}
-    repeated = [
-        Problem(file=file, line=line, field=".".join(map(str, where)), text="given twice")
-        for where, line in _index(node, (), lines)
-    ]
-    if repeated:
-        raise Problems(repeated)
-    return Document(file, _construct(node), lines)
+    except RecursionError as error:
+        raise Problems([Problem(file=file, text="nested too deeply")]) from error
 
 
 def parse(document: Document, cls: type[T], content: Any = None, where: Where = ()) -> T:
@@ -113,23 +118,60 @@ def unknown_keys(kind: Any, content: Any, at: Where = ()) -> Iterator[tuple[Wher
             yield from unknown_keys(typing.get_args(kind)[0], value, (*at, index))
 
 
-def _index(node: yaml.Node, at: Where, lines: dict[Where, int]) -> Iterator[tuple[Where, int]]:
-    """Note the line of everything below `node`; yield what is there twice."""
-    lines.setdefault(at, node.start_mark.line + 1)
+def _text(path: Path, file: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise Problems([Problem(file=file, text=error.strerror or str(error))]) from error
+    except UnicodeDecodeError as error:
+        raise Problems([Problem(file=file, text="not UTF-8 text")]) from error
+
+
+def _index(
+    node: yaml.Node, at: Where, lines: dict[Where, int], within: tuple[yaml.Node, ...]
+) -> Iterator[tuple[Where, int, str]]:
+    """Note the line of everything below `node`; yield what cannot be, with its line and why."""
+    line = node.start_mark.line + 1
+    if any(node is each for each in within):  # by way of an anchor
+        yield at, line, "contains itself"
+        return
+    if len(lines) > MOST_PLACES:  # anchors of anchors of anchors grow without bound
+        raise yaml.MarkedYAMLError(problem="too much in one file", problem_mark=node.start_mark)
+    lines.setdefault(at, line)
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            place = (*at, key.value)
-            if place in lines:
-                yield place, key.start_mark.line + 1
-            lines[place] = key.start_mark.line + 1
-            yield from _index(value, place, lines)
+        yield from _index_mapping(node, at, lines, (*within, node))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _index(value, (*at, index), lines)
+            yield from _index(value, (*at, index), lines, (*within, node))
+
+
+def _index_mapping(
+    node: yaml.MappingNode, at: Where, lines: dict[Where, int], within: tuple[yaml.Node, ...]
+) -> Iterator[tuple[Where, int, str]]:
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            yield at, line, "a key must be plain text"
+            continue
+        place = (*at, key.value)
+        if place in lines:
+            yield place, line, "given twice"
+        lines[place] = line
+        yield from _index(value, place, lines, within)
+
+
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that is not what it looks like, such as 2024-13-45."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ConstructorError(None, None, f"no value: {error}", node.start_mark) from error
 
 
 def _construct(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         return loader.construct_document(node)
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from libs.common.rpc import grpc_server
@@ -30,23 +31,23 @@ class Config:
     # host:port for UsageService besides its Unix socket; empty: none.
     listen: str = ""
     # Bounds of one write to the store, and of what waits for one.
-    write_events: int = 5_000
-    write_age_seconds: float = 0.2
-    waiting_events: int = 50_000
+    write_events: AtLeastOne = 5_000
+    write_age_seconds: SecondsOrNone = 0.2
+    waiting_events: AtLeastOne = 50_000
     # Bounds of the sinks' connections.
-    connections: int = 256
-    batch_bytes: int = 4 << 20
-    batch_events: int = 4096
-    read_seconds: float = 10.0
+    connections: AtLeastOne = 256
+    batch_bytes: AtLeastOne = 4 << 20
+    batch_events: AtLeastOne = 4096
+    read_seconds: Seconds = 10.0
     # Bounds of the store.
-    memory_mb: int = 512
-    threads: int = 2
+    memory_mb: AtLeastOne = 512
+    threads: AtLeastOne = 2
     # Bounds of a question.
-    flush_seconds: float = 5.0
-    query_seconds: float = 30.0
-    max_rows: int = 10_000
+    flush_seconds: Seconds = 5.0
+    query_seconds: Seconds = 30.0
+    max_rows: AtLeastOne = 10_000
     # For what has come in to be stored, on leaving.
-    drain_seconds: float = 5.0
+    drain_seconds: SecondsOrNone = 5.0
 
     @property
     def events_socket(self) -> Path:

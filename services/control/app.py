@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 
+from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.rpc import grpc_server
@@ -27,11 +28,11 @@ class Config:
     listen: str = "127.0.0.1:7100"  # empty: on control.sock alone
     store_url: str = ""  # empty: control.db in the state folder
     token: str = ""  # empty: made at the first start
-    grace_s: float = 5.0
-    report_gone_s: float = 5.0
-    silent_s: float = 10.0
-    watch_bound: int = 1024
-    drain_s: float = 1.0
+    grace_s: SecondsOrNone = 5.0
+    report_gone_s: SecondsOrNone = 5.0
+    silent_s: Seconds = 10.0
+    watch_bound: AtLeastOne = 1024
+    drain_s: SecondsOrNone = 1.0
 
 
 def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = None) -> Control:

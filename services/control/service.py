@@ -165,7 +165,9 @@ class Control:
         colos = world.table(Colo)
         owned = [each for each in world.table(Shard).values() if each.colo in colos]
         self._awaited = {Reporter("server", each.owner) for each in owned if each.owner}
-        self._awaited |= {Reporter("node", each.node) for each in world.table(Assignment).values()}
+        # one without a colo is of a control that did not note it yet
+        assigned = [a for a in world.table(Assignment).values() if not a.colo or a.colo in colos]
+        self._awaited |= {Reporter("node", each.node) for each in assigned}
         self._running = True
 
     async def _settle(self) -> None:

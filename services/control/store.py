@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    make_url,
     tuple_,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -80,16 +81,32 @@ class SqlStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except SQLAlchemyError as error:
-            log.error("the store failed: %s", error)
-            raise Unavailable("control's store is not available") from error
+            if self._engine is not None:  # else it is whoever opens it that tells
+                log.error("the store failed: %s", error)
+            why = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise Unavailable(f"control's store {self._place()} is not available: {why}") from error
+
+    def _place(self) -> str:
+        """Return the file, or the address without its password."""
+        try:
+            url = make_url(self._url)
+        except SQLAlchemyError:
+            return "(its store_url is none)"
+        return (url.database or "") if url.drivername == "sqlite" else repr(url)
 
     def _open(self) -> Sequence[Row[Any]]:
-        engine = self._engine = create_engine(self._url)
+        engine = create_engine(self._url)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_up_sqlite)
-        metadata.create_all(engine)
-        with engine.connect() as connection:
-            return connection.execute(resources.select()).all()
+        try:
+            metadata.create_all(engine)
+            with engine.connect() as connection:
+                rows = connection.execute(resources.select()).all()
+        except SQLAlchemyError:
+            engine.dispose()
+            raise
+        self._engine = engine
+        return rows
 
     def _write(self, rows: list[dict[str, str]], names: list[Ref]) -> None:
         if self._engine is None:

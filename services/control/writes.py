@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from libs.common.catalog import Finetune
+from libs.common.catalog import FOLDER_NAME, Finetune
 from libs.common.errors import BadInput
 from libs.common.world import World
 from libs.common.world_map import (
@@ -47,6 +47,8 @@ def check_write(resource: Resource, world: World) -> None:
         raise BadInput(f"a {kind} needs a name")
     if isinstance(resource, Token):
         _must_be(Ref("account", resource.account), world, pointer="/account")
+    if isinstance(resource, Finetune) and not FOLDER_NAME.fullmatch(resource.id):
+        raise BadInput(f"{resource.id!r} is to name a folder, and does not", pointer="/id")
     if isinstance(resource, Finetune | Override):
         _must_be(Ref("model", resource.model), world, pointer="/model")
 

@@ -19,6 +19,7 @@ from services.entry.fronts.health import Health
 from services.entry.fronts.listening import http_server
 from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.ops import Ops
+from services.entry.fronts.reading import BodyReader
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
@@ -34,6 +35,7 @@ class Config:
     http: str = "127.0.0.1:8080"
     grpc: str = "127.0.0.1:8081"
     max_body_bytes: int = 10 * 1024 * 1024
+    body_s: float = 30.0
     first_part_ceiling_s: float = 240.0
     drain_s: float = 10.0
 
@@ -64,10 +66,14 @@ class Entry:
         self.gateway = gateway
         self.draining = False
         self.health = Health()
-        self.bindings = Bindings(gateway=gateway, auth=auth, metrics=metrics)
+        self.bodies = BodyReader(seconds=config.body_s)
+        self.bindings = Bindings(
+            gateway=gateway, auth=auth, metrics=metrics, max_body_bytes=config.max_body_bytes
+        )
+        bodies = self.bodies
         self.fronts = (
-            WorkersAi(gateway=gateway, auth=auth, metrics=metrics, rng=rng),
-            OpenAi(gateway=gateway, auth=auth, metrics=metrics, clock=clock),
+            WorkersAi(gateway=gateway, auth=auth, bodies=bodies, metrics=metrics, rng=rng),
+            OpenAi(gateway=gateway, auth=auth, bodies=bodies, metrics=metrics, clock=clock),
             Ops(registry=metrics.registry, not_ready=self.not_ready),
         )
         self._world = world
@@ -152,5 +158,6 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
             yield Bound(http=http.address, grpc=rpc[0])
         finally:
             entry.draining = True
+            entry.bodies.leave()
             await entry.health.leave()
             await http.stop_accepting()  # before the gRPC port drains, not after

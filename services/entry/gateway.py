@@ -98,7 +98,7 @@ class Gateway:
         bounds = time_bounds(model.timeouts, call.bounds, ceiling_s=self._ceiling_s)
         return Plan(
             call=call,
-            request_id=self._new_id(targets),
+            request_id=self.new_id(targets),
             model=model,
             task=task,
             parsed=parsed,
@@ -167,6 +167,11 @@ class Gateway:
             self._count(plan, error)
             raise
 
+    def new_id(self, targets: tuple[Target, ...] = ()) -> str:
+        """Return the id of a call that goes to the first of these, or nowhere."""
+        shard = targets[0].shard if targets else 0
+        return new_request_id(now_ms=self._clock.unix_ms(), shard=shard, rng=self._rng)
+
     def _left(self, deadline: Deadline, begun: bool) -> float:
         """Return the seconds that the next part may take."""
         now = self._clock.now() - GRACE_S
@@ -176,10 +181,6 @@ class Gateway:
         if error.http in OVERLOADED:
             self.refused[plan.model.name] += 1
             self._metrics.refused.labels(self.colo, plan.model.name).inc()
-
-    def _new_id(self, targets: tuple[Target, ...]) -> str:
-        shard = targets[0].shard if targets else 0
-        return new_request_id(now_ms=self._clock.unix_ms(), shard=shard, rng=self._rng)
 
     def _model(self, call: Call) -> Model:
         """Return the model, if there is one that the account may run."""

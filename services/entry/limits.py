@@ -5,6 +5,8 @@ from __future__ import annotations
 from libs.common.catalog import Timeouts
 from libs.common.envelope import TimeBounds
 
+SLOW_READER_S = 5.0  # what a reader may be behind when the call's time is up
+
 
 def time_bounds(model: Timeouts, client: TimeBounds, *, ceiling_s: float) -> TimeBounds:
     """Return the bounds of a call; 0 in the client's is no wish."""
@@ -13,6 +15,11 @@ def time_bounds(model: Timeouts, client: TimeBounds, *, ceiling_s: float) -> Tim
         idle_ms=_least(_ms(model.idle_s), client.idle_ms),
         total_ms=_least(_ms(model.total_s), client.total_ms),
     )
+
+
+def longest_stream_s(model: Timeouts) -> float:
+    """Return how long a stream may be written to a client that does not read it."""
+    return model.total_s + SLOW_READER_S
 
 
 def longest_silence(seconds: str | None) -> TimeBounds:

@@ -21,6 +21,7 @@ SCHEMA = {
     },
 }
 NUMBERS = ("priority", "maxQueueMs")
+MOST_DIGITS = 100  # int() takes time for more, and above 4300 refuses
 _schema = InputSchema(SCHEMA)
 
 
@@ -59,4 +60,8 @@ def read_options(query: Mapping[str, str], body: Any) -> Options:
 
 
 def _number(name: str, value: str) -> int | str:
-    return int(value) if name in NUMBERS and value.isascii() and value.isdigit() else value
+    if name not in NUMBERS or not (value.isascii() and value.isdigit()):
+        return value
+    if len(value) > MOST_DIGITS:
+        raise bad_input(["options", name], f"a number of {len(value)} digits is too large")
+    return int(value)

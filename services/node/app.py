@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.common.backoff import Backoff
+from libs.common.bounds import Seconds, SecondsOrNone
 from libs.common.clock import Clock
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
@@ -30,13 +31,13 @@ class Config:
     environment: Path  # Triton's, as `make setup` makes it
     host: str = "127.0.0.1"  # where its Tritons listen, and servers reach them
     detach: bool = False  # whether Tritons outlive the agent, and are adopted by the next
-    step_s: float = 0.25
-    report_s: float = 1.0
-    drain_s: float = 30.0
-    longest_backoff_s: float = 60.0
-    boot_s: float = 60.0
-    load_s: float = 120.0
-    stop_s: float = 10.0
+    step_s: Seconds = 0.25
+    report_s: Seconds = 1.0
+    drain_s: SecondsOrNone = 30.0
+    longest_backoff_s: Seconds = 60.0
+    boot_s: Seconds = 60.0
+    load_s: Seconds = 120.0
+    stop_s: SecondsOrNone = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
+from libs.common.bounds import Seconds, SecondsOrNone, Share
 from libs.common.clock import Clock
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
@@ -29,10 +30,10 @@ from services.scheduler.sizing import Sizer
 class Config:
     """The scheduler's settings."""
 
-    tick_s: float = 60.0
-    measure_s: float = 1.0
-    down_after_s: float = 60.0
-    target_utilization: float = 0.8
+    tick_s: Seconds = 60.0
+    measure_s: Seconds = 1.0
+    down_after_s: SecondsOrNone = 60.0
+    target_utilization: Share = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

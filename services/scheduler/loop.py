@@ -99,7 +99,7 @@ class Scheduler:
             for key, each in sizings.items()
         ]
         self._metrics.show(sizings, models)
-        return make_plan(placement.counts, state.assigned, decisions)
+        return make_plan(placement.counts, state, decisions)
 
     async def _measure_until_due(self) -> None:
         """Look at the demand every so often until the next tick; a change makes it due."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from libs.common.world_map import Assignment, Decision, Ref, ref
-from services.scheduler.placement import Seat
+from services.scheduler.placement import FleetState, Seat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +18,24 @@ class Plan:
     decisions: tuple[Decision, ...] = ()
 
 
-def make_plan(
-    counts: Mapping[Seat, int], assigned: Mapping[Seat, int], decisions: Sequence[Decision]
-) -> Plan:
-    """Return what leads from `assigned` to `counts`."""
+def make_plan(counts: Mapping[Seat, int], fleet: FleetState, decisions: Sequence[Decision]) -> Plan:
+    """Return what leads from what the fleet should run to `counts`."""
+    assigned = fleet.assigned
     changed = sorted(seat for seat, count in counts.items() if count != assigned.get(seat))
     gone = sorted(assigned.keys() - counts.keys())
+    colo_of = {node.name: node.colo for node in fleet.nodes}
     return Plan(
-        puts=tuple(_assignment(seat, counts[seat]) for seat in changed),
-        deletes=tuple(ref(_assignment(seat, 0)) for seat in gone),
+        puts=tuple(
+            Assignment(
+                node=seat.node,
+                model=seat.model,
+                instances=counts[seat],
+                colo=colo_of.get(seat.node, ""),
+            )
+            for seat in changed
+        ),
+        deletes=tuple(
+            ref(Assignment(node=seat.node, model=seat.model, instances=0)) for seat in gone
+        ),
         decisions=tuple(decisions),
     )
-
-
-def _assignment(seat: Seat, count: int) -> Assignment:
-    return Assignment(node=seat.node, model=seat.model, instances=count)

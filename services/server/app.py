@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from libs.common.backoff import Backoff
+from libs.common.bounds import MessageBytes, Seconds, SecondsOrNone
 from libs.common.clock import Clock
 from libs.common.lifecycle import background
 from libs.common.pb.inference_pb2_grpc import add_InferenceServiceServicer_to_server
@@ -34,10 +35,10 @@ class Config:
     colo: str
     listen: str = ""  # host:port or unix:/path; empty: only within this process
     advertise: str = ""  # where entries reach it; empty: where it listens
-    probe_s: float = 0.25
-    report_s: float = 1.0
-    drain_s: float = 10.0
-    max_message_bytes: int = 64 * 1024 * 1024
+    probe_s: Seconds = 0.25
+    report_s: Seconds = 1.0
+    drain_s: SecondsOrNone = 10.0
+    max_message_bytes: MessageBytes = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from libs.common.backoff import Backoff
-from libs.common.catalog import Model
+from libs.common.catalog import Finetune, Model
 from libs.common.clients.control import ControlClient
-from libs.common.errors import FellBehind, NameTaken, Unavailable
+from libs.common.errors import BadInput, FellBehind, NameTaken, Unavailable
 from libs.common.lifecycle import background
 from libs.common.rpc import CannotListen
 from libs.common.world import World, follow
 from libs.common.world_map import (
     Account,
+    Assignment,
     Colo,
     Report,
     Server,
@@ -222,3 +223,28 @@ async def test_the_stop_is_quick_with_streams_open(folder: Path) -> None:
 async def seen_server(control: Control) -> None:
     async with following(control) as world:
         await seen(world, lambda world: "s1" in world.table(Server))
+
+
+@pytest.mark.parametrize(("colo", "waits"), [("ams", True), ("lhr", False)])
+async def test_only_nodes_of_colos_that_there_are_are_waited_for(
+    folder: Path, colo: str, waits: bool
+) -> None:
+    async with serving(folder) as control:
+        await control.put(Assignment(node="n", model="m", instances=1, colo=colo))
+
+    async with serving(folder, grace_s=0.5) as control:
+        since = asyncio.get_running_loop().time()
+        async with aclosing(control.watch()) as updates:
+            await anext(updates)
+        took_s = asyncio.get_running_loop().time() - since
+
+    assert (took_s > 0.4) is waits
+
+
+@pytest.mark.parametrize("name", ["a/b", "../a", ".hidden", "a b", ""])
+async def test_a_finetune_whose_id_is_no_folders_name_is_refused(folder: Path, name: str) -> None:
+    async with serving(folder) as control:
+        with pytest.raises(BadInput):
+            await control.put(Finetune(id=name, name="f", model="m"))
+
+        await control.put(Finetune(id="A-1_b.c", name="f", model="m"))

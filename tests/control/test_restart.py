@@ -15,9 +15,9 @@ from libs.common.backoff import Backoff
 from libs.common.clients.control import ControlClient
 from libs.common.lifecycle import background
 from libs.common.messages import SnapshotOnDisk
+from libs.common.tokens import token_hash
 from libs.common.world import World, follow, keep_reporting
 from libs.common.world_map import Account, Ref, Report, Server, Shard, Token, Update
-from services.control.tokens import token_hash
 from tests.short_dirs import short_dir
 
 CONTROL = """

@@ -88,6 +88,16 @@ async def test_a_store_that_cannot_be_had_is_unavailable(tmp_path: Path) -> None
     await store.close()
 
 
+async def test_a_file_that_is_no_store_is_told_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    path.write_bytes(b"garbage" * 500)
+
+    store = SqlStore(sqlite_url(path))
+    with pytest.raises(Unavailable, match=f"{path} is not available: file is not a database"):
+        await store.open()
+    await store.close()
+
+
 async def test_kill_9_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
     path = tmp_path / "control.db"
     with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as it:

@@ -17,6 +17,7 @@ from libs.common.clock import Clock
 from libs.common.envelope import InferReply, InferRequest, Outcome, Part, Usage
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Inference
+from libs.common.tokens import token_hash
 from libs.common.wire import Tensor
 from libs.common.world import World
 from libs.common.world_map import (
@@ -30,7 +31,6 @@ from libs.common.world_map import (
     Update,
 )
 from services.entry.app import Bound, Config, Entry, build, serve
-from services.entry.auth import digest
 from services.entry.metrics import EntryMetrics
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -141,10 +141,10 @@ def small_world(*colos: str) -> World:
     world = World()
     places = [each for colo in colos for model in (TEXT, VECTORS) for each in place(model, colo)]
     tokens = (
-        Token(hash=digest(SECRET), account=ACCOUNT, max_priority=6),
-        Token(hash=digest(OTHER_SECRET), account=OTHER_ACCOUNT),
-        Token(hash=digest(EXPIRED_SECRET), account=ACCOUNT, expires_at_ms=1),
-        Token(hash=digest(BLOCKED_SECRET), account="b" * 32),
+        Token(hash=token_hash(SECRET), account=ACCOUNT, max_priority=6),
+        Token(hash=token_hash(OTHER_SECRET), account=OTHER_ACCOUNT),
+        Token(hash=token_hash(EXPIRED_SECRET), account=ACCOUNT, expires_at_ms=1),
+        Token(hash=token_hash(BLOCKED_SECRET), account="b" * 32),
     )
     folder = "models/text_generation/adapters/pirate"
     put(
@@ -152,6 +152,7 @@ def small_world(*colos: str) -> World:
         TEXT_MODEL,
         VECTOR_MODEL,
         Account(id=ACCOUNT),
+        Account(id=OTHER_ACCOUNT),
         Account(id="b" * 32, blocked=True),
         Finetune(id="ft-1", name="pirate", model=TEXT, account=ACCOUNT, adapter=folder),
         Finetune(id="ft-2", name="vectors-only", model=VECTORS, account=ACCOUNT),

@@ -4,8 +4,9 @@ import pytest
 
 from libs.common.clock import SystemClock
 from libs.common.errors import AccountBlocked, RequestError, Unauthenticated, WrongAccount
+from libs.common.tokens import token_hash
 from libs.common.world_map import Ref, Update
-from services.entry.auth import Auth, bearer, digest
+from services.entry.auth import Auth, bearer
 from tests.entry.fakes import (
     ACCOUNT,
     BLOCKED_SECRET,
@@ -42,11 +43,21 @@ def test_what_is_not_right_is_refused(secret: str, account: str, error: type[Req
         auth.token(secret, account=account)
 
 
+def test_a_deleted_account_is_nobody() -> None:
+    world = small_world()
+    auth = Auth(world=world, clock=SystemClock())
+
+    world.apply(Update(version=world.version + 1, deletes=(Ref("account", ACCOUNT),)))
+
+    with pytest.raises(Unauthenticated):
+        auth.token(SECRET, account=ACCOUNT)
+
+
 def test_a_revoked_token_is_refused_at_once() -> None:
     world = small_world()
     auth = Auth(world=world, clock=SystemClock())
 
-    world.apply(Update(version=9, deletes=(Ref("token", digest(SECRET)),)))
+    world.apply(Update(version=9, deletes=(Ref("token", token_hash(SECRET)),)))
 
     with pytest.raises(Unauthenticated):
         auth.token(SECRET)

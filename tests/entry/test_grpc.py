@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -10,20 +11,34 @@ import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from libs.common.catalog import Timeouts
 from libs.common.envelope import RequestSource
-from libs.common.errors import OutOfCapacity, StreamLost
+from libs.common.errors import DeadlineExceeded, OutOfCapacity, StreamLost
 from libs.common.pb import binding_pb2 as pb
 from libs.common.pb.binding_pb2_grpc import BindingServiceStub
 from libs.common.rpc import channel, request_error
-from tests.entry.fakes import ACCOUNT, SECRET, TEXT, VECTORS, FakeServer, listening, says, vectors
+from services.entry import limits
+from tests.entry.fakes import (
+    ACCOUNT,
+    SECRET,
+    TEXT,
+    TEXT_MODEL,
+    VECTORS,
+    FakeServer,
+    listening,
+    put,
+    says,
+    small_world,
+    vectors,
+)
 
 AUTH = (("authorization", f"Bearer {SECRET}"),)
 
 
 @asynccontextmanager
-async def calling(server: FakeServer) -> AsyncIterator[Any]:
+async def calling(server: FakeServer, **rest: Any) -> AsyncIterator[Any]:
     """Yield a stub of an entry over the server."""
-    config: Any = {"http": "", "grpc": "127.0.0.1:0"}
+    config: Any = {"http": "", "grpc": "127.0.0.1:0"} | rest
     async with listening(server, **config) as bound, channel(bound.grpc) as connection:
         yield BindingServiceStub(connection)
 
@@ -74,19 +89,22 @@ async def test_run_stream_of_a_task_that_does_not_stream_is_one_part() -> None:
     [
         ({"metadata": ()}, grpc.StatusCode.UNAUTHENTICATED, 10000),
         ({"body": {"prompt": 1}}, grpc.StatusCode.INVALID_ARGUMENT, 5006),
+        ({"body": {"prompt": "x" * 2000}}, grpc.StatusCode.RESOURCE_EXHAUSTED, 3006),
+        ({"options": {"priority": "9" * 30}}, grpc.StatusCode.INVALID_ARGUMENT, 5006),
         ({"model": "no"}, grpc.StatusCode.INVALID_ARGUMENT, 5007),
         ({"parts": [OutOfCapacity("full")]}, grpc.StatusCode.RESOURCE_EXHAUSTED, 3040),
         ({"hangs": True, "timeout": 0.1}, grpc.StatusCode.DEADLINE_EXCEEDED, None),
     ],
-    ids=["no token", "bad input", "unknown model", "full", "deadline"],
+    ids=["no token", "bad input", "too large", "30 digits", "unknown model", "full", "deadline"],
 )
 @pytest.mark.parametrize("rpc", ["Run", "RunStream"])
 async def test_errors_have_their_status(
     rpc: str, how: dict[str, Any], status: grpc.StatusCode, code: int | None
 ) -> None:
-    request = run_request(how.get("body", {"prompt": "hi"}), how.get("model", TEXT))
+    body, options = how.get("body", {"prompt": "hi"}), how.get("options", {})
+    request = run_request(body, how.get("model", TEXT), options=options)
     parts = [asyncio.Event()] if "hangs" in how else how.get("parts", [])
-    async with calling(FakeServer(*parts)) as stub:
+    async with calling(FakeServer(*parts), max_body_bytes=1000) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             answer = getattr(stub, rpc)(
                 request, metadata=how.get("metadata", AUTH), timeout=how.get("timeout", 5)
@@ -117,6 +135,24 @@ async def test_a_caller_that_cancels_stops_the_model(rpc: str) -> None:
         call.cancel()
 
         await server.cancelled.wait()
+
+
+async def test_a_reader_that_does_not_read_stops_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "SLOW_READER_S", 0.1)
+    world, server = small_world("ams"), FakeServer(*[says("a" * 1_000_000)] * 100)
+    put(world, replace(TEXT_MODEL, timeouts=Timeouts(total_s=0.2)))
+    async with calling(server, world=world) as stub, asyncio.timeout(5):
+        stream = stub.RunStream(run_request({"prompt": "hi"}), metadata=AUTH)
+        await stream.read()
+
+        await server.cancelled.wait()
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            while await stream.read():
+                pass
+
+    assert type(request_error(failed.value)) is DeadlineExceeded
 
 
 async def test_models_are_those_of_the_account() -> None:

@@ -3,20 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
+from libs.common.catalog import Listing
 from libs.common.errors import OutOfCapacity, StreamLost
+from libs.common.world import World
 from tests.entry.fakes import (
     ACCOUNT,
     SECRET,
     TEXT,
+    VECTOR_MODEL,
     VECTORS,
     FakeServer,
     listening,
+    put,
     says,
+    small_world,
     vectors,
 )
 
@@ -26,10 +32,14 @@ WITH_ACCOUNT, BY_TOKEN = f"/client/v4/accounts/{ACCOUNT}/ai/v1", "/v1"
 
 @asynccontextmanager
 async def sdk(
-    server: FakeServer, *, base: str = WITH_ACCOUNT, token: str = SECRET
+    server: FakeServer,
+    *,
+    base: str = WITH_ACCOUNT,
+    token: str = SECRET,
+    world: World | None = None,
 ) -> AsyncIterator[openai.AsyncOpenAI]:
     """Yield a client of an entry over the server."""
-    async with listening(server) as bound:
+    async with listening(server, world=world) as bound:
         client = openai.AsyncOpenAI(
             api_key=token, base_url=f"http://{bound.http}{base}", max_retries=0
         )
@@ -201,6 +211,27 @@ async def test_a_bad_chat_is_refused(change: dict[str, Any], param: str, words: 
 
     assert (refused.value.param or "") == param
     assert words in refused.value.message
+
+
+async def test_other_dimensions_are_refused_before_the_model_runs() -> None:
+    world, server = small_world("ams"), FakeServer(vectors([1, 2]))
+    put(world, replace(VECTOR_MODEL, listing=Listing(properties={"output_dimensions": 2.0})))
+    async with sdk(server, world=world) as client:
+        with pytest.raises(openai.BadRequestError, match="9 is not what the model has: 2") as no:
+            await client.embeddings.create(model=VECTORS, input="a", dimensions=9)
+        await client.embeddings.create(model=VECTORS, input="a", dimensions=2)
+
+    assert no.value.param == "dimensions"
+    assert len(server.requests) == 1
+
+
+async def test_null_in_a_message_stands_for_what_is_left_out() -> None:
+    nulls = {"name": None, "tool_calls": None, "tool_call_id": None}
+    messages: Any = [{"role": "assistant", "content": "hi", **nulls}]
+    async with sdk(FakeServer(says("ho"))) as client:
+        answer = await client.chat.completions.create(model=TEXT, messages=messages)
+
+    assert answer.choices[0].message.content == "ho"
 
 
 EMBEDDINGS_REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {

@@ -17,6 +17,7 @@ from libs.common.errors import BadInput, ModelFailed
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.wire import Tensor
 from services.entry.tasks.base import Task
+from services.entry.tasks.chat import ChatTemplate
 from services.entry.tasks.text_embeddings import TextEmbeddings
 from services.entry.tasks.text_generation import TextGeneration
 from tests.entry.fakes import OUTCOME, TEMPLATE, TEXT_MODEL, VECTOR_MODEL, response, says, vectors
@@ -46,6 +47,14 @@ def text_of(tensors: Any, name: str = "text_input") -> str:
 
 def sampling(body: dict[str, Any], **how: Any) -> Any:
     return orjson.loads(text_of(sent(text_generation, body, **how), "sampling_parameters"))
+
+
+def nested(levels: int) -> Any:
+    """Return arrays in arrays."""
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
 
 
 HI = {"role": "user", "content": "hi"}
@@ -103,6 +112,13 @@ REFUSED = [
         "text alone",
     ),
     ({"prompt": "a", "response_format": {}}, "/response_format/type", "required"),
+    ({"prompt": "a", "seed": 10**30}, "/seed", "maximum of 9999999999"),
+    ({"prompt": nested(260)}, "/prompt", "prompt: nested too deeply to be read"),
+    ({"messages": [HI, nested(300)]}, "/messages", "nested too deeply"),
+    ({"prompt": "a", "stop": [nested(253)]}, "/stop/0", "expected a string, got an array"),
+    ({"prompt": "a", "response_format": {"type": nested(252)}}, "/response_format/type", "[[["),
+    ({"prompt": "a", "response_format": {"type": nested(300)}}, "/response_format", "deeply"),
+    ({"prompt": "a", "top_k": "\udcff"}, "", "body: cannot be read: 'utf-8' codec can't encode"),
 ]
 
 
@@ -119,6 +135,13 @@ def test_bad_input_is_refused_with_the_field_and_what_would_be_right(
     assert words in str(refused.value)
 
 
+def test_a_template_that_writes_what_is_nested_too_deeply_refuses() -> None:
+    template = ChatTemplate("{{ tools | tojson }}")
+
+    with pytest.raises(BadInput, match="the model's template refuses them: maximum recursion"):
+        template.prompt([HI], tools=nested(1000))
+
+
 EMBEDDING_REFUSED = [
     ({}, "/text", "text: this field is required"),
     ({"text": ""}, "/text", "expected at least 1 character(s)"),
@@ -126,6 +149,7 @@ EMBEDDING_REFUSED = [
     ({"text": ["a"] * 101}, "/text", "101 items are more than the maximum of 100"),
     ({"text": ["a", ""]}, "/text/1", "text[1]: expected at least 1 character(s)"),
     ({"text": 1}, "/text", "text: "),
+    ({"text": nested(300)}, "/text", "text: nested too deeply"),
     ({"text": "a", "pooling": "max"}, "/pooling", '"max" is not one of "mean", "cls"'),
 ]
 
@@ -296,14 +320,13 @@ def test_a_stream_shows_the_text_however_its_bytes_were_cut(text: str, cuts: lis
     assert "".join(each["response"] for each in shown if each) == text
 
 
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["prompt", "messages", "max_tokens", "temperature", "stop", "raw", "seed"]),
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-            max_leaves=5,
-        ),
+        LEAVES | st.lists(LEAVES, max_size=3) | st.lists(st.dictionaries(st.text(), LEAVES)),
     )
 )
 def test_any_body_is_taken_or_refused_and_nothing_else(body: dict[str, Any]) -> None:

@@ -1,21 +1,20 @@
 """Workers AI's front over real sockets: envelopes, events, errors, and clients that leave."""
 
 import asyncio
-import contextlib
+import gzip
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
-from yarl import URL
 
 from libs.common.catalog import Timeouts
 from libs.common.errors import ModelFailed, OutOfCapacity, StreamLost, Unavailable
-from libs.common.world import World
-from services.entry.fronts import streaming
+from libs.common.request_ids import shard_of
+from services.entry import limits
+from tests.entry.asking import AUTH, RUN, ask, posting
 from tests.entry.fakes import (
     ACCOUNT,
     BLOCKED_SECRET,
@@ -33,49 +32,7 @@ from tests.entry.fakes import (
     vectors,
 )
 
-RUN = f"/client/v4/accounts/{ACCOUNT}/ai/run/{TEXT}"
-AUTH = {"Authorization": f"Bearer {SECRET}"}
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-
-
-class Asked:
-    """What came back."""
-
-    def __init__(self, status: int, headers: Any, body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.body)
-
-    @property
-    def frames(self) -> list[Any]:
-        """The events, the last of which must be [DONE]."""
-        *events, done, rest = self.body.split(b"\n\n")
-        assert (done, rest) == (b"data: [DONE]", b"")
-        return [orjson.loads(each.removeprefix(b"data: ")) for each in events]
-
-
-async def ask(
-    server: FakeServer,
-    path: str = RUN,
-    *,
-    method: str = "POST",
-    json: Any = None,
-    data: Any = None,
-    headers: dict[str, str] | None = None,
-    world: World | None = None,
-    **config: Any,
-) -> Asked:
-    """Make one request of an entry over the server."""
-    if json is not None:
-        data = orjson.dumps(json)
-    async with listening(server, world=world, **config) as bound, aiohttp.ClientSession() as client:
-        url = URL(f"http://{bound.http}{path}", encoded=True)
-        async with client.request(
-            method, url, data=data, headers=AUTH if headers is None else headers
-        ) as response:
-            return Asked(response.status, response.headers, await response.read())
 
 
 ENCODED = TEXT.replace("/", "%2F")
@@ -181,6 +138,28 @@ WRONG: dict[str, tuple[dict[str, Any], int, int]] = {
         400,
         5006,
     ),
+    "brotli": ({"data": b"x", "headers": AUTH | {"Content-Encoding": "br"}}, 400, 5006),
+    "zstandard": ({"data": b"x", "headers": AUTH | {"Content-Encoding": "ZSTD"}}, 400, 5006),
+    "half a gzip": (
+        {"data": gzip.compress(b"{}")[:-9], "headers": AUTH | {"Content-Encoding": "gzip"}},
+        400,
+        5006,
+    ),
+    "too large when read": (
+        {
+            "data": gzip.compress(b'{"prompt": "' + b"x" * 3000 + b'"}'),
+            "headers": AUTH | {"Content-Encoding": "gzip"},
+            "max_body_bytes": 2000,
+        },
+        413,
+        3006,
+    ),
+    "deep field": ({"data": b'{"prompt":' + b"[" * 900 + b"]" * 900 + b"}"}, 400, 5006),
+    "30 digits": ({"path": f"{RUN}?maxQueueMs={'9' * 30}", "json": GOOD}, 400, 5006),
+    "100 digits": ({"path": f"{RUN}?priority={'9' * 100}", "json": GOOD}, 400, 5006),
+    "5000 digits": ({"path": f"{RUN}?priority={'9' * 5000}", "json": GOOD}, 400, 5006),
+    "model of two lines": ({"path": RUN + "%0a", "json": GOOD}, 400, 5007),
+    "route of two lines": ({"path": "/client%0Av4", "json": GOOD}, 404, 7000),
     "too large": ({"data": b'"' + b"x" * 3000 + b'"', "max_body_bytes": 2000}, 413, 3006),
     "lora of nobody": ({"json": GOOD | {"lora": "nope"}}, 400, 5006),
     "lora unsupported": (
@@ -211,6 +190,38 @@ async def test_what_is_wrong_is_answered_in_the_envelope(
     assert body["error"]["code"] == error["reason"]
     assert not server.requests
     assert not caplog.records
+
+
+@pytest.mark.parametrize("headers", [{}, AUTH], ids=["no token", "bad input"])
+async def test_a_refused_request_has_an_id(headers: dict[str, str]) -> None:
+    asked = await ask(FakeServer(), json={"prompt": 1}, headers=headers)
+
+    assert shard_of(asked.headers["x-constellation-request-id"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("retries", "taken"), [("0002", 2), ("101", 100), ("9" * 5000, 100), ("²", 0)]
+)
+async def test_the_retries_are_a_small_number(retries: str, taken: int) -> None:
+    server = FakeServer(says("ho"))
+
+    await ask(server, json=GOOD, headers=AUTH | {"x-stainless-retry-count": retries})
+
+    assert server.requests[0].retry_count == taken
+
+
+async def test_headers_that_are_no_text_are_dropped() -> None:
+    server = FakeServer(says("ho"))
+    names = (b"x-session-affinity", b"traceparent", b"Idempotency-Key")
+    headers = b"".join(b"%s: \xff\xfe\r\n" % name for name in names)
+    async with (
+        listening(server) as bound,
+        posting(bound.http, orjson.dumps(GOOD), headers) as reader,
+    ):
+        assert b" 200 " in await reader.readline()
+
+    (sent,) = server.requests
+    assert (sent.session, sent.traceparent, sent.idempotency_key) == ("", "", "")
 
 
 async def test_the_error_names_field_and_position() -> None:
@@ -294,20 +305,9 @@ async def test_a_stream_that_breaks_says_so_and_is_done(error: Exception, code: 
     assert "secret" not in last["error"]["message"]
 
 
-@asynccontextmanager
-async def asking(address: str, body: dict[str, Any]) -> AsyncIterator[asyncio.StreamReader]:
+def asking(address: str, body: dict[str, Any]) -> AbstractAsyncContextManager[asyncio.StreamReader]:
     """Ask by hand, and hang up on leaving."""
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    raw = orjson.dumps(body)
-    head = f"POST {RUN} HTTP/1.1\r\nHost: x\r\nX-Auth-Key: {SECRET}\r\nContent-Length: {len(raw)}"
-    writer.write(head.encode() + b"\r\n\r\n" + raw)
-    try:
-        yield reader
-    finally:
-        writer.transport.abort()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
+    return posting(address, orjson.dumps(body))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,9 @@ async def test_a_client_that_leaves_stops_the_model(
         await server.cancelled.wait()
 
 
-async def test_a_client_that_leaves_a_running_stream_stops_the_model() -> None:
+async def test_a_client_that_leaves_a_running_stream_stops_the_model(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Endless(FakeServer):
         async def _play(self) -> AsyncIterator[bytes]:
             while True:
@@ -340,9 +342,11 @@ async def test_a_client_that_leaves_a_running_stream_stops_the_model() -> None:
 
         await server.cancelled.wait()
 
+    assert not caplog.records
+
 
 async def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "SLOW_READER_S", 0.1)
+    monkeypatch.setattr(limits, "SLOW_READER_S", 0.1)
     world, server = small_world("ams"), FakeServer(*[says("a" * 1_000_000)] * 100)
     put(world, replace(TEXT_MODEL, timeouts=Timeouts(total_s=0.2)))
     async with (

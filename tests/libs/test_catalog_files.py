@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from libs.common.catalog import Model
-from libs.common.catalog_files import load_catalog
+from libs.common.catalog_files import SERVED_TASKS, load_catalog
 from libs.common.yaml_files import Problems
+from services.entry.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def mistakes(folder: Path) -> list[str]:
     with pytest.raises(Problems) as caught:
-        load_catalog(folder, root=folder.parent)
+        load_catalog(folder, root=folder.parent, regions={"eu", "us"})
     return str(caught.value).splitlines()
 
 
@@ -76,10 +77,65 @@ def test_what_is_left_out_has_its_default(folder: Path) -> None:
         ),
         ("name: a\ntask: dumb-pipe\n", "one.yaml:1: backend: give a `repository` to load, or"),
         (GOOD + "access: {accounts: [1]}\n", "one.yaml:5: access.accounts"),
+        (GOOD + "timeouts: {total_s: .inf}\n", "one.yaml:5: timeouts.total_s: input should be"),
+        (GOOD + "timeouts: {idle_s: .nan}\n", "one.yaml:5: timeouts.idle_s: input should be"),
+        (GOOD + "price: {per_step: .inf}\n", "one.yaml:5: price.per_step: input should be less"),
+        (GOOD + "permits:\n  queue: 10000000000\n", "one.yaml:6: permits.queue: input should be"),
+        (
+            GOOD + "schema: {max_tokens: {maximum: abc}}\n",
+            'one.yaml:5: schema.max_tokens: no JSON Schema: "abc" is not of type',
+        ),
+        (GOOD + "schema:\n  prompt: {pattern: '('}\n", "one.yaml:6: schema.prompt: no JSON Schema"),
+        (
+            GOOD + "schema: {max_tokens: {maxmum: 5}}\n",
+            "one.yaml:5: schema.max_tokens.maxmum: no keyword of JSON Schema",
+        ),
+        (GOOD + "schema: {max_tokens: 5}\n", "one.yaml:5: schema.max_tokens: no keyword"),
+        (
+            GOOD.replace("text-generation", "translation"),
+            "one.yaml:2: task: this version serves text-generation, text-embeddings",
+        ),
+        (GOOD.replace('"@cf/demo/one"', '"a\\nb"'), "one.yaml:1: name: expected a name without"),
+        (GOOD.replace('"@cf/demo/one"', '" "'), "one.yaml:1: name: expected a name without"),
+        (
+            GOOD.replace("{external", "{served_as: ../x, external"),
+            "one.yaml:3: backend.served_as: '../x' is to name a folder",
+        ),
+        (GOOD.replace(":8001", ":99999"), "one.yaml:3: backend.external: expected host:port"),
+        (
+            GOOD + "scaling: {max: 2, region: {eu: {min: 5}}}\n",
+            "one.yaml:5: scaling.region.eu.min: 5 is above max, 2",
+        ),
+        (
+            GOOD + "scaling: {region: {atlantis: {max: 0}}}\n",
+            "one.yaml:5: scaling.region.atlantis: no colo is in this region; there are: eu, us",
+        ),
+        (
+            GOOD.replace("{external", "{chat_template: bad.jinja, external"),
+            "one.yaml:3: backend.chat_template: no Jinja template: ",
+        ),
+        (GOOD + 'listing: {properties: {a: "\\ud800"}}\n', "one.yaml:1: it cannot be handed out"),
+        (
+            GOOD + f"listing: {{properties: {{a: {'[' * 120}{']' * 120}}}}}\n",
+            "one.yaml:1: it cannot be handed out",
+        ),
+        (GOOD + "description: a\0b\n", "one.yaml:5: special characters are not allowed"),
+        (GOOD + "description: 2024-13-45\n", "one.yaml:5: no value: month must be in 1..12"),
+        (GOOD + "description: !!bool x\n", "one.yaml:5: no value: "),
+        (GOOD + "aliases: !!python/object/apply:os.system [ls]\n", "one.yaml:5: could not"),
+        (GOOD + "? [a]\n: b\n", "one.yaml:5: a key must be plain text"),
+        (GOOD + "aliases: &a [*a]\n", "one.yaml:5: aliases.0: contains itself"),
+        ("a: " + "[" * 3000 + "]" * 3000, "one.yaml: nested too deeply"),
+        (
+            "a0: &a0 [1]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 20)}]\n" for n in range(1, 9)),
+            "too much in one file",
+        ),
     ],
     ids=lambda value: value[-30:].strip() if isinstance(value, str) else None,
 )
 def test_a_mistake_is_told_with_its_line(folder: Path, text: str, mistake: str) -> None:
+    (folder.parent / "bad.jinja").write_text("{% for %}")
     (folder / "models/one.yaml").write_text(text)
 
     assert any(mistake in line for line in mistakes(folder)), mistakes(folder)
@@ -117,8 +173,10 @@ def test_two_models_with_one_name_are_refused(folder: Path) -> None:
             "id: f\nname: f\nmodel: '@cf/demo/one'\nadapter: a\n",
             "f.yaml:4: adapter: there is no adapter_config.json",
         ),
+        ("id: a/b\nname: f\nmodel: '@cf/demo/one'\n", "f.yaml:1: id: 'a/b' is to name a folder"),
+        ("id: ..\nname: f\nmodel: '@cf/demo/one'\n", "f.yaml:1: id: '..' is to name a folder"),
     ],
-    ids=["unknown model", "missing files"],
+    ids=["unknown model", "missing files", "a path", "a parent"],
 )
 def test_a_finetune_is_checked_against_its_model_and_files(
     folder: Path, text: str, mistake: str
@@ -136,3 +194,37 @@ def test_a_broken_model_is_not_told_again_at_its_finetunes(folder: Path) -> None
     (line,) = mistakes(folder)
 
     assert line.startswith("config/models/one.yaml:5: shards")
+
+
+def test_a_good_narrowing_and_region_are_accepted(folder: Path) -> None:
+    (folder / "models/one.yaml").write_text(
+        GOOD
+        + "schema: {max_tokens: {maximum: 512, default: 64}, required: [prompt]}\n"
+        + "scaling: {region: {eu: {max: 0}, us: {min: 1}}}\n"
+    )
+
+    assert load_catalog(folder, root=folder.parent, regions={"eu", "us"}).models
+
+
+def test_two_models_that_are_one_inside_triton_are_refused(folder: Path) -> None:
+    (folder.parent / "m").mkdir()
+    (folder.parent / "m/config.pbtxt").touch()
+    for name in ("one", "two"):
+        text = GOOD.replace("one", name).replace('external: ["127.0.0.1:8001"]', "repository: m")
+        (folder / f"models/{name}.yaml").write_text(text)
+
+    (line,) = mistakes(folder)
+
+    assert line.startswith("config/models/two.yaml:3: backend.served_as: 'm' is what @cf/demo/one")
+
+
+def test_two_models_that_others_serve_may_be_one_inside_triton(folder: Path) -> None:
+    for name in ("one", "two"):
+        text = GOOD.replace("one", name).replace("{external", "{served_as: m, external")
+        (folder / f"models/{name}.yaml").write_text(text)
+
+    assert len(load_catalog(folder, root=folder.parent).models) == 2
+
+
+def test_the_tasks_that_are_served_are_those_that_entry_knows() -> None:
+    assert set(SERVED_TASKS) == TASKS.keys()

@@ -7,6 +7,7 @@ import pytest
 
 from libs.common.config import load_config
 from libs.common.yaml_files import Problems
+from services.settings import check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +61,58 @@ def test_an_unknown_section_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(Problems, match=r"constellation.yaml: No such file"):
         load_config(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("colos: 5", ":1: colos: expected a list of colos"),
+        ("colos: {a: b}", ":1: colos: expected a list of colos"),
+        ("colos: [5]", ":1: colos.0: expected fields with values"),
+        ("\nscheduler: 5", ":2: scheduler: expected settings with values"),
+        ("scheduler: [1]", ":1: scheduler: expected settings with values"),
+        ("[1]", ":1: expected sections: colos, entry"),
+        ("abc", ":1: expected sections: colos, entry"),
+        ("1: 2", ":1: 1: unknown; known here: colos"),
+        ("colos:\n- {name: a}\n- {name: a}", ":3: colos.1.name: there is another 'a'"),
+        (
+            "colos:\n- {name: a, nodes: [n]}\n- {name: b, nodes: [n]}",
+            ":3: colos.1.nodes: there is a node 'n' in a already",
+        ),
+        (
+            "colos:\n- {name: a}\n- {name: b, nodes: [a-node]}",
+            ":3: colos.1.nodes: there is a node 'a-node' in a already",
+        ),
+    ],
+)
+def test_a_file_of_another_form_is_told_with_its_line(
+    tmp_path: Path, text: str, mistake: str
+) -> None:
+    with pytest.raises(Problems) as caught:
+        load_config(folder(tmp_path, text), {})
+
+    assert mistake in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SCHEDULER_TICK_S", "0"),
+        ("SCHEDULER_TICK_S", "nan"),
+        ("SCHEDULER_MEASURE_S", "-1"),
+        ("SCHEDULER_DOWN_AFTER_S", "inf"),
+        ("SCHEDULER_TARGET_UTILIZATION", "0"),
+        ("CONTROL_GRACE_S", "-1"),
+        ("CONTROL_WATCH_BOUND", "0"),
+        ("SERVER_PROBE_S", "-5"),
+        ("SERVER_REPORT_S", "0"),
+        ("NODE_STEP_S", "0"),
+        ("NODE_BOOT_S", "-1"),
+        ("ANALYTICS_THREADS", "0"),
+    ],
+)
+def test_a_setting_out_of_its_bounds_is_told(tmp_path: Path, variable: str, value: str) -> None:
+    name = f"CONSTELLATION_{variable}"
+
+    with pytest.raises(Problems, match=f"^{name}: input should be"):
+        check(load_config(folder(tmp_path, ""), {name: value}))

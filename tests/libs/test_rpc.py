@@ -21,7 +21,15 @@ from libs.common.pb.usage_pb2_grpc import (
     UsageServiceStub,
     add_UsageServiceServicer_to_server,
 )
-from libs.common.rpc import CannotListen, Context, channel, grpc_server, raise_from, statuses
+from libs.common.rpc import (
+    CannotListen,
+    Context,
+    channel,
+    grpc_server,
+    raise_from,
+    statuses,
+    was_sent,
+)
 
 EVERY_CLASS = sorted(errors.BY_REASON.values(), key=lambda cls: cls.__name__)
 
@@ -156,6 +164,51 @@ async def test_an_address_in_use_is_one_clear_error(kind: str, folder: Path) -> 
             async with served(Failing(nothing), address):
                 pass
         await query(address)
+
+
+async def test_an_address_in_use_is_told_by_nobody_but_us(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with served(Failing(nothing), "127.0.0.1:0") as address:
+        with pytest.raises(CannotListen, match=f"{address}: Address already in use"):
+            async with served(Failing(nothing), address):
+                pass
+
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("203.0.113.1:7100", "Cannot assign requested address"),
+        ("127.0.0.1:99999", "expected host:port"),
+        ("7100", "expected host:port"),
+        ("::1:7100", r"expected \[host\]:port for IPv6"),
+    ],
+)
+async def test_an_address_that_is_none_is_one_clear_error(address: str, why: str) -> None:
+    with pytest.raises(CannotListen, match=why):
+        async with served(Failing(nothing), address):
+            pass
+
+
+async def test_a_server_listens_on_ipv6_and_on_a_name() -> None:
+    for host in ("[::1]", "localhost"):
+        async with served(Failing(nothing), f"{host}:0") as address:
+            assert address.startswith(f"{host}:")
+            await query(address)
+
+
+@pytest.mark.parametrize(
+    ("details", "sent"),
+    [
+        ("failed to connect to all addresses", False),
+        ("connections to all backends failing; last error: ...", False),
+        ("Socket closed", True),
+    ],
+)
+def test_what_was_sent_is_read_from_what_grpc_says(details: str, sent: bool) -> None:
+    assert was_sent(details) is sent
 
 
 async def test_a_socket_left_behind_is_replaced_and_owner_only(folder: Path) -> None:

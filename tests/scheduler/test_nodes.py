@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from libs.common.world import World
-from libs.common.world_map import Assignment, Node, Resource, Update
+from libs.common.world_map import Assignment, Colo, Node, Ref, Resource, Update
 from services.scheduler.fleets.nodes import NodeFleet
 from services.scheduler.placement import Seat
+from services.scheduler.plan import make_plan
 
 
 class NoControl:
@@ -29,3 +30,15 @@ def test_what_a_node_that_is_away_should_run_is_left_alone() -> None:
 
     assert state.assigned == {Seat("here", "m"): 2}
     assert [node.name for node in state.nodes] == ["here"]
+
+
+def test_what_a_node_of_a_colo_that_is_gone_should_run_is_forgotten() -> None:
+    here = Assignment(node="here", model="m", instances=2, colo="ams")
+    away = Assignment(node="away", model="m", instances=1, colo="ams")
+    gone = Assignment(node="gone", model="m", instances=1, colo="lhr")
+
+    state = fleet(Colo(name="ams"), Node(name="here", colo="ams"), here, away, gone).state()
+    plan = make_plan({Seat("here", "m"): 2}, state, [])
+
+    assert plan.puts == ()
+    assert plan.deletes == (Ref("assignment", "gone/m"),)

@@ -18,7 +18,7 @@ from libs.common.world_map import (
 )
 from services.scheduler.forecast import LastValue
 from services.scheduler.history import History, Sample
-from services.scheduler.placement import Seat
+from services.scheduler.placement import FleetState, Seat
 from services.scheduler.plan import make_plan
 from services.scheduler.usage import Key, Usage, read
 
@@ -94,13 +94,14 @@ def test_last_value(samples: list[Sample], expected: float) -> None:
 
 
 def test_a_plan_has_only_what_changes() -> None:
+    nodes = [Node(name="n1", colo="ams"), Node(name="n2", colo="ams"), Node(name="n4", colo="lhr")]
     assigned = {Seat("n1", "m"): 1, Seat("n2", "m"): 2, Seat("n3", "m"): 1}
     counts = {Seat("n1", "m"): 1, Seat("n2", "m"): 1, Seat("n4", "m"): 1}
 
-    plan = make_plan(counts, assigned, [])
+    plan = make_plan(counts, FleetState(nodes=nodes, assigned=assigned), [])
 
     assert plan.puts == (
-        Assignment(node="n2", model="m", instances=1),
-        Assignment(node="n4", model="m", instances=1),
+        Assignment(node="n2", model="m", instances=1, colo="ams"),
+        Assignment(node="n4", model="m", instances=1, colo="lhr"),
     )
     assert plan.deletes == (Ref("assignment", "n3/m"),)

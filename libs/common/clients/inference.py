@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import NoReturn
 
@@ -11,9 +12,7 @@ from libs.common.envelope import InferReply, InferRequest, Part
 from libs.common.envelopes import part_from_pb, reply_from_pb, request_to_pb
 from libs.common.errors import Unavailable
 from libs.common.pb.inference_pb2_grpc import InferenceServiceStub
-from libs.common.rpc import channel, request_error
-
-NOT_SENT = ("failed to connect", "Connection refused", "No such file")
+from libs.common.rpc import channel, request_error, was_sent
 
 
 class GrpcInference:
@@ -33,6 +32,8 @@ class GrpcInference:
             message = await self._stub.Infer(request_to_pb(request), timeout=_timeout(request))
         except grpc.aio.AioRpcError as error:
             _raise(error)
+        except asyncio.CancelledError:
+            _raise_unless_ours()
         return reply_from_pb(message)
 
     async def stream(self, request: InferRequest) -> AsyncGenerator[Part, None]:
@@ -43,6 +44,8 @@ class GrpcInference:
                 yield part_from_pb(message)
         except grpc.aio.AioRpcError as error:
             _raise(error)
+        except asyncio.CancelledError:
+            _raise_unless_ours()
         finally:
             call.cancel()
 
@@ -62,6 +65,13 @@ def _raise(error: grpc.aio.AioRpcError) -> NoReturn:
     """Raise what the server raised; a lost server may have sent the request on."""
     raised = request_error(error)
     if isinstance(raised, Unavailable) and "reason" not in dict(error.trailing_metadata() or ()):
-        sent = not any(words in str(raised) for words in NOT_SENT)
-        raise Unavailable(f"the server was lost: {raised}", sent=sent) from error
+        raise Unavailable(f"the server was lost: {raised}", sent=was_sent(str(raised))) from error
     raise raised from error
+
+
+def _raise_unless_ours() -> NoReturn:
+    """Pass a cancellation on; grpc.aio raises one, too, when the channel is closed."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise asyncio.CancelledError
+    raise Unavailable("the server was let go of", sent=True) from None

@@ -1180,19 +1180,23 @@ class Assignment(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
+    COLO_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     model: _builtins.str
     instances: _builtins.int
+    colo: _builtins.str
+    """Where the node is; empty where that was not known when it was written."""
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         model: _builtins.str = ...,
         instances: _builtins.int = ...,
+        colo: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "model", b"model", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "instances", b"instances", "model", b"model", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,7 +101,9 @@ class DuckDBStore:
             self._reader = self._connection.cursor()
         except duckdb.Error as error:
             self._close()
-            raise StoreError(_line(self._path, error)) from error
+            line = _line(self._path, error)
+            why = line if str(self._path) in line else f"{self._path}: {line}"
+            raise StoreError(why) from error
         except StoreError:
             self._close()
             raise

@@ -4,18 +4,53 @@ from __future__ import annotations
 
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from libs.common.errors import RequestError
+from libs.common.errors import RequestError, TooLarge
 from services.entry.bad_input import bad_input
 
 JSON = "application/json"
 SHORTEST_RETRY_MS, LONGEST_RETRY_MS = 1_000, 60_000  # the SDKs ignore what is outside
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's words for what stands around the data
+_UNREADABLE = ("br", "zstd", "compress", "x-compress")
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def check_encoding(encoding: str) -> None:
+    """Refuse a Content-Encoding that bodies cannot be read in; BadInput names the others."""
+    if encoding.lower() in _UNREADABLE:
+        raise bad_input([], f"Content-Encoding {encoding} is not read here: gzip, deflate or none")
+
+
+def decoded(raw: bytes, encoding: str, *, limit: int) -> bytes:
+    """Return a body without its Content-Encoding, whatever that word means if it is not ours.
+
+    Raises TooLarge before more than the limit is in memory, BadInput for broken data.
+    """
+    window = _WINDOWS.get(encoding.lower())
+    if window is None or not raw:
+        return raw
+    bare = window == _WINDOWS["deflate"] and raw[0] & 15 != zlib.DEFLATED  # as some clients do
+    reader = zlib.decompressobj(-window if bare else window)
+    try:
+        plain = reader.decompress(raw, limit + 1)
+    except zlib.error as error:
+        raise bad_input([], f"cannot be read as {encoding}: {error}") from None
+    if len(plain) > limit:
+        raise too_large(limit)
+    if not reader.eof:
+        raise bad_input([], f"cannot be read as {encoding}: it is cut short")
+    return plain
+
+
+def too_large(limit: int) -> TooLarge:
+    """Return the refusal of a body above the limit."""
+    return TooLarge(f"Request too large: the limit is {limit} bytes")
 
 
 def json_object(raw: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from libs.common.errors import BadInput, Internal, RequestError, TooLarge
+from libs.common.errors import Internal, RequestError
 from libs.common.world_map import Token
 from services.entry.auth import Auth, bearer
 from services.entry.calls import Call, Plan
@@ -24,12 +24,13 @@ from services.entry.fronts.bodies import (
     client_id,
     error_body,
     error_headers,
-    json_object,
     to_json,
 )
+from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
 from services.entry.metrics import EntryMetrics
 
+MOST_RETRIES = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
 
@@ -38,10 +39,11 @@ class Exchange:
 
     response: web.StreamResponse
 
-    def __init__(self, request: web.Request, *, metrics: EntryMetrics, colo: str) -> None:
+    def __init__(self, request: web.Request, *, metrics: EntryMetrics, gateway: Gateway) -> None:
         self.request = request
         self.client_request_id = client_id(request.headers.get("x-request-id"))
-        self._counting = metrics.request(colo)
+        self._counting = metrics.request(gateway.colo)
+        self._new_id = gateway.new_id
         self._request_id = ""
 
     def __repr__(self) -> str:
@@ -62,9 +64,10 @@ class Exchange:
         self._counting.__exit__(kind, error, trace)
         if not isinstance(error, Exception) or isinstance(error, ConnectionError):
             return False
+        self._request_id = self._request_id or self._new_id()  # refused before it had one
         if not isinstance(error, RequestError):
-            what = (self.request.method, self.request.path)
-            log.error("%s %s failed for a reason of ours", *what, exc_info=error)
+            what = (self.request.method, self.request.path, self._request_id)
+            log.error("%s %s (%s) failed for a reason of ours", *what, exc_info=error)
             error = Internal("internal error")
         self.response = self._refusal(error)
         return True
@@ -102,31 +105,30 @@ def authenticated(request: web.Request, auth: Auth, *, account: str = "") -> Tok
     return auth.token(secret, account=account)
 
 
-async def read_json(request: web.Request) -> tuple[dict[str, Any], int]:
-    """Return the body and its size, whatever content type it claims, as curl's -d does."""
-    try:
-        raw = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        limit = request.client_max_size
-        raise TooLarge(f"Request too large: the limit is {limit} bytes") from error
-    except web.RequestPayloadError as error:
-        raise BadInput("body: cannot be read, it is cut short or badly encoded") from error
-    return json_object(raw), len(raw)
-
-
 def call_of(exchange: Exchange, token: Token, model: str, **rest: Any) -> Call:
     """Return the call, with what the headers say of it."""
     headers = exchange.request.headers
-    retries = headers.get("x-stainless-retry-count", "")
     return Call(
         token=token,
         model=model,
         options=dict(exchange.request.query),
-        session=headers.get("x-session-affinity", "")[:128],
+        session=_printable(headers.get("x-session-affinity", ""))[:128],
         client_request_id=exchange.client_request_id,
-        idempotency_key=headers.get("Idempotency-Key", "")[:256],
-        traceparent=headers.get("traceparent", "")[:64],
-        retry_count=min(int(retries), 100) if retries.isascii() and retries.isdigit() else 0,
+        idempotency_key=_printable(headers.get("Idempotency-Key", ""))[:256],
+        traceparent=_printable(headers.get("traceparent", ""))[:64],
+        retry_count=_retries(headers.get("x-stainless-retry-count", "")),
         bounds=longest_silence(headers.get("x-stainless-read-timeout")),
         **rest,
     )
+
+
+def _printable(value: str) -> str:
+    """Return a header's value, empty where it came as bytes that are no text, or is not to show."""
+    return value if value.isprintable() else ""
+
+
+def _retries(value: str) -> int:
+    """Return the number of tries before this one, 0 where none is told."""
+    if not (value.isascii() and value.isdigit()):
+        return 0
+    return min(int(value), MOST_RETRIES) if len(value) < 10 else MOST_RETRIES

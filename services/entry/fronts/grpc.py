@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
 from contextlib import aclosing
 
 import grpc
 
 from libs.common.envelope import RequestSource, TimeBounds
+from libs.common.errors import DeadlineExceeded
 from libs.common.pb import binding_pb2 as pb
 from libs.common.pb.binding_pb2_grpc import (
     BindingServiceServicer,
@@ -15,10 +16,11 @@ from libs.common.pb.binding_pb2_grpc import (
 )
 from libs.common.rpc import Context, statuses
 from services.entry.auth import Auth, bearer
-from services.entry.calls import Call
-from services.entry.fronts.bodies import JSON, client_id, json_object, to_json
+from services.entry.calls import Call, Plan
+from services.entry.fronts.bodies import JSON, client_id, json_object, to_json, too_large
 from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
+from services.entry.limits import longest_stream_s
 from services.entry.metrics import EntryMetrics
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
@@ -27,10 +29,13 @@ SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
 class Bindings(BindingServiceServicer):
     """Adapts the gateway to the generated service."""
 
-    def __init__(self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics) -> None:
+    def __init__(
+        self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics, max_body_bytes: int
+    ) -> None:
         self._gateway = gateway
         self._auth = auth
         self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
 
     async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:
         """Run a model and answer once."""
@@ -42,9 +47,9 @@ class Bindings(BindingServiceServicer):
             body = to_json(answer.result)
             return pb.RunResponse(body=body, content_type=JSON, request_id=answer.request_id)
 
-    async def RunStream(
+    async def RunStream(  # type: ignore[override]  # may write, too; the stub knows yield alone
         self, request: pb.RunRequest, context: Context
-    ) -> AsyncIterator[pb.RunStreamResponse]:
+    ) -> None:
         """Run a model and answer part by part."""
         async with statuses(context):
             with self._metrics.request(self._gateway.colo) as counted:
@@ -52,11 +57,9 @@ class Bindings(BindingServiceServicer):
                 counted.task = plan.task.name
                 if not plan.stream:
                     answer = await self._gateway.run(plan)
-                    yield pb.RunStreamResponse(body=to_json(answer.result))
-                    return
-                async with aclosing(self._gateway.stream(plan)) as results:
-                    async for result in results:
-                        yield pb.RunStreamResponse(body=to_json(result))
+                    await context.write(pb.RunStreamResponse(body=to_json(answer.result)))
+                else:
+                    await self._write(plan, context)
 
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """List what the account may run."""
@@ -71,8 +74,22 @@ class Bindings(BindingServiceServicer):
                 ]
             )
 
+    async def _write(self, plan: Plan, context: Context) -> None:
+        """Write a stream; writes wait for the reader, so all of them together are bounded."""
+        try:
+            async with (
+                asyncio.timeout(longest_stream_s(plan.model.timeouts)),
+                aclosing(self._gateway.stream(plan)) as results,
+            ):
+                async for result in results:
+                    await context.write(pb.RunStreamResponse(body=to_json(result)))
+        except TimeoutError as error:
+            raise DeadlineExceeded("the stream was not read in time", sent=True) from error
+
     def _call(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Call:
         token = self._auth.token(_secret(context), account=request.account)
+        if len(request.body) > self._max_body_bytes:
+            raise too_large(self._max_body_bytes)
         left = context.time_remaining()
         total_ms = 0 if left is None else max(1, int(left * 1000))
         return Call(

@@ -7,10 +7,12 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from libs.common.rpc import CannotListen
+
+THEIRS = (HttpProcessingError, web.RequestPayloadError, ClientConnectionResetError)
 
 
 class HttpServer:
@@ -42,6 +44,7 @@ async def http_server(
         access_log=None,
         logger=_quiet_logger(),
         handler_cancellation=True,
+        auto_decompress=False,  # else what it cannot read never reaches a front of ours
         shutdown_timeout=drain_s / 2,  # waited twice: for the handlers to end, and to cancel them
     )
     await runner.setup()
@@ -65,7 +68,7 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
 
 
 def _quiet_logger() -> logging.Logger:
-    """Return a logger for aiohttp that keeps silent about clients that send broken HTTP."""
+    """Return a logger for aiohttp, silent about clients that leave or that send broken HTTP."""
     logger = logging.getLogger("services.entry.http")
     logger.addFilter(_is_ours)
     return logger
@@ -73,4 +76,4 @@ def _quiet_logger() -> logging.Logger:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+    return not isinstance(error, THEIRS)

@@ -7,20 +7,23 @@ from typing import Any
 
 from aiohttp import web
 
+from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.errors import BadInput
 from services.entry.auth import Auth
 from services.entry.calls import Plan
-from services.entry.fronts.exchange import Exchange, authenticated, call_of, read_json
+from services.entry.fronts.exchange import Exchange, authenticated, call_of
 from services.entry.fronts.openai_bodies import (
     ChatFrames,
     Translated,
     chat_body,
+    check_dimensions,
     completion,
     embeddings,
     embeddings_body,
     in_their_words,
 )
+from services.entry.fronts.reading import BodyReader
 from services.entry.fronts.streaming import stream_answer
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
@@ -32,10 +35,17 @@ class OpenAi:
     """The routes of OpenAI's API; the account is the token's."""
 
     def __init__(
-        self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics, clock: Clock
+        self,
+        *,
+        gateway: Gateway,
+        auth: Auth,
+        bodies: BodyReader,
+        metrics: EntryMetrics,
+        clock: Clock,
     ) -> None:
         self._gateway = gateway
         self._auth = auth
+        self._bodies = bodies
         self._metrics = metrics
         self._clock = clock
 
@@ -78,6 +88,7 @@ class OpenAi:
             said, plan = await self._plan(
                 exchange, embeddings_body, task="text-embeddings", names=names
             )
+            check_dimensions(said, _dimensions(plan.model))
             answer = await self._gateway.run(plan)
             tokens = answer.outcome.usage.tokens_in
             exchange.answer(embeddings(answer.result, translated=said, prompt_tokens=tokens))
@@ -102,7 +113,7 @@ class OpenAi:
         return exchange.response
 
     def _exchange(self, request: web.Request) -> Exchange:
-        return Exchange(request, metrics=self._metrics, colo=self._gateway.colo)
+        return Exchange(request, metrics=self._metrics, gateway=self._gateway)
 
     async def _plan(
         self,
@@ -115,7 +126,7 @@ class OpenAi:
         """Read the body in OpenAI's words; `names` are theirs for our fields."""
         account = exchange.request.match_info.get("account", "")
         token = authenticated(exchange.request, self._auth, account=account)
-        body, size = await read_json(exchange.request)
+        body, size = await self._bodies.json(exchange.request)
         said = translate(body)
         call = call_of(exchange, token, said.model, body=said.ours, bytes_in=size, task=task)
         try:
@@ -124,3 +135,9 @@ class OpenAi:
             raise in_their_words(error, names) from error
         exchange.planned(plan)
         return said, plan
+
+
+def _dimensions(model: Model) -> int:
+    """Return how long the model's vectors are, 0 where its listing does not tell."""
+    told = model.listing.properties.get("output_dimensions")
+    return int(told) if isinstance(told, int | float) else 0

@@ -108,12 +108,17 @@ def completion(result: Result, *, request_id: str, model: str, created: int) -> 
     return {**head, "model": model, "choices": [choice], "usage": result["usage"]}
 
 
+def check_dimensions(translated: Translated, dimensions: int) -> None:
+    """Refuse a wish for other dimensions than the model's, where those are known (not 0)."""
+    wanted = translated.theirs.get("dimensions", dimensions)
+    if dimensions and wanted != dimensions:
+        raise bad_input(["dimensions"], f"{wanted} is not what the model has: {dimensions}")
+
+
 def embeddings(result: Result, *, translated: Translated, prompt_tokens: int) -> Result:
     """Return a list of embeddings, as numbers or as base64 of little-endian floats."""
     vectors = result["data"]
-    wanted = translated.theirs.get("dimensions", vectors.shape[1])
-    if wanted != vectors.shape[1]:
-        raise bad_input(["dimensions"], f"{wanted} is not what the model has: {vectors.shape[1]}")
+    check_dimensions(translated, vectors.shape[1])
     as_text = translated.theirs["encoding_format"] == "base64"
     data = [
         {"object": "embedding", "index": at, "embedding": _base64(row) if as_text else row}

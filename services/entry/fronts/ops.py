@@ -39,7 +39,7 @@ class Ops:
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
             web.get("/metrics", self.metrics),
-            web.route("*", "/{rest:.*}", self.unknown),
+            web.route("*", "/{rest:(?s:.*)}", self.unknown),
         ]
 
     async def index(self, request: web.Request) -> web.Response:

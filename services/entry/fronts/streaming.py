@@ -13,9 +13,9 @@ from libs.common.errors import Internal, RequestError
 from services.entry.calls import Plan
 from services.entry.fronts.bodies import SSE_DONE, error_body, sse
 from services.entry.fronts.exchange import Exchange
+from services.entry.limits import longest_stream_s
 from services.entry.tasks.base import Result
 
-SLOW_READER_S = 5.0  # what a reader may be behind when the call's time is up
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
 Frames = Callable[[Result], bytes]
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ async def stream_answer(
         response = web.StreamResponse(headers={**HEADERS, **exchange.headers()})
         exchange.response = response
         try:
-            async with asyncio.timeout(_most_seconds(plan)):
+            async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
                 await response.prepare(exchange.request)
                 while frame is not None:
                     if frame:  # a part may have nothing to show
@@ -56,11 +56,6 @@ async def _next(
         log.exception("a stream broke for a reason of ours")
         exchange.counted.error = Internal("internal error")
     return sse(error_body(exchange.counted.error))
-
-
-def _most_seconds(plan: Plan) -> float:
-    bound = plan.model.timeouts.total_s
-    return bound + SLOW_READER_S
 
 
 def _hang_up(exchange: Exchange) -> None:

@@ -8,13 +8,14 @@ from aiohttp import web
 
 from services.entry.auth import Auth
 from services.entry.fronts.bodies import enveloped, sse
-from services.entry.fronts.exchange import Exchange, authenticated, call_of, read_json
+from services.entry.fronts.exchange import Exchange, authenticated, call_of
+from services.entry.fronts.reading import BodyReader
 from services.entry.fronts.streaming import Frames, stream_answer
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Result
 
-RUN = "/client/v4/accounts/{account}/ai/run/{model:.+}"
+RUN = "/client/v4/accounts/{account}/ai/run/{model:(?s:.+)}"
 PADDING = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -22,10 +23,17 @@ class WorkersAi:
     """The routes of Workers AI."""
 
     def __init__(
-        self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics, rng: random.Random
+        self,
+        *,
+        gateway: Gateway,
+        auth: Auth,
+        bodies: BodyReader,
+        metrics: EntryMetrics,
+        rng: random.Random,
     ) -> None:
         self._gateway = gateway
         self._auth = auth
+        self._bodies = bodies
         self._metrics = metrics
         self._frames = padded(rng)
 
@@ -35,9 +43,9 @@ class WorkersAi:
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """Run a model."""
-        with Exchange(request, metrics=self._metrics, colo=self._gateway.colo) as exchange:
+        with Exchange(request, metrics=self._metrics, gateway=self._gateway) as exchange:
             token = authenticated(request, self._auth, account=request.match_info["account"])
-            body, size = await read_json(request)
+            body, size = await self._bodies.json(request)
             model = request.match_info["model"]
             plan = self._gateway.plan(call_of(exchange, token, model, body=body, bytes_in=size))
             exchange.planned(plan)

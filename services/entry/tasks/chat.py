@@ -36,14 +36,15 @@ class ChatTemplate:
                 bos_token="",
                 eos_token="",
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError, RecursionError) as error:
             raise bad_input(["messages"], f"the model's template refuses them: {error}") from error
 
 
 def _plain(message: Mapping[str, Any], at: int) -> dict[str, Any]:
-    """Return a message with its content as one text, and no role that templates do not know."""
+    """Return a message as templates know it: one text, no new role, no null for what is absent."""
     role = "system" if message["role"] == "developer" else message["role"]
-    return {**message, "role": role, "content": _text(message.get("content"), at)}
+    said = {name: value for name, value in message.items() if value is not None}
+    return {**said, "role": role, "content": _text(message.get("content"), at)}
 
 
 def _text(content: Any, at: int) -> str:

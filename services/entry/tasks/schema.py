@@ -17,6 +17,7 @@ from services.entry.bad_input import bad_input
 
 Schema = Mapping[str, Any]
 LONGEST_SHOWN = 40
+DEEPEST = 128  # the validator reads nothing that is nested deeper than 255
 
 
 class InputSchema:
@@ -49,6 +50,8 @@ class InputSchema:
             self._validator.validate(values)
         except jsonschema_rs.ValidationError as error:
             return _complaint(error)
+        except ValueError as error:  # what it cannot read at all; it names no field then
+            return _unreadable(values, error)
         raise AssertionError("the validator refused what it accepts")
 
 
@@ -97,6 +100,21 @@ def _complaint(error: jsonschema_rs.ValidationError) -> BadInput:
     return bad_input(path, say(error.instance, limits) if say else error.message[:200])
 
 
+def _unreadable(values: Mapping[str, Any], error: ValueError) -> BadInput:
+    """Say which field is nested deeper than the validator goes, if it is that."""
+    deep = next((name for name, value in values.items() if _is_deeper(value, DEEPEST)), None)
+    if deep is not None:
+        return bad_input([deep], "nested too deeply to be read")
+    return bad_input([], f"cannot be read: {error}")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, (list, dict)):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(each, levels - 1) for each in inner)
+
+
 def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
     """Of alternatives, take the one that the value was meant to be: right in type at least."""
     branches = error.kind.as_dict().get("context", [])
@@ -108,7 +126,10 @@ def _deepest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationEr
 
 
 def _shown(value: Any) -> str:
-    text = orjson.dumps(value, default=str).decode()
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, or nested too deeply
+        text = str(value)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 

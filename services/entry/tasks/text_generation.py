@@ -22,9 +22,9 @@ MESSAGE = {
     "properties": {
         "role": {"enum": list(ROLES)},
         "content": {"type": ["string", "array", "null"], "items": {"type": "object"}},
-        "name": {"type": "string"},
-        "tool_calls": {"type": "array"},
-        "tool_call_id": {"type": "string"},
+        "name": {"type": ["string", "null"]},
+        "tool_calls": {"type": ["array", "null"]},
+        "tool_call_id": {"type": ["string", "null"]},
     },
     "required": ["role", "content"],
 }

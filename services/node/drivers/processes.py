@@ -12,6 +12,7 @@ from typing import Self
 
 PROC = Path("/proc")
 POLL_S = 0.02
+TRITONS = ("tritonserver", "triton_python_backend_stub")
 ZOMBIE = ("Z", "X")  # states of what has ended and waits to be reaped
 
 
@@ -62,13 +63,26 @@ class Process:
 
 
 def mentioning(*paths: Path) -> list[Process]:
-    """The processes that have, for each of these paths, an argument in or at it."""
+    """The processes of ours that have, for each of these paths, an argument in or at it."""
     found = []
     for entry in PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended as we looked
             arguments = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
+            if not _is_ours(arguments):
+                continue
             # "path" or "--option=path"
             values = [Path(argument.rpartition("=")[2]) for argument in arguments]
             if all(any(value.is_relative_to(path) for value in values) for path in paths):
                 found.append(Process.of(int(entry.name)))
     return [process for process in found if process]
+
+
+def _is_ours(arguments: list[str]) -> bool:
+    """Whether it is a Triton, a model's stub, or Python that runs a module of this service.
+
+    Somebody who reads the log of a Triton names its folder as well.
+    """
+    if arguments[0].rpartition("/")[2] in TRITONS:
+        return True
+    module = arguments[arguments.index("-m") + 1 :][:1] if "-m" in arguments else []
+    return any(name.startswith("services.node.") for name in module)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from libs.common.errors import BadInput
 from libs.common.ports import ControlPlane
 from libs.common.world import World
-from libs.common.world_map import Assignment, Node, Resource
+from libs.common.world_map import Assignment, Colo, Node, Resource
 from services.scheduler.placement import FleetState, Seat
 from services.scheduler.plan import Plan
 
@@ -21,9 +21,14 @@ class NodeFleet:
         """Return the nodes, and what each of them should run as of now.
 
         What a node that is away should run stays as it is: it runs on, and will report again.
+        Unless its colo is there no more: no node can report from one that there is not.
         """
-        nodes = self._world.table(Node)
-        assignments = (a for a in self._world.table(Assignment).values() if a.node in nodes)
+        nodes, colos = self._world.table(Node), self._world.table(Colo)
+        assignments = (
+            each
+            for each in self._world.table(Assignment).values()
+            if each.node in nodes or (each.colo and each.colo not in colos)
+        )
         return FleetState(
             nodes=sorted(nodes.values(), key=lambda node: node.name),
             assigned={Seat(each.node, each.model): each.instances for each in assignments},

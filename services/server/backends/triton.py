@@ -20,7 +20,7 @@ from libs.common.errors import (
     Unavailable,
 )
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.rpc import channel
+from libs.common.rpc import channel, was_sent
 from services.server.backends.lora import tensors_for
 from services.server.endpoints import Endpoint
 from services.server.ports import Answer
@@ -29,7 +29,6 @@ SERVICE = "/inference.GRPCInferenceService/"
 DECOUPLED = frozenset({"vllm", "tensorrt_llm_api"})  # dialects whose models answer by stream alone
 REAL_STATUS = (("triton_grpc_error", "true"),)  # else an error in a stream is text without a code
 PROBE_S = 1.0
-NOT_SENT = ("failed to connect", "Connection refused", "connections to all backends failing")
 QUEUE_FULL = ("queue", "Exceeds maximum")
 
 
@@ -139,8 +138,7 @@ def _raise(error: grpc.aio.AioRpcError) -> NoReturn:
         case grpc.StatusCode.UNAVAILABLE if any(word in text for word in QUEUE_FULL):
             raise OutOfCapacity("the model's own queue is full", sent=True) from error
         case grpc.StatusCode.UNAVAILABLE:
-            sent = not any(words in text for words in NOT_SENT)
-            raise Unavailable(f"the instance was lost: {text}", sent=sent) from error
+            raise Unavailable(f"the instance was lost: {text}", sent=was_sent(text)) from error
         case grpc.StatusCode.NOT_FOUND:
             raise Unavailable(f"the instance has no such model: {text}") from error
         case grpc.StatusCode.CANCELLED:

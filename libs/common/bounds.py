@@ -1,0 +1,21 @@
+"""Numbers with bounds, for the catalog and the settings: checked as they are read."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Final
+
+from annotated_types import Ge, Gt, Le, Lt
+
+MOST: Final = 2**32 - 1  # what the protos' uint32 holds
+LONGEST_S: Final = 30 * 24 * 3600  # a month: as milliseconds it is still a uint32
+
+AtLeastZero = Annotated[int, Ge(0), Le(MOST)]
+AtLeastOne = Annotated[int, Ge(1), Le(MOST)]
+UnixMs = Annotated[int, Ge(0), Le(2**63 - 1)]
+NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+Share = Annotated[float, Gt(0), Le(1)]
+Seconds = Annotated[float, Gt(0), Le(LONGEST_S)]
+SecondsOrNone = Annotated[float, Ge(0), Le(LONGEST_S)]  # 0: not at all
+MessageBytes = Annotated[int, Ge(1), Le(2**31 - 1)]  # what gRPC's own bound holds

@@ -1,0 +1,31 @@
+"""Addresses as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from libs.common.addresses import host_port, in_brackets
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("triton.local:0", ("triton.local", 0)),
+        ("[::1]:65535", ("::1", 65535)),
+    ],
+)
+def test_an_address_is_read(text: str, found: tuple[str, int]) -> None:
+    assert host_port(text) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "foo", "foo:", ":80", "h:65536", "h:-1", "h:\u0663", "::1:80"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected "):
+        host_port(text)
+
+
+def test_only_ipv6_comes_in_brackets() -> None:
+    assert [in_brackets(each) for each in ("::1", "[::1]", "a.b")] == ["[::1]", "[::1]", "a.b"]
