@@ -19,7 +19,7 @@ from libs.common.catalog import Model
 from libs.common.catalog_files import Catalog
 from libs.common.clients.inference import GrpcInference
 from libs.common.clock import SystemClock
-from libs.common.config import ConfigFile
+from libs.common.config import ConfigFile, node_names
 from libs.common.events.sinks import UnixSocketSink
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, EventSink, Inference
@@ -119,7 +119,7 @@ class Embedded:
     async def _node(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> None:
         if self.options.triton:
             return
-        for name in colo.nodes or (f"{colo.name}-node",):
+        for name in node_names(colo):
             config = self.config.settings(
                 "node",
                 node.Config,

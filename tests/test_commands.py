@@ -65,7 +65,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         line = mistake("analytics", "--state-dir", str(tmp_path), "--listen", address)
 
-    assert line == f"constellation: cannot listen on {address}: Address already in use"
+    assert line == f"constellation: cannot listen on {address}: the port is in use"
 
 
 @pytest.mark.parametrize("file", ["token", "control.db", "events.duckdb"])

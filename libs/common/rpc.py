@@ -171,7 +171,7 @@ def _probe(address: str) -> None:
     # a name may stand for several addresses, of which gRPC takes what there is
     taken = [each for each in failed if each.errno == errno.EADDRINUSE]
     if taken or len(failed) == len(found):
-        why = (taken or failed)[0].strerror
+        why = "the port is in use" if taken else failed[0].strerror
         raise CannotListen(f"cannot listen on {address}: {why}") from (taken or failed)[0]
 
 

@@ -170,7 +170,7 @@ async def test_an_address_in_use_is_told_by_nobody_but_us(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with served(Failing(nothing), "127.0.0.1:0") as address:
-        with pytest.raises(CannotListen, match=f"{address}: Address already in use"):
+        with pytest.raises(CannotListen, match=f"{address}: the port is in use"):
             async with served(Failing(nothing), address):
                 pass
 

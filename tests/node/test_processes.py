@@ -20,11 +20,15 @@ def started() -> Iterator[ExitStack]:
 
 def start(stack: ExitStack, name: str, *arguments: str) -> int:
     """A process that sleeps, under a name and with arguments of another."""
-    command = [name, "-c", "read line", "-", *arguments]
+    command = [name, "-c", "echo up; read line", "-", *arguments]
     process = stack.enter_context(
-        subprocess.Popen(command, executable="/bin/sh", stdin=subprocess.PIPE)
+        subprocess.Popen(
+            command, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
     )
     stack.callback(process.kill)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"  # until then it has no command line yet
     return process.pid
 
 

@@ -45,14 +45,14 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def until(condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
-    """Wait for a truthy value, and return it."""
+def until(condition: Callable[[], Any], *, seconds: float, what: str | Callable[[], str]) -> Any:
+    """Wait for a truthy value, and return it; `what` may look at the end, to say more."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds:g} s: {what}")
+    raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
 
 
 @dataclass

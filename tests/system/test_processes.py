@@ -144,8 +144,8 @@ def test_a_server_that_starts_while_control_is_away_serves_from_its_last_snapsho
     cluster.services["scheduler"].kill()
     cluster.services["ams-server"].kill()
     try:
-        text = cluster.services["ams-server"].start().text
-        until(lambda: cluster.permits("ams") >= 4, seconds=20, what=f"permits\n{text()}")
+        log = cluster.services["ams-server"].start().text
+        until(lambda: cluster.permits("ams") >= 4, seconds=30, what=log)
     finally:
         cluster.services["scheduler"].start().wait_for(" is up: ")
     until(cluster.all_ready, seconds=30, what="everything is back")
