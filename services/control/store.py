@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,9 +125,13 @@ class SqlStore:
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")  # an epoch that was given out stays given out
-    connection.execute("PRAGMA busy_timeout=5000")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # an epoch given out stays given out
+        connection.execute("PRAGMA busy_timeout=5000")
+    except sqlite3.Error:  # no database: nobody else has this connection yet
+        connection.close()
+        raise
 
 
 def _row(resource: Resource) -> dict[str, str]:

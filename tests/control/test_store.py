@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ async def test_a_row_that_nobody_can_read_is_left_out(tmp_path: Path) -> None:
     await store.open()
     await store.write([Account(id="a")])
     await store.close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("insert into resources values ('account', 'bad', '{')")
         connection.execute("insert into resources values ('nonsense', 'x', '{}')")
     connection.close()

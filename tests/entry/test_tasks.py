@@ -139,7 +139,7 @@ def test_a_template_that_writes_what_is_nested_too_deeply_refuses() -> None:
     template = ChatTemplate("{{ tools | tojson }}")
 
     with pytest.raises(BadInput, match="the model's template refuses them: maximum recursion"):
-        template.prompt([HI], tools=nested(1000))
+        template.prompt([HI], tools=nested(100_000))
 
 
 EMBEDDING_REFUSED = [
