@@ -6,17 +6,16 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from libs.common.backoff import Backoff
 from libs.common.catalog import Backend, Model
 from libs.common.clients.control import ControlClient
 from libs.common.errors import BadInput, NameTaken, RequestError, Unavailable, UnknownModel
-from libs.common.world import World, follow, keep_reporting
+from libs.common.world import keep_reporting
 from libs.common.world_map import (
     Account,
     Assignment,
@@ -35,12 +34,11 @@ from libs.common.world_map import (
 )
 from services.control import app
 from services.control.service import Control
+from tests.contract.watching import QUICK, Plane, Stream, following, owner, seen, server_report
 
-Plane = Control | ControlClient
 MODEL = Model(name="@cf/demo/m", task="text-generation", schema={"max": 1}, aliases=("m",))
 FAR = Model(name="far", task="text-generation", backend=Backend(external=("10.0.0.1:8001",)))
 CATALOG: tuple[Resource, ...] = (Colo(name="ams"), Colo(name="lhr"), MODEL)
-QUICK = Backoff(first_s=0.02, most_s=0.1)
 
 
 @pytest.fixture
@@ -67,55 +65,6 @@ async def plane(
     else:
         async with ControlClient(f"unix:{folder}/control.sock") as client:
             yield client
-
-
-@asynccontextmanager
-async def following(plane: Plane) -> AsyncIterator[World]:
-    world = World()
-    task = asyncio.create_task(follow(plane, world, backoff=QUICK))
-    try:
-        await seen(world, lambda world: world.complete)
-        yield world
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def seen(world: World, condition: object) -> None:
-    await asyncio.wait_for(world.until(condition), 5)  # type: ignore[arg-type]
-
-
-def owner(world: World, key: str) -> str | None:
-    shard = world.table(Shard).get(key)
-    return shard.owner if shard else None
-
-
-def server_report(name: str = "s1", *loads: Resource, draining: bool = False) -> Report:
-    server = Server(name=name, colo="ams", address="local", boot_epoch=5, draining=draining)
-    return Report(kind="server", name=name, colo="ams", resources=(server, *loads))
-
-
-class Stream:
-    """A report stream that the test feeds."""
-
-    def __init__(self, plane: Plane) -> None:
-        self.queue: asyncio.Queue[Report | None] = asyncio.Queue()
-        self.task = asyncio.create_task(plane.report(self._reports()))
-
-    async def _reports(self) -> AsyncIterator[Report]:
-        while (report := await self.queue.get()) is not None:
-            yield report
-
-    def say(self, report: Report) -> None:
-        self.queue.put_nowait(report)
-
-    async def goodbye(self) -> None:
-        self.queue.put_nowait(None)
-        await asyncio.wait_for(self.task, 5)
-
-    async def lose(self) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
 
 
 async def test_a_watch_begins_with_everything(plane: Plane) -> None:
