@@ -1,0 +1,11 @@
+"""Eager asyncio: tasks that start at once, promises that cost no loop tick, timers by the dozen.
+
+For code that answers thousands of requests a second and wants to be read as `async def`
+all the same. Everything here works together with plain asyncio, both ways.
+"""
+
+from libs.eager.promise import Promise
+from libs.eager.task import EagerTask, start
+from libs.eager.timers import Timers
+
+__all__ = ["EagerTask", "Promise", "Timers", "start"]

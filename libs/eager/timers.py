@@ -1,0 +1,55 @@
+"""Time bounds of many waits, looked at together: adding one costs a dict entry, not a timer.
+
+They are coarse: what is due is told so at the next tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Bounded(Protocol):
+    """What has a time bound: `due` in monotonic seconds, which may be moved at any time."""
+
+    due: float
+
+    def expire(self) -> None:
+        """Hear that the time is up; called once, after it was taken out."""
+        ...
+
+
+class Timers:
+    """Ticks only while something is bounded; belongs to the loop that adds to it first."""
+
+    def __init__(self, *, tick_s: float = 0.02) -> None:
+        self._tick_s = tick_s
+        self._bounded: dict[Bounded, None] = {}
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Timers {len(self._bounded)} every {self._tick_s} s>"
+
+    def __len__(self) -> int:
+        return len(self._bounded)
+
+    def add(self, bounded: Bounded) -> None:
+        """Watch over it."""
+        self._bounded[bounded] = None
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+
+    def discard(self, bounded: Bounded) -> None:
+        """Forget it, if it is there."""
+        self._bounded.pop(bounded, None)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        for each in [each for each in self._bounded if each.due <= now]:
+            if each in self._bounded:  # unless another's end has ended it
+                del self._bounded[each]
+                each.expire()
+        self._ticking = None
+        if self._bounded:
+            self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
