@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from services.analytics.ports import StoreError
 from services.state_folder import Occupied, state_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MOST_WORKERS = 256
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
 
 
@@ -38,6 +40,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     disable_created_metrics()  # type: ignore[no-untyped-call]
     parsed = _parser(os.environ).parse_args(arguments)
+    if parsed.run is _bench:
+        sys.exit(_bench(parsed))
     logs.set_up(parsed.log_level)
     command: Run = parsed.run
     try:
@@ -64,22 +68,33 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         service.add_argument("--metrics", type=_address, default="", help="host:port for /metrics")
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
+        if name == "entry":
+            several = "processes on the same ports"
+            service.add_argument("--workers", type=_workers, default=1, help=several)
     usage = _command(commands, env, "usage", "what was used, by model", _usage)
     usage.add_argument("--json", action="store_true", help="a list of objects")
+    bench = commands.add_parser("bench", help="measure this gateway beside others")
+    bench.add_argument("what", choices=BENCHES)
+    bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own flags; try --help")
+    bench.set_defaults(run=_bench)
     return parser
 
 
+BENCHES = ("gateway", "capacity", "slow_reader")
 SERVICES = {
+    "edge": "an entry and a server in one process",
     "entry": "an entry alone",
     "server": "a server alone",
     "node": "a node's agent alone",
     "scheduler": "control and the scheduler",
     "analytics": "the collector and the usage service",
 }
-FOLLOWERS = ("entry", "server", "node")  # whose picture of the world comes from control
+FOLLOWERS = ("edge", "entry", "server", "node")  # whose picture of the world comes from control
+ENTRY = ("name", "colo", "http", "grpc", "tls-cert", "tls-key", "transport")
 FLAGS = {
-    "entry": ("name", "colo", "http", "grpc"),
-    "server": ("name", "colo", "listen", "advertise"),
+    "edge": (*ENTRY, "listen", "advertise"),
+    "entry": ENTRY,
+    "server": ("name", "colo", "listen", "advertise", "transport"),
     "node": ("name", "colo", "host", "environment"),
     "scheduler": ("listen",),
     "analytics": ("listen",),
@@ -122,6 +137,12 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535, got {text!r}")
     return port
+
+
+def _workers(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MOST_WORKERS}, got {text!r}")
+    return int(text)
 
 
 def _address(text: str) -> str:
@@ -197,9 +218,12 @@ def _service(name: str) -> Run:
     async def run(arguments: argparse.Namespace) -> None:
         from services.standalone import Options, Standalone
 
+        if getattr(arguments, "workers", 1) > 1:
+            await _several_entries(arguments)
+            return
         folder: Path = arguments.config
         config, root = load_config(folder, os.environ), folder.parent
-        flags = {flag: getattr(arguments, flag) for flag in FLAGS[name]}
+        flags = {flag: getattr(arguments, flag) for flag in _names(name)}
         if name == "scheduler":
             flags["token"] = _token() or None
         owner = f"{name}-{flags.get('name') or name}"
@@ -222,11 +246,57 @@ def _service(name: str) -> Run:
     return run
 
 
+async def _several_entries(arguments: argparse.Namespace) -> None:
+    """Run entries that share their ports; the metrics of each are on the ports from that given."""
+    from services.entry.app import Config
+    from services.workers import Workers, reserved
+
+    config = load_config(arguments.config, os.environ)
+    flags = {flag: getattr(arguments, flag) for flag in _names("entry")}
+    entry = config.settings("entry", Config, **flags)
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[str]:
+        async with reserved(entry.http, entry.grpc) as (http, grpc):
+            os.environ["CONSTELLATION_ENTRY_REUSE_PORT"] = "true"
+
+            def command(number: int) -> list[str]:
+                settled = {"workers": "1", "http": http, "grpc": grpc}
+                settled["name"] = f"{entry.name}-{number}"
+                settled["metrics"] = _shifted(arguments.metrics, number - 1)
+                given = [part for name, each in settled.items() for part in (f"--{name}", each)]
+                return [sys.executable, "-m", "services.cli", *sys.argv[1:], *given]
+
+            async with Workers(command, count=arguments.workers).running() as told:
+                yield f"http {http}, grpc {grpc}, {told}"
+
+    await run_until_signalled(_announced("entry", running()))
+
+
+def _shifted(address: str, by: int) -> str:
+    """Return an address some ports further on; nowhere stays nowhere."""
+    if not address:
+        return ""
+    host, port = host_port(address)
+    return f"{in_brackets(host)}:{port + by}"
+
+
+def _names(service: str) -> list[str]:
+    """Return the settings that the service's flags give."""
+    return [flag.replace("-", "_") for flag in FLAGS[service]]
+
+
 @asynccontextmanager
 async def _announced(name: str, app: AbstractAsyncContextManager[str]) -> AsyncIterator[None]:
     async with app as where:
         print(f"{name} is up: {where}", flush=True)
         yield
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    """Run one of the benchmarks, which start processes and loops of their own."""
+    main: Callable[[Sequence[str]], int] = import_module(f"bench.{arguments.what}").main
+    return main(arguments.rest)
 
 
 async def _usage(arguments: argparse.Namespace) -> None:

@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from libs.common.backoff import Backoff
 from libs.common.catalog import Model
 from libs.common.catalog_files import Catalog
-from libs.common.clients.inference import GrpcInference
 from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile, node_names
 from libs.common.events.sinks import UnixSocketSink
@@ -28,7 +27,7 @@ from libs.common.world_map import Colo, Resource
 from services.analytics import app as analytics
 from services.control import app as control
 from services.entry import app as entry
-from services.entry.connections import Connections
+from services.entry.connections import Connections, over
 from services.entry.metrics import EntryMetrics
 from services.node import app as node
 from services.node.metrics import NodeMetrics
@@ -163,7 +162,8 @@ class Embedded:
             http=self.options.http,
             grpc=self.options.grpc,
         )
-        connections = Connections(world=self.world, connect=GrpcInference, local=self.servers)
+        connect = over(config.transport, config.hop_tls)
+        connections = Connections(world=self.world, connect=connect, local=self.servers)
         stack.push_async_callback(connections.close)
         made = entry.build(
             config,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
 from libs.common.catalog import Backend as BackendConfig
 from libs.common.catalog import Model, Permits, Price
 from libs.common.clock import Clock, SystemClock
+from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest, TimeBounds
+from libs.common.errors import DeadlineExceeded
 from libs.common.events.sinks import MemorySink
 from libs.common.world import World
 from libs.common.world_map import Instance, Resource, Server, Shard, Update
@@ -24,6 +27,15 @@ from services.server.service import InferenceServer
 MODEL = "@cf/test/echo"
 COLO = "ams"
 SERVER = "ams-server"
+
+
+@contextmanager
+def late() -> Iterator[None]:
+    """Say it in our words when a time bound passes."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise DeadlineExceeded("no part came in time", sent=True) from error
 
 
 class ScriptedBackend:
@@ -43,17 +55,30 @@ class ScriptedBackend:
         self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
     ) -> Answer:
         self.calls.append((endpoint.instance, request))
-        return Answer(await self.on_infer(endpoint, request))
+        with late():
+            async with asyncio.timeout(timeout_s):
+                return Answer(await self.on_infer(endpoint, request))
+        raise AssertionError("late() raises")
 
     async def stream(
-        self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
-    ) -> AsyncGenerator[bytes, None]:
+        self, endpoint: Endpoint, model: Model, request: InferRequest, *, deadline: Deadline
+    ) -> AsyncGenerator[Sequence[bytes], None]:
         self.calls.append((endpoint.instance, request))
+        parts, due = self.on_stream(endpoint, request), min(deadline.first_part, deadline.total)
         try:
-            async for part in self.on_stream(endpoint, request):
+            while True:
+                with late():
+                    if due <= asyncio.get_running_loop().time():  # it may never pause
+                        raise TimeoutError
+                    async with asyncio.timeout_at(due):
+                        part = await anext(parts, None)
+                if part is None:
+                    return
                 self.sent += 1
-                yield part
+                yield (part,)
+                due = min(asyncio.get_running_loop().time() + deadline.idle, deadline.total)
         finally:
+            await parts.aclose()
             self.closed += 1
 
     async def probe(self, endpoint: Endpoint, model: Model) -> bool:

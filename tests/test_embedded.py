@@ -15,13 +15,15 @@ from tests.entry.fakes import ACCOUNT, SECRET, TEXT, entry_of, put, says, small_
 from tests.fakes import ScriptedBackend, a_server
 
 FRAMES = [
+    "services/entry/fronts/hot.py handle",
+    "services/entry/fronts/exchange.py run",
     "services/entry/fronts/workers_ai.py run",
     "services/entry/gateway.py run",
     "services/server/service.py infer",
 ]
 
 
-async def test_three_frames_stand_before_the_backend() -> None:
+async def test_five_frames_stand_before_the_backend() -> None:
     world, backend = small_world("ams"), ScriptedBackend()
     put(world, Instance(id="i", model=TEXT, colo="ams", address="a:1", state="ready"))
     seen: list[str] = []
@@ -41,4 +43,4 @@ async def test_three_frames_stand_before_the_backend() -> None:
             body = await answer.json()
 
     assert body["result"]["response"] == "hello"
-    assert seen == FRAMES  # the backend's own is the fourth; six is the bound
+    assert seen == FRAMES  # the backend's own is the sixth, which is the bound

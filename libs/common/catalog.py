@@ -206,8 +206,8 @@ class Model:
     @property
     def served_as(self) -> str:
         """The model's name inside Triton: the repository folder's, unless said."""
-        slug = self.name.rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
-        return self.backend.served_as or self.backend.repository.rsplit("/", 1)[-1] or slug
+        said = self.backend.served_as or self.backend.repository.rsplit("/", 1)[-1]
+        return said or self.name.rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,14 @@ What came without a bound gets `LONGEST_S`: no wait is without an end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from libs.common.envelope import TimeBounds
 
 LONGEST_S = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadline:
+class Deadline(Struct, frozen=True, kw_only=True, gc=False):
     """The three bounds of a call, as monotonic seconds; the idle gap in seconds."""
 
     first_part: float

@@ -1,9 +1,15 @@
-"""The nouns of a request: what travels from entry to a server, and back."""
+"""The nouns of a request: what travels from entry to a server, and back.
+
+They are msgspec's structs, as frozen as dataclasses and made ten times faster: a frozen
+dataclass pays for each field, and these are made for every request.
+"""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+
+from msgspec import Struct
 
 
 class PayloadKind(enum.IntEnum):
@@ -22,8 +28,7 @@ class RequestSource(enum.IntEnum):
     REST = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeBounds:
+class TimeBounds(Struct, frozen=True, kw_only=True, gc=False):
     """Remaining milliseconds; 0 is no bound."""
 
     first_part_ms: int = 0
@@ -31,8 +36,7 @@ class TimeBounds:
     total_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Units:
+class Units(Struct, frozen=True, kw_only=True, gc=False):
     """Priced units that only entry knows."""
 
     input_characters: int = 0
@@ -41,8 +45,7 @@ class Units:
     audio_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferRequest:
+class InferRequest(Struct, frozen=True, kw_only=True, gc=False):
     """One call of one model: the envelope, and the payload in it."""
 
     request_id: str
@@ -80,8 +83,7 @@ class InferRequest:
     bytes_in: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True, gc=False):
     """What a call used, and what that costs in neurons."""
 
     tokens_in: int = 0
@@ -90,8 +92,7 @@ class Usage:
     neurons: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
+class Timings(Struct, frozen=True, kw_only=True, gc=False):
     """Where a call's time went, in microseconds."""
 
     queue_us: int = 0
@@ -100,8 +101,7 @@ class Timings:
     first_part_us: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """How a call was served; once per call, with its end."""
 
     usage: Usage = Usage()
@@ -114,18 +114,16 @@ class Outcome:
     queue_length: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferReply:
+class InferReply(Struct, frozen=True, kw_only=True, gc=False):
     """The answer to one unary call."""
 
     payload: bytes
     content_type: str = ""
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: Outcome = Outcome()
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a streamed answer; the last one is empty and has the outcome."""
+class Parts(Struct, frozen=True, gc=False):
+    """The parts of a streamed answer that came together; the last has the outcome, and none."""
 
-    payload: bytes
+    payloads: Sequence[bytes]
     outcome: Outcome | None = None

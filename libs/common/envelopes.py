@@ -1,14 +1,20 @@
-"""Envelopes and answers to and from their protobuf messages."""
+"""Envelopes and answers to and from the bytes of their protobuf messages.
+
+A payload is spliced in: written beside its message, not copied into it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+from msgspec.structs import fields
 
 from libs.common.envelope import (
     InferReply,
     InferRequest,
     Outcome,
-    Part,
+    Parts,
     PayloadKind,
     RequestSource,
     TimeBounds,
@@ -17,64 +23,117 @@ from libs.common.envelope import (
     Usage,
 )
 from libs.common.pb import inference_pb2 as pb
+from libs.common.varint import varint
 
-NESTED = {
-    "payload_kind",
-    "prefix_hashes",
-    "visited_colos",
-    "time_bounds",
-    "request_source",
-    "units",
-}
-PLAIN = [each.name for each in fields(InferRequest) if each.name not in NESTED]
+ALWAYS = {"request_id", "account", "model", "task", "priority", "source_colo", "cost"}
+ALWAYS |= {"payload_kind", "request_source", "shard_epoch", "bytes_in"}
+OTHERWISE = {"payload", "time_bounds", "units", "prefix_hashes", "visited_colos"}
+SELDOM = [
+    (each.name, each.default)
+    for each in fields(InferRequest)
+    if each.name not in ALWAYS | OTHERWISE
+]
+REQUEST_PAYLOAD = b"\x3a"  # field 7, as bytes
+REPLY_PAYLOAD = b"\x0a"  # field 1
+KINDS = {int(kind): kind for kind in PayloadKind}
+SOURCES = {0: RequestSource.REST} | {int(source): source for source in RequestSource}
+NO_UNITS = Units()
+
+Chunks = Sequence[bytes]  # of one message, to be written one after the other
 
 
-def request_to_pb(request: InferRequest) -> pb.InferRequest:
+def request_to_chunks(request: InferRequest) -> Chunks:
     """Write a request."""
     bounds = request.time_bounds
     message = pb.InferRequest(
+        request_id=request.request_id,
+        account=request.account,
+        model=request.model,
+        task=request.task,
+        priority=request.priority,
+        source_colo=request.source_colo,
+        cost=request.cost,
         payload_kind=pb.PayloadKind.ValueType(request.payload_kind),
+        request_source=pb.RequestSource.ValueType(request.request_source),
+        shard_epoch=request.shard_epoch,
+        bytes_in=request.bytes_in,
         prefix_hashes=request.prefix_hashes,
         visited_colos=request.visited_colos,
         time_bounds=pb.TimeBounds(
             first_part_ms=bounds.first_part_ms, idle_ms=bounds.idle_ms, total_ms=bounds.total_ms
         ),
-        request_source=pb.RequestSource.ValueType(request.request_source),
         units=_units_to_pb(request.units),
     )
-    for name in PLAIN:
-        setattr(message, name, getattr(request, name))
-    return message
+    for name, default in SELDOM:
+        value = getattr(request, name)
+        if value != default:
+            setattr(message, name, value)
+    payload = request.payload
+    return message.SerializeToString(), REQUEST_PAYLOAD, varint(len(payload)), payload
 
 
-def request_from_pb(message: pb.InferRequest) -> InferRequest:
+def request_from_bytes(data: bytes) -> InferRequest:
     """Read a request; ValueError for an envelope that cannot be right."""
-    bounds = message.time_bounds
-    return InferRequest(
-        payload_kind=PayloadKind(message.payload_kind),
-        prefix_hashes=tuple(message.prefix_hashes),
-        visited_colos=tuple(message.visited_colos),
-        time_bounds=TimeBounds(
-            first_part_ms=bounds.first_part_ms, idle_ms=bounds.idle_ms, total_ms=bounds.total_ms
-        ),
-        request_source=RequestSource(message.request_source or RequestSource.REST),
-        units=_units_from_pb(message.units),
-        **{**{name: getattr(message, name) for name in PLAIN}, "cost": message.cost or 1},
-    )
+    try:
+        message = pb.InferRequest.FromString(data)
+        bounds = message.time_bounds
+        return InferRequest(
+            request_id=message.request_id,
+            client_request_id=message.client_request_id,
+            account=message.account,
+            model=message.model,
+            task=message.task,
+            payload=message.payload,
+            payload_kind=KINDS[message.payload_kind],
+            content_type=message.content_type,
+            stream=message.stream,
+            finetune=message.finetune,
+            adapter=message.adapter,
+            session=message.session,
+            prefix_hashes=tuple(message.prefix_hashes),
+            cost=message.cost or 1,
+            priority=message.priority,
+            max_queue_ms=message.max_queue_ms,
+            reject_if_busy=message.reject_if_busy,
+            background=message.background,
+            preferred_colo=message.preferred_colo,
+            time_bounds=TimeBounds(
+                first_part_ms=bounds.first_part_ms,
+                idle_ms=bounds.idle_ms,
+                total_ms=bounds.total_ms,
+            ),
+            retry_count=message.retry_count,
+            attempt=message.attempt,
+            continued_from=message.continued_from,
+            idempotency_key=message.idempotency_key,
+            source_colo=message.source_colo,
+            visited_colos=tuple(message.visited_colos),
+            queued_in_colo=message.queued_in_colo,
+            shard=message.shard,
+            shard_epoch=message.shard_epoch,
+            request_source=SOURCES[message.request_source],
+            traceparent=message.traceparent,
+            units=_units_from_pb(message.units) if message.HasField("units") else NO_UNITS,
+            bytes_in=message.bytes_in,
+        )
+    except (DecodeError, KeyError) as error:
+        raise ValueError(f"broken envelope: {error}") from error
 
 
-def reply_to_pb(reply: InferReply) -> pb.InferResponse:
+def reply_to_chunks(reply: InferReply) -> Chunks:
     """Write an answer."""
-    return pb.InferResponse(
-        payload=reply.payload,
+    message = pb.InferResponse(
         content_type=reply.content_type,
         outcome=_outcome_to_pb(reply.outcome),
         occupancy=_occupancy(reply.outcome),
     )
+    payload = reply.payload
+    return REPLY_PAYLOAD, varint(len(payload)), payload, message.SerializeToString()
 
 
-def reply_from_pb(message: pb.InferResponse) -> InferReply:
-    """Read an answer."""
+def reply_from_bytes(data: bytes) -> InferReply:
+    """Read an answer; DecodeError for what is none."""
+    message = pb.InferResponse.FromString(data)
     return InferReply(
         payload=message.payload,
         content_type=message.content_type,
@@ -82,23 +141,28 @@ def reply_from_pb(message: pb.InferResponse) -> InferReply:
     )
 
 
-def part_to_pb(part: Part) -> pb.StreamInferResponse:
-    """Write one part of a stream."""
-    if part.outcome is None:
-        return pb.StreamInferResponse(payload=part.payload)
+def parts_to_bytes(parts: Parts) -> bytes:
+    """Write some parts of a stream."""
+    if parts.outcome is None:
+        return pb.StreamInferResponse(payloads=parts.payloads).SerializeToString()
     return pb.StreamInferResponse(
-        payload=part.payload,
+        payloads=parts.payloads,
         last=True,
-        outcome=_outcome_to_pb(part.outcome),
-        occupancy=_occupancy(part.outcome),
-    )
+        outcome=_outcome_to_pb(parts.outcome),
+        occupancy=_occupancy(parts.outcome),
+    ).SerializeToString()
 
 
-def part_from_pb(message: pb.StreamInferResponse) -> Part:
-    """Read one part of a stream."""
-    if not message.last:
-        return Part(message.payload)
-    return Part(message.payload, _outcome_from_pb(message.outcome, message.occupancy))
+def parts_from_messages(messages: Sequence[bytes]) -> Parts:
+    """Join what came together of a stream; DecodeError for what is no part of one."""
+    payloads: list[bytes] = []
+    outcome = None
+    for data in messages:
+        message = pb.StreamInferResponse.FromString(data)
+        payloads.extend(message.payloads)
+        if message.last:
+            outcome = _outcome_from_pb(message.outcome, message.occupancy)
+    return Parts(payloads, outcome)
 
 
 def _occupancy(outcome: Outcome) -> pb.Occupancy:
@@ -133,7 +197,7 @@ def _outcome_from_pb(message: pb.Outcome, occupancy: pb.Occupancy) -> Outcome:
         usage=Usage(
             tokens_in=usage.tokens_in,
             tokens_out=usage.tokens_out,
-            units=_units_from_pb(usage.units),
+            units=_units_from_pb(usage.units) if usage.HasField("units") else NO_UNITS,
             neurons=usage.neurons,
         ),
         timings=Timings(
@@ -152,7 +216,7 @@ def _outcome_from_pb(message: pb.Outcome, occupancy: pb.Occupancy) -> Outcome:
 
 
 def _units_to_pb(units: Units) -> pb.Units | None:
-    if units == Units():
+    if units is NO_UNITS or units == NO_UNITS:
         return None
     return pb.Units(
         input_characters=units.input_characters,

@@ -83,6 +83,12 @@ class WrongMethod(RequestError):
     code, status, http, reason = 7002, "UNIMPLEMENTED", 405, "wrong_method"
 
 
+class BadHttp(RequestError):
+    """The bytes are no HTTP that is taken here, or could be read in two ways."""
+
+    code, status, http, reason = 7003, "INVALID_ARGUMENT", 400, "bad_http"
+
+
 class BadInput(RequestError):
     """The input does not fit the task's schema; `pointer` names the field."""
 

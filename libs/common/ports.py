@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
-from libs.common.envelope import InferReply, InferRequest, Part
+from libs.common.envelope import InferReply, InferRequest, Parts
 from libs.common.events.values import InferenceEvent, LifecycleEvent
 from libs.common.world_map import Ref, Report, Resource, Update
 
@@ -13,16 +13,16 @@ from libs.common.world_map import Ref, Report, Resource, Update
 class Inference(Protocol):
     """Runs a model: the server itself, or a client of one.
 
-    Both raise RequestError. A stream is an async generator; whoever leaves it
-    early closes it, and that stops the model.
+    Both raise RequestError, and keep the request's time bounds. Whoever leaves
+    a stream early closes it, and that stops the model.
     """
 
     async def infer(self, request: InferRequest) -> InferReply:
         """Run the request and return its one answer."""
         ...
 
-    def stream(self, request: InferRequest) -> AsyncIterator[Part]:
-        """Run the request and yield its parts; the last one has the outcome."""
+    def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
+        """Run the request and yield its parts as they come; the last has the outcome."""
         ...
 
 

@@ -1,8 +1,6 @@
-"""What all gRPC servers and clients share: errors, addresses, channel settings.
+"""What all servers and clients on grpcio share: errors, addresses, channel settings.
 
-An error travels as its status, its message, and the trailers `code`, `reason`,
-`retryable`, `retry-after-ms`, `sent` and `pointer`; the reason names its class
-again on the other side. Addresses are host:port or unix:/path.
+Addresses are host:port or unix:/path.
 """
 
 from __future__ import annotations
@@ -12,41 +10,26 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn, TypeAlias
-from urllib.parse import quote, unquote
 
 import grpc
 
 from libs.common.addresses import LONGEST_UNIX_PATH, host_port
-from libs.common.errors import (
-    BY_REASON,
-    Aborted,
-    DeadlineExceeded,
-    Internal,
-    RequestError,
-    TooLarge,
-    Unavailable,
-)
+from libs.common.errors import Internal, RequestError
+from libs.common.statuses import error_from, message_of, trailers_of
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Options: TypeAlias = list[tuple[str, Any]]
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-LONGEST_MESSAGE: Final = 1000  # an error's text is a header, and headers are bounded at 8 KiB
 NOT_SENT: Final = (  # what gRPC says of a call that never left
     "failed to connect",
     "Connection refused",
     "No such file",
     "connections to all backends failing",
 )
-WITHOUT_TRAILERS: Final[dict[grpc.StatusCode, type[RequestError]]] = {
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.CANCELLED: Aborted,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: TooLarge,
-}
 log = logging.getLogger(__name__)
 
 
@@ -57,7 +40,7 @@ class CannotListen(OSError):
 async def abort(context: Context, error: RequestError) -> NoReturn:
     """End the call with the status and trailers that belong to the error."""
     status = grpc.StatusCode[error.status]
-    await context.abort(status, str(error)[:LONGEST_MESSAGE], _trailers(error))
+    await context.abort(status, message_of(error), trailers_of(error))
     raise AssertionError("abort returns only by raising")
 
 
@@ -77,17 +60,8 @@ async def statuses(context: Context) -> AsyncIterator[None]:
 
 def request_error(error: grpc.aio.AioRpcError) -> RequestError:
     """Return the error that the other side raised, or what its loss means."""
-    trailers = dict(error.trailing_metadata() or ())
-    known = _class_of(_text(trailers.get("reason", "")))
-    details = error.details() or error.code().name
-    if known is None:
-        return WITHOUT_TRAILERS.get(error.code(), Internal)(details)
-    return known(
-        details,
-        retry_after_ms=int(_text(trailers.get("retry-after-ms", "0"))),
-        pointer=unquote(_text(trailers.get("pointer", ""))),
-        sent=_text(trailers.get("sent", "")) == "1",
-    )
+    trailers = {name: _text(value) for name, value in error.trailing_metadata() or ()}
+    return error_from(error.code().name, error.details() or error.code().name, trailers)
 
 
 def was_sent(details: str) -> bool:
@@ -100,7 +74,12 @@ def raise_from(error: grpc.aio.AioRpcError) -> NoReturn:
     raise request_error(error) from error
 
 
-def channel(address: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
+def channel(
+    address: str,
+    *,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    credentials: grpc.ChannelCredentials | None = None,
+) -> grpc.aio.Channel:
     """Return a channel that opens itself at the first call, and again soon after a loss."""
     options: Options = [
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -111,7 +90,10 @@ def channel(address: str, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_http_proxy", 0),
     ]
-    return grpc.aio.insecure_channel(address, options=options + _sizes(max_message_bytes))
+    options += _sizes(max_message_bytes)
+    if credentials:
+        return grpc.aio.secure_channel(address, credentials, options=options)
+    return grpc.aio.insecure_channel(address, options=options)
 
 
 @asynccontextmanager
@@ -120,14 +102,16 @@ async def grpc_server(
     add: Callable[[grpc.aio.Server], None],
     drain_s: float = 5.0,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    credentials: grpc.ServerCredentials | None = None,
+    reuse_port: bool = False,
 ) -> AsyncIterator[tuple[str, ...]]:
     """Listen while inside, yielding the addresses bound; calls in flight get `drain_s` to end.
 
     `add` registers the services. A Unix socket is its owner's alone. Raises CannotListen.
     """
-    server = grpc.aio.server(options=_server_options(max_message_bytes))
+    server = grpc.aio.server(options=_server_options(max_message_bytes, reuse_port))
     add(server)
-    bound = tuple([_bind(server, address) for address in addresses])
+    bound = tuple([_bind(server, address, credentials, reuse_port) for address in addresses])
     await server.start()
     try:
         yield bound
@@ -135,15 +119,23 @@ async def grpc_server(
         await server.stop(drain_s)
 
 
-def _bind(server: grpc.aio.Server, address: str) -> str:
+def _bind(
+    server: grpc.aio.Server,
+    address: str,
+    credentials: grpc.ServerCredentials | None,
+    reuse_port: bool,
+) -> str:
     """Bind one address; return it with the port that it was given."""
     path = address.removeprefix("unix:")
     if path != address:
         clear_socket(path)
-    else:
+    elif not reuse_port:
         _probe(address)
     try:
-        port = server.add_insecure_port(address)
+        if credentials:
+            port = server.add_secure_port(address, credentials)
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError as error:
         raise CannotListen(f"cannot listen on {address}: in use, or not ours") from error
     if path != address:
@@ -188,9 +180,10 @@ def clear_socket(path: str) -> None:
         raise CannotListen(f"cannot listen on {path}: another process does, or it is no socket")
 
 
-def _server_options(max_message_bytes: int) -> Options:
+def _server_options(max_message_bytes: int, reuse_port: bool) -> Options:
     return [
-        ("grpc.so_reuseport", 0),  # else a second server takes half of the connections
+        # unless it is wanted, a second server would take half of the connections
+        ("grpc.so_reuseport", int(reuse_port)),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
@@ -203,28 +196,6 @@ def _sizes(max_message_bytes: int) -> Options:
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
     ]
-
-
-def _trailers(error: RequestError) -> tuple[tuple[str, str], ...]:
-    trailers = [("code", str(error.code)), ("reason", error.reason)]
-    trailers += [("retryable", "1")] if error.retryable else []
-    trailers += [("retry-after-ms", str(error.retry_after_ms))] if error.retry_after_ms else []
-    trailers += [("sent", "1")] if error.sent else []
-    # quoted: a header's value is printable ASCII, a field's name may be anything
-    trailers += [("pointer", quote(error.pointer)[:LONGEST_MESSAGE])] if error.pointer else []
-    return tuple(trailers)
-
-
-def _class_of(reason: str) -> type[RequestError] | None:
-    """Return the class with this reason; some stand outside of `errors`."""
-    every = _subclasses(RequestError)
-    return BY_REASON.get(reason) or next((cls for cls in every if cls.reason == reason), None)
-
-
-def _subclasses(cls: type[RequestError]) -> Iterator[type[RequestError]]:
-    for each in cls.__subclasses__():
-        yield each
-        yield from _subclasses(each)
 
 
 def _text(value: str | bytes) -> str:

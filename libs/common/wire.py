@@ -7,14 +7,20 @@ in Triton, an id, whole tensors) is appended to its bytes, never decoded.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.varint import read_varint, varint
+
+RAW_INPUT = b"\x3a"  # field 7 of a ModelInferRequest, as bytes
+REQUEST_ID = b"\x1a"  # field 3
+INFER_RESPONSE = 0x12  # field 2 of a ModelStreamInferResponse
 
 _DTYPES = {
     "BOOL": "?",
@@ -32,8 +38,7 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Struct, frozen=True, gc=False):
     """One named array as Triton has it: `data` is little-endian, BYTES with length prefixes."""
 
     name: str
@@ -76,10 +81,20 @@ def numbers(name: str, datatype: str, values: NDArray[np.generic]) -> Tensor:
 
 def tensors_to_payload(tensors: Iterable[Tensor]) -> bytes:
     """Write a TENSORS payload: a ModelInferRequest without model name and id."""
-    request = kserve.ModelInferRequest()
+    metas, chunks = [], [b""]
     for each in tensors:
-        request.inputs.add(name=each.name, datatype=each.datatype, shape=each.shape)
-        request.raw_input_contents.append(each.data)
+        metas.append((each.name, each.datatype, each.shape))
+        chunks += (RAW_INPUT, varint(len(each.data)), each.data)
+    chunks[0] = _described(tuple(metas))
+    return b"".join(chunks)
+
+
+@lru_cache(maxsize=1024)
+def _described(metas: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+    """Return what a payload says of its tensors; calls of one model mostly say the same."""
+    request = kserve.ModelInferRequest()
+    for name, datatype, shape in metas:
+        request.inputs.add(name=name, datatype=datatype, shape=shape)
     return request.SerializeToString()
 
 
@@ -90,25 +105,37 @@ def payload_to_tensors(payload: bytes) -> Mapping[str, Tensor]:
     return {o.name: Tensor(o.name, o.datatype, tuple(o.shape), raw) for o, raw in pairs}
 
 
-def addressed(payload: bytes, *, served_as: str, request_id: str) -> bytes:
-    """Append the model's name and the id to a TENSORS payload."""
-    head = kserve.ModelInferRequest(model_name=served_as, id=request_id)
-    return payload + head.SerializeToString()
+@lru_cache(maxsize=1024)
+def model_name(served_as: str) -> bytes:
+    """Return what is appended to a TENSORS payload to name the model."""
+    return kserve.ModelInferRequest(model_name=served_as).SerializeToString()
 
 
-def stream_part(message: bytes) -> bytes:
-    """Return the ModelInferResponse inside a ModelStreamInferResponse, without decoding it.
+def request_id(value: str) -> bytes:
+    """Return what is appended to a TENSORS payload as its id."""
+    raw = value.encode()
+    return REQUEST_ID + varint(len(raw)) + raw
 
-    The message is one field, number 2: a tag, a length as varint, and the bytes.
+
+def stream_parts(messages: Sequence[bytes]) -> list[bytes]:
+    """Return the ModelInferResponse inside of each ModelStreamInferResponse, not decoded.
+
+    Such a message is one field, number 2: a tag, a length, and the bytes.
     """
-    if message[:1] != b"\x12":
-        return kserve.ModelStreamInferResponse.FromString(
-            message
-        ).infer_response.SerializeToString()
-    at = 1
-    while message[at] & 0x80:
-        at += 1
-    return message[at + 1 :]
+    return [
+        message[3:]
+        if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
+        else _stream_part(message)
+        for message in messages
+    ]
+
+
+def _stream_part(message: bytes) -> bytes:
+    if message[0] == INFER_RESPONSE:
+        size, at = read_varint(message, 1)
+        if at + size == len(message):
+            return message[at:]
+    return kserve.ModelStreamInferResponse.FromString(message).infer_response.SerializeToString()
 
 
 def counts(payload: bytes, *names: str) -> list[int | None]:
@@ -118,7 +145,16 @@ def counts(payload: bytes, *names: str) -> list[int | None]:
     """
     try:
         tensors = payload_to_tensors(payload)
-        found = [tensors.get(name) for name in names]
-        return [None if each is None else int(each.array().sum()) for each in found]
-    except (DecodeError, TypeError, ValueError):
+    except DecodeError:
         return [None] * len(names)
+    return [total(tensors.get(name)) for name in names]
+
+
+def total(tensor: Tensor | None) -> int | None:
+    """Return the sum of a counting tensor; None where there is nothing to add up."""
+    if tensor is None:
+        return None
+    try:
+        return int(tensor.array().sum())
+    except (TypeError, ValueError):
+        return None

@@ -7,19 +7,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+from libs.common.bounds import AtLeastOne, Seconds
 from libs.common.clock import Clock, SystemClock
+from libs.common.hops import HopTls, Transport, hop_tls
 from libs.common.ports import Inference
 from libs.common.rpc import grpc_server
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
+from libs.http1 import Limits, TlsFiles
 from services.entry.auth import Auth
 from services.entry.fronts.grpc import SERVICE, Bindings, register
 from services.entry.fronts.health import Health
-from services.entry.fronts.listening import http_server
+from services.entry.fronts.hot import HotRoutes
+from services.entry.fronts.listening import http_server, listen
+from services.entry.fronts.models import Models
 from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.ops import Ops
-from services.entry.fronts.reading import BodyReader
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
@@ -34,10 +39,49 @@ class Config:
     colo: str = "local"
     http: str = "127.0.0.1:8080"
     grpc: str = "127.0.0.1:8081"
-    max_body_bytes: int = 10 * 1024 * 1024
-    body_s: float = 30.0
+    max_body_bytes: AtLeastOne = 10 * 1024 * 1024
+    max_header_bytes: AtLeastOne = 32 * 1024
+    max_connections: AtLeastOne = 20_000
+    header_s: Seconds = 10.0  # for a request's head to come
+    body_s: Seconds = 30.0  # for its body
+    idle_s: Seconds = 75.0  # a connection may stay open without a request
+    write_s: Seconds = 60.0  # a client may read nothing of an answer
     first_part_ceiling_s: float = 240.0
     drain_s: float = 10.0
+    tls_cert: Path | None = None  # with both, the HTTP port speaks HTTPS
+    tls_key: Path | None = None
+    reuse_port: bool = False  # several entries listen on the same ports
+    transport: Transport = "lean"  # of hops to servers
+    hop_cert: Path | None = None  # with all three, servers are reached over mutual TLS
+    hop_key: Path | None = None
+    hop_ca: Path | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Return what an HTTP client may cost."""
+        return Limits(
+            max_header_bytes=self.max_header_bytes,
+            max_body_bytes=self.max_body_bytes,
+            max_connections=self.max_connections,
+            header_s=self.header_s,
+            body_s=self.body_s,
+            idle_s=self.idle_s,
+            write_s=self.write_s,
+        )
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Return the HTTP port's certificate; ValueError for half of one."""
+        if self.tls_cert and self.tls_key:
+            return TlsFiles(cert=self.tls_cert, key=self.tls_key)
+        if self.tls_cert or self.tls_key:
+            raise ValueError("tls_cert and tls_key belong together: expected both or none")
+        return None
+
+    @property
+    def hop_tls(self) -> HopTls | None:
+        """Return the files of mutual TLS to servers, None where it is not set up."""
+        return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +110,23 @@ class Entry:
         self.gateway = gateway
         self.draining = False
         self.health = Health()
-        self.bodies = BodyReader(seconds=config.body_s)
         self.bindings = Bindings(
             gateway=gateway, auth=auth, metrics=metrics, max_body_bytes=config.max_body_bytes
         )
-        bodies = self.bodies
-        self.fronts = (
-            WorkersAi(gateway=gateway, auth=auth, bodies=bodies, metrics=metrics, rng=rng),
-            OpenAi(gateway=gateway, auth=auth, bodies=bodies, metrics=metrics, clock=clock),
-            Ops(registry=metrics.registry, not_ready=self.not_ready),
+        most = config.max_body_bytes
+        self.hot = HotRoutes(
+            workers_ai=WorkersAi(gateway=gateway, auth=auth, rng=rng, max_body_bytes=most),
+            openai=OpenAi(gateway=gateway, auth=auth, clock=clock, max_body_bytes=most),
+            metrics=metrics,
+            gateway=gateway,
         )
+        models = Models(gateway=gateway, auth=auth, metrics=metrics)
+        ops = Ops(
+            registry=metrics.registry,
+            not_ready=self.not_ready,
+            is_hot=lambda path: self.hot.find(path) is not None,
+        )
+        self.others = (*models.routes(), *ops.routes())  # the last one takes all that is left
         self._world = world
         self._boot_epoch = clock.unix_ms()
 
@@ -137,27 +188,27 @@ def build(
 @asynccontextmanager
 async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
     """Listen while inside; on leaving, calls in flight get `drain_s`. Raises CannotListen."""
-    routes = [route for front in entry.fronts for route in front.routes()]
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(
             http_server(
-                config.http,
-                routes=routes,
-                max_body_bytes=config.max_body_bytes,
-                drain_s=config.drain_s,
+                hot=entry.hot, others=entry.others, limits=config.limits, drain_s=config.drain_s
             )
         )
+        address = ""
+        if config.http:
+            address = await listen(http, config.http, tls=config.tls, reuse_port=config.reuse_port)
         rpc: tuple[str, ...] = ("",)
         if config.grpc:
             add = partial(register, bindings=entry.bindings, health=entry.health)
             rpc = await stack.enter_async_context(
-                grpc_server(config.grpc, add=add, drain_s=config.drain_s)
+                grpc_server(
+                    config.grpc, add=add, drain_s=config.drain_s, reuse_port=config.reuse_port
+                )
             )
             await entry.health.serves(SERVICE)
         try:
-            yield Bound(http=http.address, grpc=rpc[0])
+            yield Bound(http=address, grpc=rpc[0])
         finally:
             entry.draining = True
-            entry.bodies.leave()
             await entry.health.leave()
             await http.stop_accepting()  # before the gRPC port drains, not after

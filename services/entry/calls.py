@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from libs.common.catalog import Model
 from libs.common.deadline import Deadline
@@ -15,28 +16,26 @@ from services.entry.routing import Target
 from services.entry.tasks.base import ParsedInput, Result, Task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True, gc=False):
     """What a client wants, whichever front it came through."""
 
     token: Token
     model: str
     body: Mapping[str, Any]
     task: str = ""  # the only task that this route takes, or empty
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
     stream: bool | None = None  # None: as the body says
     session: str = ""
     client_request_id: str = ""
     idempotency_key: str = ""
     traceparent: str = ""
     retry_count: int = 0
-    bounds: TimeBounds = field(default_factory=TimeBounds)
+    bounds: TimeBounds = TimeBounds()
     source: RequestSource = RequestSource.REST
     bytes_in: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True, gc=False):
     """A call that was found right: what to send, where to, and until when."""
 
     call: Call
@@ -54,8 +53,7 @@ class Plan:
     deadline: Deadline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """What a unary call is answered with."""
 
     request_id: str

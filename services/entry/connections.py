@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from libs.common.clients.inference import RemoteInference
 from libs.common.errors import Unavailable
+from libs.common.hops import HopTls, Transport, connect
 from libs.common.ports import Inference
 from libs.common.world import World
 from libs.common.world_map import Server
@@ -20,6 +22,11 @@ class Client(Inference, Protocol):
     async def close(self) -> None:
         """Close the connection; calls in flight fail."""
         ...
+
+
+def over(transport: Transport, tls: HopTls | None) -> Callable[[str], Client]:
+    """Return what connects to a server in another process."""
+    return lambda address: RemoteInference(address, connect(address, transport=transport, tls=tls))
 
 
 class Connections:

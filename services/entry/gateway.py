@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import cast
 
 from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
-from libs.common.deadline import Deadline, fix
-from libs.common.envelope import InferRequest, Part
+from libs.common.deadline import fix
+from libs.common.envelope import InferRequest
 from libs.common.errors import (
-    DeadlineExceeded,
     LoraUnsupported,
     ModelNotAllowed,
     RequestError,
@@ -41,7 +38,6 @@ from services.entry.tasks.schema import truth
 CONTROL_FIELDS = frozenset(
     {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
 )
-GRACE_S = 0.25  # entry's own bounds come a little later than the server's, whose errors say more
 
 
 class Gateway:
@@ -115,31 +111,25 @@ class Gateway:
     async def run(self, plan: Plan) -> Answer:
         """Run the plan and return its one answer."""
         attempts = Attempts(plan.targets, model=plan.model.name)
-        left = self._left(plan.deadline, begun=False)
         try:
-            async with asyncio.timeout(left):
-                for attempt, target in attempts:
-                    try:
-                        server = self._connections(target.address)
-                        reply = await server.infer(self._envelope(plan, target, attempt))
-                    except RequestError as error:
-                        attempts.failed(error)
-                    else:
-                        result = plan.task.render(plan.parsed, reply)
-                        return Answer(
-                            request_id=plan.request_id, result=result, outcome=reply.outcome
-                        )
+            for attempt, target in attempts:
+                try:
+                    server = self._connections(target.address)
+                    reply = await server.infer(self._envelope(plan, target, attempt))
+                except RequestError as error:
+                    attempts.failed(error)
+                else:
+                    result = plan.task.render(plan.parsed, reply)
+                    return Answer(request_id=plan.request_id, result=result, outcome=reply.outcome)
             raise attempts.verdict()
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {left:.1f} s", sent=True) from error
         except RequestError as error:
             self._count(plan, error)
             raise
 
-    async def stream(self, plan: Plan) -> AsyncGenerator[Result, None]:
+    async def stream(self, plan: Plan) -> AsyncGenerator[list[Result], None]:
         """Run the plan and yield what the client sees, the last with the usage.
 
-        Whatever is raised before the first result is a refusal; after it, the
+        Whatever is raised before the first results is a refusal; after it, the
         stream is broken. Closing the generator stops the model.
         """
         attempts = Attempts(plan.targets, model=plan.model.name)
@@ -148,16 +138,18 @@ class Gateway:
             for attempt, target in attempts:
                 try:
                     server = self._connections(target.address)
-                    parts = _Parts(server.stream(self._envelope(plan, target, attempt)))
-                    async with aclosing(parts):
+                    stream = server.stream(self._envelope(plan, target, attempt))
+                    async with aclosing(stream):
                         renderer = plan.task.renderer()
-                        while part := await parts.next(self._left(plan.deadline, begun)):
+                        async for parts in stream:
                             begun = True
-                            if part.payload and (result := renderer.part(part.payload)):
-                                yield result
-                            if part.outcome:
-                                yield renderer.end(part.outcome)
+                            results = renderer.parts(parts.payloads)
+                            if parts.outcome:
+                                yield [*results, renderer.end(parts.outcome)]
                                 return
+                            if results:
+                                yield results
+                    raise StreamLost("the stream ended before its last part", sent=True)
                 except RequestError as error:
                     if begun:
                         raise
@@ -172,15 +164,10 @@ class Gateway:
         shard = targets[0].shard if targets else 0
         return new_request_id(now_ms=self._clock.unix_ms(), shard=shard, rng=self._rng)
 
-    def _left(self, deadline: Deadline, begun: bool) -> float:
-        """Return the seconds that the next part may take."""
-        now = self._clock.now() - GRACE_S
-        return deadline.until_next(now) if begun else deadline.until_first(now)
-
     def _count(self, plan: Plan, error: RequestError) -> None:
         if error.http in OVERLOADED:
             self.refused[plan.model.name] += 1
-            self._metrics.refused.labels(self.colo, plan.model.name).inc()
+            self._metrics.refused_one(self.colo, plan.model.name)
 
     def _model(self, call: Call) -> Model:
         """Return the model, if there is one that the account may run."""
@@ -244,29 +231,6 @@ class Gateway:
             units=plan.parsed.units,
             bytes_in=call.bytes_in,
         )
-
-
-class _Parts:
-    """A server's stream, read with a bound on each wait."""
-
-    def __init__(self, parts: AsyncIterator[Part]) -> None:
-        self._parts = cast(AsyncGenerator[Part, None], parts)
-
-    async def next(self, seconds: float) -> Part:
-        """Return the next part; a stream that ends without its outcome was lost on the way."""
-        if seconds <= 0:  # a timeout stops only who waits
-            raise DeadlineExceeded("the call's time is used up", sent=True)
-        try:
-            async with asyncio.timeout(seconds):
-                return await anext(self._parts)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no part came within {seconds:.1f} s", sent=True) from error
-        except StopAsyncIteration as error:
-            raise StreamLost("the stream ended before its last part", sent=True) from error
-
-    async def aclose(self) -> None:
-        """Stop the model."""
-        await self._parts.aclose()
 
 
 def _allowed(model: Model, account: str) -> bool:

@@ -4,73 +4,111 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from libs.common.errors import Internal, RequestError
+from libs.common.metrics import Counts
 
 CLIENT_LEFT = 499  # as nginx counts them
 OVERLOADED = (429, 503)
+PREFIX = "constellation_entry_"
 
 
-@dataclass(slots=True)
 class Counted:
-    """What a front learns of a request while it answers."""
+    """One request while it is answered, with what its front learns of it; a context manager."""
 
-    task: str = ""
-    error: RequestError | None = None  # of a stream that broke after its 200
+    __slots__ = ("_metrics", "colo", "error", "is_over", "task")
+
+    def __init__(self, metrics: EntryMetrics, colo: str) -> None:
+        self._metrics = metrics
+        self.colo = colo
+        self.task = ""
+        self.error: RequestError | None = None  # of a stream that broke after its 200
+        self.is_over = False
+
+    def __repr__(self) -> str:
+        return f"<Counted {self.colo} {self.task or 'no task'}{' over' if self.is_over else ''}>"
+
+    def __enter__(self) -> Counted:
+        self._metrics.in_flight[(self.colo,)] += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._metrics.end(self, 200)
+        else:
+            self._metrics.end(self, *how_it_ended(error))
 
 
-class EntryMetrics:
+class EntryMetrics(Collector):
     """What the entries of this process have answered."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        prefix = "constellation_entry_"
         self.registry = registry
-        self.requests = Counter(
-            f"{prefix}requests",
+        self.requests = Counts(
+            f"{PREFIX}requests",
             "Requests by HTTP status (499: the client left) and task.",
             ("colo", "status", "task"),
-            registry=registry,
         )
-        self.errors = Counter(
-            f"{prefix}errors",
-            "Errors told to clients, by public code.",
-            ("colo", "code"),
-            registry=registry,
+        self.errors = Counts(
+            f"{PREFIX}errors", "Errors told to clients, by public code.", ("colo", "code")
         )
-        self.refused = Counter(
-            f"{prefix}refused",
-            "Requests that no colo had room for, by model.",
-            ("colo", "model"),
-            registry=registry,
+        self.refused = Counts(
+            f"{PREFIX}refused", "Requests that no colo had room for, by model.", ("colo", "model")
         )
-        self.in_flight = Gauge(
-            f"{prefix}in_flight", "Requests being answered.", ("colo",), registry=registry
+        self.in_flight = Counts(
+            f"{PREFIX}in_flight", "Requests being answered.", ("colo",), kind=GaugeMetricFamily
         )
+        self._all = (self.requests, self.errors, self.refused, self.in_flight)
+        registry.register(self)
 
-    @contextmanager
-    def request(self, colo: str) -> Iterator[Counted]:
+    def describe(self) -> Iterator[Metric]:
+        """Name what `collect` yields."""
+        return (counts.empty() for counts in self._all)
+
+    def collect(self) -> Iterator[Metric]:
+        """Show every count as it is now."""
+        return (counts.family() for counts in self._all)
+
+    def request(self, colo: str) -> Counted:
         """Count the request that is answered inside, whatever becomes of it."""
-        counted, status = Counted(), 500
-        in_flight = self.in_flight.labels(colo)
-        in_flight.inc()
-        try:
-            yield counted
-            status = 200
-        except RequestError as error:
-            status, counted.error = error.http, error
-            raise
-        except (asyncio.CancelledError, ConnectionError):
-            status = CLIENT_LEFT
-            raise
-        except Exception:
-            counted.error = Internal("")
-            raise
-        finally:
-            in_flight.dec()
-            self.requests.labels(colo, status, counted.task).inc()
-            if counted.error:
-                self.errors.labels(colo, counted.error.code).inc()
+        return Counted(self, colo)
+
+    def begin(self, colo: str) -> Counted:
+        """Count a request that is answered by callbacks; `end` it, whatever becomes of it."""
+        return Counted(self, colo).__enter__()
+
+    def end(self, counted: Counted, status: int, error: RequestError | None = None) -> None:
+        """Count how a request was answered; a second end of it counts nothing."""
+        if counted.is_over:
+            return
+        counted.is_over = True
+        colo = counted.colo
+        self.in_flight[(colo,)] -= 1
+        self.requests[colo, status, counted.task] += 1
+        if error is not None:
+            counted.error = error
+        if counted.error is not None:
+            self.errors[colo, counted.error.code] += 1
+
+    def refused_one(self, colo: str, model: str) -> None:
+        """Count a request that no colo had room for."""
+        self.refused[colo, model] += 1
+
+
+def how_it_ended(error: BaseException) -> tuple[int, RequestError | None]:
+    """Return the status of a request that ended with this, and the error that its client saw."""
+    if isinstance(error, RequestError):
+        return error.http, error
+    if isinstance(error, asyncio.CancelledError | ConnectionError):
+        return CLIENT_LEFT, None
+    return 500, Internal("") if isinstance(error, Exception) else None

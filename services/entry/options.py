@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
@@ -25,8 +26,7 @@ MOST_DIGITS = 100  # int() takes time for more, and above 4300 refuses
 _schema = InputSchema(SCHEMA)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True, gc=False):
     """How a call wants to be treated."""
 
     reject_if_busy: bool = False

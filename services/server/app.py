@@ -7,18 +7,19 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from libs.common.backoff import Backoff
 from libs.common.bounds import MessageBytes, Seconds, SecondsOrNone
 from libs.common.clock import Clock
+from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
 from libs.common.lifecycle import background
-from libs.common.pb.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from libs.common.ports import ControlPlane, EventSink
-from libs.common.rpc import grpc_server
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
 from services.server.backends.triton import TritonBackend
-from services.server.grpc_api import InferenceServicer
+from services.server.grpc_api import InferenceApi
 from services.server.health import Prober
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
@@ -39,6 +40,15 @@ class Config:
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
+    transport: Transport = "lean"  # of hops from entries, and to Triton
+    hop_cert: Path | None = None  # with all three, entries must show a certificate of this CA
+    hop_key: Path | None = None
+    hop_ca: Path | None = None
+
+    @property
+    def hop_tls(self) -> HopTls | None:
+        """Return the files of mutual TLS, None where it is not set up."""
+        return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,7 @@ def build(
     config: Config, *, world: World, sink: EventSink, metrics: ServerMetrics, clock: Clock
 ) -> App:
     """Assemble a server without opening anything."""
-    triton = TritonBackend()
+    triton = TritonBackend(partial(connect, transport=config.transport))
     backends = {"triton": triton}
     outcomes = Outcomes(
         colo=config.colo,
@@ -90,14 +100,16 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
         await stack.enter_async_context(background(app.prober.run(), name="prober"))
         address = app.server.me.address
         if config.listen:
-            servicer = InferenceServicer(app.server)
-            listening = grpc_server(
-                config.listen,
-                add=lambda grpc: add_InferenceServiceServicer_to_server(servicer, grpc),
-                drain_s=config.drain_s,
-                max_message_bytes=config.max_message_bytes,
+            address = await stack.enter_async_context(
+                listening(
+                    config.listen,
+                    InferenceApi(app.server).handlers(),
+                    transport=config.transport,
+                    drain_s=config.drain_s,
+                    max_message_bytes=config.max_message_bytes,
+                    tls=config.hop_tls,
+                )
             )
-            (address,) = await stack.enter_async_context(listening)
             app.server.listens_at(config.advertise or address)
         reporting = keep_reporting(
             control,

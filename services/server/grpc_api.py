@@ -1,51 +1,96 @@
-"""The server's gRPC front: messages in, messages out, nothing decided here."""
+"""The server's InferenceService: messages in, messages out, nothing decided here."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any, TypeVar
 
+from libs.common.clients.inference import INFER, SERVICE, STREAM_INFER
 from libs.common.envelope import InferRequest
-from libs.common.envelopes import part_to_pb, reply_to_pb, request_from_pb
-from libs.common.errors import ModelRefused
+from libs.common.envelopes import parts_to_bytes, reply_to_chunks, request_from_bytes
+from libs.common.errors import Internal, ModelRefused, RequestError
+from libs.common.hops import Handlers, ServerCall
 from libs.common.pb import inference_pb2 as pb
-from libs.common.pb.inference_pb2_grpc import InferenceServiceServicer
-from libs.common.rpc import Context, statuses
+from libs.common.statuses import message_of, trailers_of
+from libs.eager import EagerTask, start
+from libs.lean import Status
 from services.server.service import InferenceServer
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
-class InferenceServicer(InferenceServiceServicer):
-    """Adapts the server to the generated service."""
+
+class InferenceApi:
+    """Answers calls of the server in an eager task each."""
 
     def __init__(self, server: InferenceServer) -> None:
         self._server = server
 
-    async def Infer(self, request: pb.InferRequest, context: Context) -> pb.InferResponse:
+    def handlers(self) -> Handlers:
+        """Return what answers each method."""
+        return {
+            INFER.path: self.infer,
+            STREAM_INFER.path: self.stream_infer,
+            f"{SERVICE}Cancel": self.cancel,
+        }
+
+    def infer(self, call: ServerCall, message: bytes) -> None:
         """Run a model."""
-        async with statuses(context):
-            return reply_to_pb(await self._server.infer(_read(request)))
+        _answer(call, self._infer(message), call.finish)
 
-    async def StreamInfer(
-        self, request: pb.InferRequest, context: Context
-    ) -> AsyncIterator[pb.StreamInferResponse]:
+    def stream_infer(self, call: ServerCall, message: bytes) -> None:
         """Run a model, streaming its parts."""
-        async with statuses(context), aclosing(self._server.stream(_read(request))) as parts:
-            async for part in parts:
-                yield part_to_pb(part)
+        _answer(call, self._stream(call, message), lambda _: call.end())
 
-    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+    def cancel(self, call: ServerCall, message: bytes) -> None:
         """Cancel calls of an account."""
-        async with statuses(context):
-            cancelled = self._server.cancel(
-                account=request.account,
-                request_id=request.request_id,
-                by_client_id=request.by_client_id,
-            )
-            return pb.CancelResponse(cancelled=cancelled)
+        request = pb.CancelRequest.FromString(message)
+        cancelled = self._server.cancel(
+            account=request.account,
+            request_id=request.request_id,
+            by_client_id=request.by_client_id,
+        )
+        call.finish((pb.CancelResponse(cancelled=cancelled).SerializeToString(),))
+
+    async def _infer(self, message: bytes) -> Sequence[bytes]:
+        return reply_to_chunks(await self._server.infer(_read(message)))
+
+    async def _stream(self, call: ServerCall, message: bytes) -> None:
+        async with aclosing(self._server.stream(_read(message))) as stream:
+            async for parts in stream:
+                room = call.send((parts_to_bytes(parts),))
+                if room is not None:  # the reader is slow, and slows the model
+                    await room
 
 
-def _read(message: pb.InferRequest) -> InferRequest:
+def _answer(call: ServerCall, work: Coroutine[Any, Any, T], done: Callable[[T], None]) -> None:
+    """Run the work at once, and end the call with what becomes of it."""
+
+    def ended(task: EagerTask[T]) -> None:
+        error = task.exception()
+        if error is None:
+            done(task.result())
+        elif isinstance(error, asyncio.CancelledError):
+            call.fail(Status.CANCELLED, "cancelled")
+        else:
+            _fail(call, error)
+
+    task = start(work, ended)
+    call.on_cancel = task.cancel
+
+
+def _fail(call: ServerCall, error: BaseException) -> None:
+    if not isinstance(error, RequestError):
+        log.error("a call failed for a reason of ours", exc_info=error)
+        error = Internal("internal error")
+    call.fail(Status[error.status], message_of(error), trailers_of(error))
+
+
+def _read(message: bytes) -> InferRequest:
     try:
-        return request_from_pb(message)
+        return request_from_bytes(message)
     except ValueError as error:
-        raise ModelRefused(f"broken envelope: {error}") from error
+        raise ModelRefused(str(error)) from error

@@ -1,16 +1,18 @@
-"""The server's Prometheus metrics: counters as things happen, the rest read at each scrape."""
+"""The server's Prometheus metrics: counts as things happen, the rest read at each scrape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from libs.common.metrics import Counts
 from libs.common.world_map import ShardLoad
 
 LABELS = ("colo", "model")
+PREFIX = "constellation_server_"
 
 
 class ServerMetrics(Collector):
@@ -18,25 +20,19 @@ class ServerMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._loads: list[Callable[[], Iterable[ShardLoad]]] = []
-        prefix = "constellation_server_"
-        self.requests = Counter(
-            f"{prefix}requests", "Requests by HTTP status.", (*LABELS, "status"), registry=registry
-        )
-        self.errors = Counter(
-            f"{prefix}errors",
+        self.requests = Counts(f"{PREFIX}requests", "Requests by HTTP status.", (*LABELS, "status"))
+        self.errors = Counts(
+            f"{PREFIX}errors",
             "Failed requests by our code and HTTP status.",
             (*LABELS, "internal", "http"),
-            registry=registry,
         )
-        self.turnstile = Counter(
-            f"{prefix}turnstile_outcomes",
+        self.turnstile = Counts(
+            f"{PREFIX}turnstile_outcomes",
             "Calls by what the turnstile did: leased, queued, rejected.",
             (*LABELS, "outcome"),
-            registry=registry,
         )
-        self.tokens = Counter(
-            f"{prefix}tokens", "Tokens by direction.", (*LABELS, "direction"), registry=registry
-        )
+        self.tokens = Counts(f"{PREFIX}tokens", "Tokens by direction.", (*LABELS, "direction"))
+        self._counts = (self.requests, self.errors, self.turnstile, self.tokens)
         registry.register(self)
 
     def watch(self, loads: Callable[[], Iterable[ShardLoad]]) -> None:
@@ -45,11 +41,13 @@ class ServerMetrics(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields without asking the servers."""
-        yield from self._families().values()
+        yield from (counts.empty() for counts in self._counts)
+        yield from _families().values()
 
     def collect(self) -> Iterator[Metric]:
-        """Read permits and queues now."""
-        families = self._families()
+        """Show the counts, and read permits and queues now."""
+        yield from (counts.family() for counts in self._counts)
+        families = _families()
         for load in (each for loads in self._loads for each in loads()):
             labels = (load.colo, load.model)
             families["total_permits"].add_metric(labels, load.permits)
@@ -59,14 +57,15 @@ class ServerMetrics(Collector):
             families["endpoints_removed"].add_metric(labels, removed)
         yield from families.values()
 
-    def _families(self) -> dict[str, GaugeMetricFamily]:
-        texts = {
-            "total_permits": "Permits of the healthy endpoints.",
-            "available_permits": "Permits that could be leased now.",
-            "queue_size": "Calls waiting for a permit.",
-            "endpoints_removed": "Endpoints in backoff.",
-        }
-        return {
-            name: GaugeMetricFamily(f"constellation_server_{name}", text, labels=LABELS)
-            for name, text in texts.items()
-        }
+
+def _families() -> dict[str, GaugeMetricFamily]:
+    texts = {
+        "total_permits": "Permits of the healthy endpoints.",
+        "available_permits": "Permits that could be leased now.",
+        "queue_size": "Calls waiting for a permit.",
+        "endpoints_removed": "Endpoints in backoff.",
+    }
+    return {
+        name: GaugeMetricFamily(f"{PREFIX}{name}", text, labels=LABELS)
+        for name, text in texts.items()
+    }

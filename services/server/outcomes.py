@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
@@ -18,31 +17,45 @@ from services.server.tokens import TokenCounter
 LATE_US = 1_000_000  # who waited so long for a permit counts as late
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
     """Opens a record for each call that reaches a server, and tells of its end."""
 
-    colo: str
-    sink: EventSink
-    metrics: ServerMetrics
-    clock: Clock
-    over_unix_socket: bool = False
+    __slots__ = ("_clock", "_colo", "_over_unix_socket", "_sink", "metrics")
+
+    def __init__(
+        self,
+        *,
+        colo: str,
+        sink: EventSink,
+        metrics: ServerMetrics,
+        clock: Clock,
+        over_unix_socket: bool = False,
+    ) -> None:
+        self.metrics = metrics
+        self._colo = colo
+        self._sink = sink
+        self._clock = clock
+        self._over_unix_socket = over_unix_socket
+
+    def __repr__(self) -> str:
+        return f"<Outcomes {self._colo} to {self._sink!r}>"
 
     def open(self, request: InferRequest, shard: OwnedShard | None) -> Record:
         """Begin the record of a call."""
-        now = self.clock.now()
+        clock = self._clock
+        now = clock.now()
         if shard:
             shard.counters.arrivals += 1
         return Record(
             request=request,
             shard=shard,
             deadline=deadlines.fix(request.time_bounds, now),
-            clock=self.clock,
+            clock=clock,
             ended=self.record,
             counter=TokenCounter(shard.model if shard else None),
             task=asyncio.current_task(),
             arrived=now,
-            arrived_ms=self.clock.unix_ms(),
+            arrived_ms=clock.unix_ms(),
             queue_size=shard.turnstile.waiting if shard else 0,
         )
 
@@ -51,19 +64,21 @@ class Outcomes:
         if ending.shard:
             _count(ending.shard, ending)
         self._measure(ending)
-        event = event_of(ending, colo=self.colo, over_unix_socket=self.over_unix_socket)
-        self.sink.emit(event)
+        self._sink.emit(event_of(ending, colo=self._colo, over_unix_socket=self._over_unix_socket))
 
     def _measure(self, ending: Ending) -> None:
-        metrics, error = self.metrics, ending.error
-        labels = (self.colo, ending.request.model)
-        metrics.requests.labels(*labels, error.http if error else 200).inc()
-        if error:
-            metrics.errors.labels(*labels, error.code, error.http).inc()
+        metrics, colo, model = self.metrics, self._colo, ending.request.model
+        if (error := ending.error) is None:
+            metrics.requests[colo, model, 200] += 1
+        else:
+            metrics.requests[colo, model, error.http] += 1
+            metrics.errors[colo, model, error.code, error.http] += 1
         if turned := _turned(ending):
-            metrics.turnstile.labels(*labels, turned).inc()
-        metrics.tokens.labels(*labels, "in").inc(ending.usage.tokens_in)
-        metrics.tokens.labels(*labels, "out").inc(ending.usage.tokens_out)
+            metrics.turnstile[colo, model, turned] += 1
+        came, went = ending.usage.tokens_in, ending.usage.tokens_out
+        # A model may tell anything, and a counter never goes down.
+        metrics.tokens[colo, model, "in"] += came if came > 0 else 0
+        metrics.tokens[colo, model, "out"] += went if went > 0 else 0
 
 
 def _count(shard: OwnedShard, ending: Ending) -> None:

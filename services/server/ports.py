@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from msgspec import Struct
+
 from libs.common.catalog import Model
+from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest
 from services.server.endpoints import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """What a model said."""
 
     payload: bytes
@@ -29,13 +30,16 @@ class Backend(Protocol):
     async def infer(
         self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
     ) -> Answer:
-        """Run the request and return its one answer."""
+        """Run the request and return its one answer, within the time."""
         ...
 
     def stream(
-        self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
-    ) -> AsyncIterator[bytes]:
-        """Run the request and yield its parts; closing it stops the model."""
+        self, endpoint: Endpoint, model: Model, request: InferRequest, *, deadline: Deadline
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Run the request and yield the parts that have come, within all bounds.
+
+        Closing it stops the model.
+        """
         ...
 
     async def probe(self, endpoint: Endpoint, model: Model) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
 
 from libs.common.clock import Clock
 from libs.common.deadline import Deadline
@@ -19,8 +20,7 @@ from services.server.turnstile import Lease
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True, gc=False):
     """All that there is to say of a call that has ended."""
 
     request: InferRequest
@@ -37,8 +37,7 @@ class Ending:
     bytes_out: int
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Record:
+class Record(Struct, kw_only=True, eq=False):
     """One call on its way; `ended` hears of its end, once."""
 
     request: InferRequest
@@ -57,7 +56,7 @@ class Record:
     leased_at: float = 0.0
     first_part_at: float = 0.0
     lease: Lease | None = None
-    is_over: bool = field(default=False)
+    is_over: bool = False
 
     def has_id(self, request_id: str, by_client_id: bool) -> bool:
         """Whether the call goes by this id, ours or the client's."""
@@ -69,11 +68,11 @@ class Record:
         self.lease = lease
         self.leased_at = self.clock.now()
 
-    def part(self, payload: bytes) -> None:
-        """An answer, or a part of it, came."""
+    def parts(self, payloads: Sequence[bytes]) -> None:
+        """An answer, or parts of it, came."""
         if not self.first_part_at:
             self.first_part_at = self.clock.now()
-        self.counter.see(payload)
+        self.counter.see(payloads)
 
     def may_go_elsewhere(self, error: Unavailable) -> bool:
         """Whether a call that lost its endpoint gets another: once, if nothing was sent."""

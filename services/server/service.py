@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
 from libs.common.clock import Clock
-from libs.common.envelope import InferReply, InferRequest, Part
+from libs.common.envelope import InferReply, InferRequest, Parts
 from libs.common.errors import (
-    DeadlineExceeded,
     ModelStarting,
     OutOfCapacity,
     QueueTimeUsedUp,
@@ -70,7 +68,7 @@ class InferenceServer:
                         self._lost(record, lease, error)
                         continue
                 lease.endpoint.recovered()
-                record.part(answer.payload)
+                record.parts((answer.payload,))
                 return InferReply(
                     payload=answer.payload,
                     content_type=answer.content_type,
@@ -83,23 +81,27 @@ class InferenceServer:
         finally:
             self._running.discard(record)
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[Part, None]:
+    async def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
         """Run the request and yield its parts; the permit lives as long as the stream."""
         shard, record = self._open(request)
         try:
             while True:
                 with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
                     record.now_leased(lease)
+                    backend = self._backends[shard.model.backend.kind]
+                    stream = backend.stream(
+                        lease.endpoint, shard.model, request, deadline=record.deadline
+                    )
                     try:
-                        async with aclosing(self._parts(shard, lease, record)) as parts:
-                            async for payload in parts:
-                                record.part(payload)
-                                yield Part(payload)
+                        async with aclosing(stream):
+                            async for payloads in stream:
+                                record.parts(payloads)
+                                yield Parts(payloads)
                     except Unavailable as error:
                         self._lost(record, lease, error)
                         continue
                 lease.endpoint.recovered()
-                yield Part(b"", record.done(self.me.colo))
+                yield Parts((), record.done(self.me.colo))
                 return
         except BaseException as error:
             if (reason := record.failed(error)) is error:
@@ -179,30 +181,6 @@ class InferenceServer:
             raise error
         record.retried = True
         record.lease, record.leased_at = None, 0.0
-
-    async def _parts(
-        self, shard: OwnedShard, lease: Lease, record: Record
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield a stream's parts within the call's time bounds."""
-        backend = self._backends[shard.model.backend.kind]
-        left = max(0.001, record.deadline.total - self._clock.now())
-        parts = backend.stream(lease.endpoint, shard.model, record.request, timeout_s=left)
-        wait = record.deadline.until_first(self._clock.now())
-        async with aclosing(parts) as parts:  # type: ignore[type-var]
-            while (payload := await _next(parts, wait)) is not None:
-                yield payload
-                wait = record.deadline.until_next(self._clock.now())
-
-
-async def _next(parts: AsyncIterator[bytes], wait: float) -> bytes | None:
-    late = DeadlineExceeded(f"no part came within {wait:.1f} s", sent=True)
-    if wait <= 0:  # parts that are there already leave no pause to be timed out in
-        raise late
-    try:
-        async with asyncio.timeout(wait):
-            return await anext(parts, None)
-    except TimeoutError:
-        raise late from None
 
 
 def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:

@@ -6,11 +6,13 @@ The model behind them is scripted, so that it can fail and stall on demand.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
+import trustme
 
-from libs.common.clients.inference import GrpcInference
-from libs.common.envelope import PayloadKind, RequestSource, TimeBounds, Units
+from libs.common.clients.inference import RemoteInference
+from libs.common.envelope import Parts, PayloadKind, RequestSource, TimeBounds, Units
 from libs.common.errors import (
     DeadlineExceeded,
     Internal,
@@ -22,10 +24,9 @@ from libs.common.errors import (
     Unavailable,
 )
 from libs.common.events.sinks import MemorySink
-from libs.common.pb.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from libs.common.hops import HopTls, Transport, connect, listening
 from libs.common.ports import Inference
-from libs.common.rpc import grpc_server
-from services.server.grpc_api import InferenceServicer
+from services.server.grpc_api import InferenceApi
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance
 from tests.short_dirs import short_dir
@@ -43,33 +44,57 @@ def server(backend: ScriptedBackend) -> InferenceServer:
     return a_server(a_world(an_instance(0)), backend, MemorySink())
 
 
-@pytest.fixture(params=["the object", "grpcio over tcp", "grpcio over a unix socket"])
+WAYS = [
+    "the object",
+    *(
+        f"{transport} over {way}"
+        for transport in ("lean", "grpcio")
+        for way in ("tcp", "a unix socket", "mutual tls")
+    ),
+]
+
+
+@pytest.fixture(params=WAYS)
 async def inference(
     request: pytest.FixtureRequest, server: InferenceServer
 ) -> AsyncIterator[Inference]:
     if request.param == "the object":
         yield server
         return
+    transport, _, way = request.param.partition(" over ")
     with short_dir() as folder:
-        address = "127.0.0.1:0" if "tcp" in request.param else f"unix:{folder}/server.sock"
-        async with connected(server, address) as client:
+        address = f"unix:{folder}/server.sock" if "unix" in way else "localhost:0"
+        tls = certified(folder) if "tls" in way else None
+        async with connected(server, address, transport, tls) as client:
             yield client
 
 
+def certified(folder: Path) -> HopTls:
+    """Make a CA, and one certificate for both sides."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    tls = HopTls(cert=folder / "cert.pem", key=folder / "key.pem", ca=folder / "ca.pem")
+    authority.cert_pem.write_to_path(tls.ca)
+    certificate.private_key_pem.write_to_path(tls.key)
+    certificate.cert_chain_pems[0].write_to_path(tls.cert)
+    return tls
+
+
 @asynccontextmanager
-async def connected(server: InferenceServer, address: str) -> AsyncIterator[GrpcInference]:
-    servicer = InferenceServicer(server)
-    listening = grpc_server(
-        address,
-        add=lambda grpc: add_InferenceServiceServicer_to_server(servicer, grpc),
-        drain_s=0.1,
-    )
-    async with listening as (bound,):
-        client = GrpcInference(bound)
+async def connected(
+    server: InferenceServer, address: str, transport: Transport, tls: HopTls | None
+) -> AsyncIterator[RemoteInference]:
+    handlers = InferenceApi(server).handlers()
+    async with listening(address, handlers, transport=transport, drain_s=0.1, tls=tls) as bound:
+        client = RemoteInference(bound, connect(bound, transport=transport, tls=tls))
         try:
             yield client
         finally:
             await client.close()
+
+
+def joined(stream: list[Parts]) -> list[bytes]:
+    return [payload for parts in stream for payload in parts.payloads]
 
 
 async def eventually(condition: object) -> None:
@@ -130,7 +155,7 @@ async def test_a_large_payload_passes(inference: Inference) -> None:
 async def test_a_stream_ends_with_its_outcome(inference: Inference) -> None:
     parts = [part async for part in inference.stream(a_request(stream=True))]
 
-    assert [part.payload for part in parts] == [b"part 0", b"part 1", b"part 2", b""]
+    assert joined(parts) == [b"part 0", b"part 1", b"part 2"]
     assert parts[-1].outcome is not None
     assert parts[-1].outcome.usage.tokens_out == 3
 
@@ -146,9 +171,9 @@ async def test_parts_come_as_they_are_made(inference: Inference, backend: Script
     backend.on_stream = one_then_wait
     parts = inference.stream(a_request())
 
-    assert (await anext(parts)).payload == b"first"
+    assert list((await anext(parts)).payloads) == [b"first"]
     more.set()
-    assert [part.payload async for part in parts] == [b"second", b""]
+    assert joined([part async for part in parts]) == [b"second"]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +227,7 @@ async def test_a_stream_that_breaks_keeps_the_parts_before(
 
     with pytest.raises(StreamLost):
         async for part in inference.stream(a_request()):
-            payloads.append(part.payload)  # noqa: PERF401 - what came before the error counts
+            payloads.extend(part.payloads)
 
     assert payloads == [b"one"]
 
@@ -240,7 +265,7 @@ async def test_leaving_a_stream_stops_the_model(
             yield b"more"
 
     backend.on_stream = endless
-    async with aclosing(inference.stream(a_request())) as parts:  # type: ignore[type-var]
+    async with aclosing(inference.stream(a_request())) as parts:
         await anext(parts)
 
     await eventually(lambda: backend.closed == 1)
@@ -263,6 +288,60 @@ async def test_a_deadline_ends_the_call(
     await eventually(lambda: server.in_flight == 0)
 
 
+@pytest.mark.parametrize("parts_before", [0, 1], ids=["first part", "idle gap"])
+async def test_each_wait_of_a_stream_is_bounded(
+    inference: Inference, backend: ScriptedBackend, server: InferenceServer, parts_before: int
+) -> None:
+    async def stalls(*_: object) -> AsyncGenerator[bytes, None]:
+        for _number in range(parts_before):
+            yield b"part"
+        await asyncio.sleep(9)
+
+    backend.on_stream = stalls
+    bounds = TimeBounds(first_part_ms=60, idle_ms=60, total_ms=5_000)
+    came: list[bytes] = []
+
+    with pytest.raises(DeadlineExceeded):
+        async for parts in inference.stream(a_request(time_bounds=bounds)):
+            came.extend(parts.payloads)
+
+    assert len(came) == parts_before
+    await eventually(lambda: server.in_flight == 0)
+
+
+async def test_an_endless_stream_ends_with_its_time(
+    inference: Inference, backend: ScriptedBackend, server: InferenceServer
+) -> None:
+    async def endless(*_: object) -> AsyncGenerator[bytes, None]:
+        while True:
+            await asyncio.sleep(0.001)
+            yield b"more"
+
+    backend.on_stream = endless
+    bounds = TimeBounds(first_part_ms=5_000, idle_ms=5_000, total_ms=100)
+
+    with pytest.raises(DeadlineExceeded):
+        async for _ in inference.stream(a_request(time_bounds=bounds)):
+            pass
+
+    await eventually(lambda: server.in_flight == 0)
+
+
+async def test_a_call_that_is_not_answered_is_given_up(
+    inference: Inference, backend: ScriptedBackend, server: InferenceServer
+) -> None:
+    async def silent(*_: object) -> bytes:
+        await asyncio.sleep(9)
+        return b"never"
+
+    backend.on_infer = silent
+
+    with pytest.raises(DeadlineExceeded):
+        await inference.infer(a_request(time_bounds=TimeBounds(first_part_ms=60)))
+
+    await eventually(lambda: server.in_flight == 0)
+
+
 async def test_a_slow_reader_slows_the_model(
     inference: Inference, backend: ScriptedBackend
 ) -> None:
@@ -271,7 +350,7 @@ async def test_a_slow_reader_slows_the_model(
             yield bytes(MEGABYTE)
 
     backend.on_stream = fast
-    async with aclosing(inference.stream(a_request())) as parts:  # type: ignore[type-var]
+    async with aclosing(inference.stream(a_request())) as parts:
         await anext(parts)
         await asyncio.sleep(0.5)
 
@@ -287,9 +366,13 @@ async def test_many_calls_share_one_connection(inference: Inference) -> None:
     assert [int(each) for pair in answers for each in pair] == list(range(40))
 
 
-async def test_a_server_that_is_gone_is_unavailable_and_nothing_was_sent() -> None:
+@pytest.mark.parametrize("transport", ["lean", "grpcio"])
+async def test_a_server_that_is_gone_is_unavailable_and_nothing_was_sent(
+    transport: Transport,
+) -> None:
     with short_dir() as folder:
-        client = GrpcInference(f"unix:{folder}/nobody.sock")
+        address = f"unix:{folder}/nobody.sock"
+        client = RemoteInference(address, connect(address, transport=transport))
 
         with pytest.raises(Unavailable) as caught:
             await client.infer(a_request())

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from libs.common import wire
 from libs.common.catalog import Backend, Finetune, Lora, Model
 from libs.common.clock import Clock
-from libs.common.envelope import InferReply, InferRequest, Outcome, Part, Usage
+from libs.common.envelope import InferReply, InferRequest, Outcome, Parts, Usage
+from libs.common.errors import DeadlineExceeded
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Inference
 from libs.common.tokens import token_hash
@@ -86,21 +87,24 @@ class FakeServer:
         self.requests.append(request)
         self.reached.set()
         try:
-            payloads = [each async for each in self._play()]
+            async with asyncio.timeout(request.time_bounds.first_part_ms / 1000):
+                payloads = [each async for each in self._play()]
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+        except TimeoutError as error:
+            raise DeadlineExceeded("no answer in time", sent=True) from error
         return InferReply(payload=payloads[-1], outcome=OUTCOME)
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[Part, None]:
+    async def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
         self.requests.append(request)
         self.reached.set()
         ended = False
         try:
             async for payload in self._play():
-                yield Part(payload)
+                yield Parts((payload,))
             if self.outcome:
-                yield Part(b"", self.outcome)
+                yield Parts((), self.outcome)
             ended = True
         finally:
             if not ended:

@@ -134,7 +134,7 @@ async def test_few_frames_stand_between_a_front_and_the_server() -> None:
     async with listening(server) as bound:
         assert await ask(bound.http) == 200
 
-    assert server.frames == ["run", "run"]
+    assert server.frames == ["handle", "run", "run", "run"]
 
 
 async def test_broken_http_is_refused_and_no_error_of_ours(

@@ -2,17 +2,20 @@
 
 import pytest
 
-from libs.common.clock import SystemClock
+from libs.common.clock import ManualClock, SystemClock
 from libs.common.errors import AccountBlocked, RequestError, Unauthenticated, WrongAccount
 from libs.common.tokens import token_hash
-from libs.common.world_map import Ref, Update
+from libs.common.world_map import Account, Ref, Token, Update
+from services.entry import auth as module
 from services.entry.auth import Auth, bearer
 from tests.entry.fakes import (
     ACCOUNT,
     BLOCKED_SECRET,
     EXPIRED_SECRET,
     OTHER_ACCOUNT,
+    OTHER_SECRET,
     SECRET,
+    put,
     small_world,
 )
 
@@ -61,6 +64,92 @@ def test_a_revoked_token_is_refused_at_once() -> None:
 
     with pytest.raises(Unauthenticated):
         auth.token(SECRET)
+
+
+def test_a_token_that_was_used_before_is_still_checked() -> None:
+    world, clock = small_world(), ManualClock()
+    auth = Auth(world=world, clock=clock)
+    soon = clock.unix_ms() + 1_000
+    put(world, Token(hash=token_hash("short"), account=ACCOUNT, expires_at_ms=soon))
+    assert auth.token("short", account=ACCOUNT) == auth.token("short")
+
+    with pytest.raises(WrongAccount):
+        auth.token("short", account=OTHER_ACCOUNT)
+    put(world, Account(id=ACCOUNT, blocked=True))
+    with pytest.raises(AccountBlocked):
+        auth.token("short")
+    put(world, Account(id=ACCOUNT))
+    assert auth.token("short").account == ACCOUNT
+    clock.advance(1.0)
+    with pytest.raises(Unauthenticated):
+        auth.token("short")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Update(version=9, deletes=(Ref("token", token_hash(SECRET)),)),
+        Update(version=9, deletes=(Ref("account", ACCOUNT),)),
+        Update(version=9, complete=True, puts=(Account(id=ACCOUNT),)),
+    ],
+    ids=["its token", "its account", "by a world without it"],
+)
+def test_a_token_that_was_used_before_is_refused_at_once_when_taken_away(change: Update) -> None:
+    world = small_world()
+    auth = Auth(world=world, clock=SystemClock())
+    auth.token(SECRET)
+
+    world.apply(change)
+
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            auth.token(SECRET)
+    put(world, Account(id=ACCOUNT), Token(hash=token_hash(SECRET), account=ACCOUNT))
+    assert auth.token(SECRET).account == ACCOUNT
+
+
+def test_a_token_that_changed_is_the_new_one() -> None:
+    world = small_world()
+    auth = Auth(world=world, clock=SystemClock())
+    before = auth.token(SECRET)
+
+    put(world, Token(hash=token_hash(SECRET), account=OTHER_ACCOUNT, max_priority=1))
+
+    assert (before.account, before.max_priority) == (ACCOUNT, 6)
+    after = auth.token(SECRET)
+    assert (after.account, after.max_priority) == (OTHER_ACCOUNT, 1)
+
+
+def test_a_token_without_a_hash_opens_nothing() -> None:
+    world = small_world()
+    auth = Auth(world=world, clock=SystemClock())
+
+    put(world, Token(hash="", account=ACCOUNT))
+
+    for secret in ("", "nobody's"):
+        with pytest.raises(Unauthenticated):
+            auth.token(secret)
+
+
+def test_guesses_are_not_remembered() -> None:
+    auth = Auth(world=small_world(), clock=SystemClock())
+
+    for number in range(100):
+        with pytest.raises(Unauthenticated):
+            auth.token(f"guess {number}")
+
+    assert repr(auth) == "<Auth tokens=4 remembered=0>"
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_HASHES", 1)
+    auth = Auth(world=small_world(), clock=SystemClock())
+
+    for _ in range(2):
+        assert auth.token(SECRET).account == ACCOUNT
+        assert auth.token(OTHER_SECRET).account == OTHER_ACCOUNT
+
+    assert repr(auth) == "<Auth tokens=4 remembered=1>"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
-from services.entry.fronts import reading
 from tests.entry.asking import AUTH, ask, posting
 from tests.entry.fakes import FakeServer, listening, says
 
@@ -32,10 +31,9 @@ async def test_a_body_may_be_encoded(encoding: str, data: bytes) -> None:
     assert asked.status == 200, asked.body
 
 
-async def test_half_a_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "HANG_UP_S", 0.1)
+async def test_half_a_body_is_not_waited_for() -> None:
     async with (
-        asyncio.timeout(2),
+        asyncio.timeout(3),
         listening(FakeServer(), body_s=0.05) as bound,
         posting(bound.http, BODY[:5], length=len(BODY)) as reader,
     ):
@@ -46,9 +44,8 @@ async def test_half_a_body_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) ->
     assert orjson.loads(body)["errors"][0]["code"] == 3007
 
 
-async def test_leaving_waits_for_no_half_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LEAVING_S", 0.05)
-    async with AsyncExitStack() as stack, asyncio.timeout(2):
+async def test_leaving_waits_for_no_half_body() -> None:
+    async with AsyncExitStack() as stack, asyncio.timeout(3):
         async with listening(FakeServer(), drain_s=20.0) as bound:
             half = posting(bound.http, BODY[:5], length=len(BODY))
             reader = await stack.enter_async_context(half)

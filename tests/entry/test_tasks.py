@@ -311,11 +311,12 @@ def test_an_answer_without_its_tensor_is_the_models_fault() -> None:
 
 @given(text=st.text(min_size=1), cuts=st.lists(st.integers(0, 40)))
 def test_a_stream_shows_the_text_however_its_bytes_were_cut(text: str, cuts: list[int]) -> None:
-    data, edges = text.encode(), sorted({0, *cuts, 200})
+    data = text.encode()
+    edges = sorted({0, *cuts, len(data)})
     parts = [data[a:b] for a, b in itertools.pairwise(edges)]
     renderer = text_generation.renderer()
 
-    shown = [renderer.part(says(part)) for part in parts] + [renderer.end(OUTCOME)]
+    shown = [*renderer.parts([says(part) for part in parts]), renderer.end(OUTCOME)]
 
     assert "".join(each["response"] for each in shown if each) == text
 

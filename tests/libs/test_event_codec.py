@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import fields
 from decimal import Decimal
 from importlib.resources import files
 from typing import Any
@@ -9,8 +8,16 @@ import capnp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
-from libs.common.events.codec import MAX_EVENT_BYTES, BrokenEvent, decode, encode
+from libs.common.events import codec, packing
+from libs.common.events.codec import (
+    MAX_EVENT_BYTES,
+    BrokenEvent,
+    decode,
+    encode,
+    encode_unusual,
+)
 from libs.common.events.codec import schema as our_schema
 from libs.common.events.framing import (
     LENGTH,
@@ -46,18 +53,15 @@ def integers(name: str) -> st.SearchStrategy[int]:
 
 def valid(cls: type[Any]) -> st.SearchStrategy[Any]:
     """Events whose every value is one that its field takes."""
-    kinds = {
-        "str": lambda _: texts(),
-        "int": integers,
-        "float": lambda _: st.floats(0, allow_infinity=False, allow_nan=False),
+    kinds: dict[Any, Any] = {
+        str: lambda _: texts(),
+        int: integers,
+        float: lambda _: st.floats(0, allow_infinity=False, allow_nan=False),
     }
     lists = st.lists(texts(), max_size=16).map(tuple)
     return st.builds(
         cls,
-        **{
-            field.name: kinds.get(str(field.type), lambda _: lists)(field.name)
-            for field in fields(cls)
-        },
+        **{field.name: kinds.get(field.type, lambda _: lists)(field.name) for field in fields(cls)},
     )
 
 
@@ -123,13 +127,112 @@ def test_no_value_makes_encoding_fail(values: dict[str, Any]) -> None:
     ],
 )
 def test_values_out_of_range_are_clamped(field: str, value: Any, kept: Any) -> None:
-    values = {"account_id": "a", "model_id": "m", "request_id": "r", "timestamp_ms": 5}
+    values: dict[str, Any] = {
+        "account_id": "a",
+        "model_id": "m",
+        "request_id": "r",
+        "timestamp_ms": 5,
+    }
 
     event = round_trip(InferenceEvent(**(values | {field: value})))
 
     assert getattr(event, field) == kept
     assert isinstance(event, InferenceEvent)
     assert (event.account_id, event.timestamp_ms) == ("a", 5)
+
+
+USUAL = InferenceEvent(
+    account_id="a" * 32,
+    model_id="@cf/demo/text-generation",
+    request_id="0" * 26,
+    timestamp_ms=2**41,
+    task="text-generation",
+    request_source=3,
+    request_time_ms=15.25,
+    neurons=0.5,
+    tokens_in=7,
+    http_status=200,
+    flags=Flag.UNIX_SOCKET,
+    hops=2,
+    priority=5,
+    shard_epoch=2**63,
+)
+IDENTITY: dict[str, Any] = {"server": "ams-0", "boot_epoch": 2**63, "sequence": 2**64 - 1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"task": "", "model_id": ""},
+        {"task": "é" * 127, "request_id": "r" * 255},
+        {"task": "x" * 256},
+        {"task": "1234567"},
+        {"task": "12345678"},
+        {"visited_colos": ("fra", "lhr")},
+    ],
+    ids=[
+        "typical",
+        "empty texts",
+        "longest texts",
+        "a longer text",
+        "a text that fills its word",
+        "a text with a word for its end",
+        "with a list",
+    ],
+)
+def test_pycapnp_reads_what_was_packed_as_what_it_wrote_itself(changes: dict[str, Any]) -> None:
+    usual = replace(USUAL, **changes)
+
+    packed = decode(encode(usual, **IDENTITY))
+
+    assert packed == decode(encode_unusual(usual, **IDENTITY))
+    assert packed.event == usual
+    assert (packed.server, packed.boot_epoch, packed.sequence) == tuple(IDENTITY.values())
+
+
+def test_a_typical_event_is_packed_and_no_longer_than_pycapnp_makes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = encode_unusual(USUAL, server="ams-0", boot_epoch=1, sequence=1)
+
+    def never(*_: object) -> None:
+        raise AssertionError("the slow way")
+
+    monkeypatch.setattr(codec, "_new", never)
+
+    assert len(encode(USUAL, server="ams-0", boot_epoch=1, sequence=1)) == len(theirs)
+
+
+@given(valid(InferenceEvent), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), texts())
+@settings(deadline=None)
+def test_both_ways_to_write_an_event_read_the_same(
+    event: InferenceEvent, boot_epoch: int, sequence: int, server: str
+) -> None:
+    data = encode(event, server=server, boot_epoch=boot_epoch, sequence=sequence)
+    theirs = encode_unusual(event, server=server, boot_epoch=boot_epoch, sequence=sequence)
+
+    assert decode(data) == decode(theirs)
+
+
+def test_packed_events_read_in_a_row() -> None:
+    events = [replace(USUAL, task="x" * number, cost=number) for number in range(20)]
+    messages = [
+        encode(each, server="ams-0", boot_epoch=1, sequence=number)
+        for number, each in enumerate(events, 1)
+    ]
+
+    frame = encode_batch(messages, server="ams-0", boot_epoch=1, first_sequence=1)
+
+    assert decode_batch(frame[LENGTH.size :], max_events=20).events == tuple(events)
+
+
+def test_more_shapes_than_are_kept_are_packed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "MOST_SHAPES", 2)
+
+    for number in [*range(9), *range(9)]:
+        event = replace(USUAL, task="x" * number)
+        assert round_trip(event) == event
 
 
 def test_every_field_of_the_schema_is_in_the_values_and_the_other_way_round() -> None:
@@ -275,7 +378,7 @@ def test_noise_is_refused_and_does_no_harm(noise: bytes, at: int) -> None:
 def test_noise_is_no_event_and_no_acknowledgement(noise: bytes) -> None:
     for read, refusal in ((decode, BrokenEvent), (decode_ack, BrokenFrame)):
         try:
-            read(noise)  # type: ignore[operator]
+            read(noise)
         except refusal:
             continue
 

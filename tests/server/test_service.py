@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from libs.common.envelope import InferReply
-from libs.common.envelopes import request_from_pb
+from libs.common.envelopes import request_from_bytes
 from libs.common.errors import (
     Aborted,
     OutOfCapacity,
@@ -53,7 +53,8 @@ async def test_a_stream_holds_its_permit_to_its_end(
 async def test_the_last_part_has_the_outcome(server: InferenceServer) -> None:
     parts = [part async for part in server.stream(a_request())]
 
-    assert [part.payload for part in parts] == [b"part 0", b"part 1", b"part 2", b""]
+    payloads = [list(part.payloads) for part in parts]
+    assert payloads == [[b"part 0"], [b"part 1"], [b"part 2"], []]
     assert [part.outcome is None for part in parts] == [True, True, True, False]
 
 
@@ -174,7 +175,7 @@ async def test_a_draining_endpoint_finishes_its_calls_and_gets_no_more(
     assert (draining.state, draining.in_flight) == ("draining", 1)
     assert {instance for instance, _ in backend.calls[2:]} == {healthy.instance}
     for each in streams:
-        assert [part.payload async for part in each][-1] == b""
+        assert [part.outcome async for part in each][-1]
 
 
 async def test_a_changed_catalog_changes_the_permits(world: World, server: InferenceServer) -> None:
@@ -186,4 +187,4 @@ async def test_a_changed_catalog_changes_the_permits(world: World, server: Infer
 
 
 def test_a_cost_that_was_left_out_on_the_wire_is_one() -> None:
-    assert request_from_pb(InferRequestMessage(payload_kind=1)).cost == 1
+    assert request_from_bytes(InferRequestMessage(payload_kind=1).SerializeToString()).cost == 1

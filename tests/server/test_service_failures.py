@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.catalog import Backend as BackendConfig
 from libs.common.catalog import UsageTensors
-from libs.common.envelope import Part, TimeBounds
+from libs.common.envelope import Parts, TimeBounds
 from libs.common.errors import (
     DeadlineExceeded,
     Internal,
@@ -106,13 +106,13 @@ async def test_a_stream_that_breaks_after_its_first_part_is_lost(
         raise Unavailable("connection reset", sent=True)
 
     backend.on_stream = breaks
-    parts: list[Part] = []
+    parts: list[Parts] = []
 
     with pytest.raises(StreamLost):
         async for part in server.stream(a_request()):
             parts.append(part)  # noqa: PERF401 - what came before the error counts
 
-    assert [part.payload for part in parts] == [b"one"]
+    assert [list(part.payloads) for part in parts] == [[b"one"]]
     assert (event(sink).error_code, load(server).in_flight) == (3045, 0)
 
 

@@ -1,51 +1,64 @@
-"""A server in another process, over grpcio; implements `libs.common.ports.Inference`."""
+"""A server in another process; implements `libs.common.ports.Inference`."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncGenerator
-from typing import NoReturn
 
-import grpc
+from google.protobuf.message import DecodeError
 
-from libs.common.envelope import InferReply, InferRequest, Part
-from libs.common.envelopes import part_from_pb, reply_from_pb, request_to_pb
-from libs.common.errors import Unavailable
-from libs.common.pb.inference_pb2_grpc import InferenceServiceStub
-from libs.common.rpc import channel, request_error, was_sent
+from libs.common import deadline
+from libs.common.envelope import InferReply, InferRequest, Parts
+from libs.common.envelopes import parts_from_messages, reply_from_bytes, request_to_chunks
+from libs.common.errors import Internal, RequestError, Unavailable
+from libs.common.hops import Channel
+from libs.common.statuses import error_from
+from libs.lean import Method, RpcError
+
+SERVICE = "/constellation.v1.InferenceService/"
+INFER = Method(SERVICE + "Infer")
+STREAM_INFER = Method(SERVICE + "StreamInfer")
+GRACE_S = 0.5  # our own bounds come a little later than the server's, whose errors say more
 
 
-class GrpcInference:
-    """One server's InferenceService; one channel, shared by all calls."""
+class RemoteInference:
+    """One server's InferenceService, over one channel that all calls share."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, channel: Channel) -> None:
         self.address = address
-        self._channel = channel(address)
-        self._stub = InferenceServiceStub(self._channel)
+        self._channel = channel
 
     def __repr__(self) -> str:
-        return f"<GrpcInference {self.address}>"
+        return f"<RemoteInference {self.address}>"
 
     async def infer(self, request: InferRequest) -> InferReply:
         """Run the request and return its one answer."""
+        bounds = request.time_bounds
+        bound = min(bounds.first_part_ms, bounds.total_ms) or bounds.total_ms
+        timeout_s = (bound / 1000 or deadline.LONGEST_S) + GRACE_S
+        message = request_to_chunks(request)
         try:
-            message = await self._stub.Infer(request_to_pb(request), timeout=_timeout(request))
-        except grpc.aio.AioRpcError as error:
-            _raise(error)
-        except asyncio.CancelledError:
-            _raise_unless_ours()
-        return reply_from_pb(message)
+            return reply_from_bytes(await self._channel.unary(INFER, message, timeout_s=timeout_s))
+        except RpcError as error:
+            raise _raised(error) from error
+        except DecodeError as error:
+            raise Internal("the server's answer cannot be read") from error
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[Part, None]:
+    async def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
         """Run the request and yield its parts; closing it cancels the call."""
-        call = self._stub.StreamInfer(request_to_pb(request), timeout=_timeout(request))
+        now = time.monotonic() + GRACE_S
+        until = deadline.fix(request.time_bounds, now)
+        message = request_to_chunks(request)
+        call = self._channel.stream(STREAM_INFER, message, timeout_s=until.total - now)
+        call.due = min(until.first_part, until.total)
         try:
-            async for message in call:
-                yield part_from_pb(message)
-        except grpc.aio.AioRpcError as error:
-            _raise(error)
-        except asyncio.CancelledError:
-            _raise_unless_ours()
+            while messages := await call.read():
+                yield parts_from_messages(messages)
+                call.due = min(time.monotonic() + GRACE_S + until.idle, until.total)
+        except RpcError as error:
+            raise _raised(error) from error
+        except DecodeError as error:
+            raise Internal("the server's answer cannot be read") from error
         finally:
             call.cancel()
 
@@ -54,24 +67,9 @@ class GrpcInference:
         await self._channel.close()
 
 
-def _timeout(request: InferRequest) -> float | None:
-    """The call's own bound, a little later than the server's, whose error says more."""
-    total = request.time_bounds.total_ms
-    bound = total if request.stream else min(total, request.time_bounds.first_part_ms) or total
-    return bound / 1000 + 0.5 if bound else None
-
-
-def _raise(error: grpc.aio.AioRpcError) -> NoReturn:
-    """Raise what the server raised; a lost server may have sent the request on."""
-    raised = request_error(error)
-    if isinstance(raised, Unavailable) and "reason" not in dict(error.trailing_metadata() or ()):
-        raise Unavailable(f"the server was lost: {raised}", sent=was_sent(str(raised))) from error
-    raise raised from error
-
-
-def _raise_unless_ours() -> NoReturn:
-    """Pass a cancellation on; grpc.aio raises one, too, when the channel is closed."""
-    task = asyncio.current_task()
-    if task is None or task.cancelling():
-        raise asyncio.CancelledError
-    raise Unavailable("the server was let go of", sent=True) from None
+def _raised(error: RpcError) -> RequestError:
+    """Return what the server raised; a lost server may have sent the request on."""
+    raised = error_from(error.status.name, error.message, error.trailers)
+    if isinstance(raised, Unavailable) and "reason" not in error.trailers:
+        return Unavailable(f"the server was lost: {raised}", sent=error.sent)
+    return raised

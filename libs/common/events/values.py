@@ -1,9 +1,13 @@
-"""What an event says: plain values, on both sides of the wire."""
+"""What an event says: plain values, on both sides of the wire.
+
+They are msgspec's structs, made for every request: a frozen dataclass pays for each field.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+
+from msgspec import Struct
 
 
 class Flag(IntFlag):
@@ -27,8 +31,7 @@ class EventType(IntEnum):
     ENDPOINT = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferenceEvent:
+class InferenceEvent(Struct, frozen=True, kw_only=True, gc=False):
     """One attempt of one request; event.capnp says what each field means."""
 
     account_id: str
@@ -77,8 +80,7 @@ class InferenceEvent:
     shard_epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LifecycleEvent:
+class LifecycleEvent(Struct, frozen=True, kw_only=True, gc=False):
     """An endpoint appeared in the world map, or (with the same `begin_ts`) left it."""
 
     begin_ts: int
@@ -94,8 +96,7 @@ class LifecycleEvent:
 Event = InferenceEvent | LifecycleEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Struct, frozen=True, kw_only=True, gc=False):
     """One event with its identity; None is a kind of event that this reader does not know."""
 
     server: str
@@ -104,8 +105,7 @@ class Recorded:
     event: Event | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Struct, frozen=True, kw_only=True, gc=False):
     """Consecutive events of one boot of one server.
 
     An event of a kind that this reader does not know is None: it keeps its
@@ -123,8 +123,7 @@ class Batch:
         return self.first_sequence + len(self.events) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
+class Ack(Struct, frozen=True, kw_only=True, gc=False):
     """The collector's word that all events up to `last_sequence` are stored."""
 
     server: str

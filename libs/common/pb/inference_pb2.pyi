@@ -446,13 +446,15 @@ Global___InferResponse: _TypeAlias = InferResponse  # noqa: Y015
 class StreamInferResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    PAYLOAD_FIELD_NUMBER: _builtins.int
+    PAYLOADS_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     OCCUPANCY_FIELD_NUMBER: _builtins.int
-    payload: _builtins.bytes
-    """One part; empty on the last message."""
     last: _builtins.bool
+    @_builtins.property
+    def payloads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The parts that were there together, in order; none on the last message."""
+
     @_builtins.property
     def outcome(self) -> Global___Outcome:
         """On the last message."""
@@ -464,14 +466,14 @@ class StreamInferResponse(_message.Message):
     def __init__(
         self,
         *,
-        payload: _builtins.bytes = ...,
+        payloads: _abc.Iterable[_builtins.bytes] | None = ...,
         last: _builtins.bool = ...,
         outcome: Global___Outcome | None = ...,
         occupancy: Global___Occupancy | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occupancy", b"occupancy", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "occupancy", b"occupancy", "outcome", b"outcome", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "occupancy", b"occupancy", "outcome", b"outcome", "payloads", b"payloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

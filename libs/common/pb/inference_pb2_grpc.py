@@ -95,8 +95,9 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamInfer(self, request, context):
-        """Run a model and answer part by part. The last message has `last` set and
-        carries the outcome; a stream that ends without it failed on the way.
+        """Run a model and answer part by part. A message carries all parts that were
+        there when it was written. The last one has `last` set and the outcome; a
+        stream that ends without it failed on the way.
 
         Cancellation: as Infer. A reader that is slow slows the model: at most the
         transport's window of parts is held.

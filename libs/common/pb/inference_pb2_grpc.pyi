@@ -60,8 +60,9 @@ class InferenceServiceStub:
     Cancellation: frees the permit at once and stops the model.
     """
     StreamInfer: _grpc.UnaryStreamMultiCallable[_inference_pb2.InferRequest, _inference_pb2.StreamInferResponse]
-    """Run a model and answer part by part. The last message has `last` set and
-    carries the outcome; a stream that ends without it failed on the way.
+    """Run a model and answer part by part. A message carries all parts that were
+    there when it was written. The last one has `last` set and the outcome; a
+    stream that ends without it failed on the way.
 
     Cancellation: as Infer. A reader that is slow slows the model: at most the
     transport's window of parts is held.
@@ -99,8 +100,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Cancellation: frees the permit at once and stops the model.
     """
     StreamInfer: _aio.UnaryStreamMultiCallable[_inference_pb2.InferRequest, _inference_pb2.StreamInferResponse]  # type: ignore[assignment]
-    """Run a model and answer part by part. The last message has `last` set and
-    carries the outcome; a stream that ends without it failed on the way.
+    """Run a model and answer part by part. A message carries all parts that were
+    there when it was written. The last one has `last` set and the outcome; a
+    stream that ends without it failed on the way.
 
     Cancellation: as Infer. A reader that is slow slows the model: at most the
     transport's window of parts is held.
@@ -147,8 +149,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.InferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamInferResponse], _abc.AsyncIterator[_inference_pb2.StreamInferResponse]]:
-        """Run a model and answer part by part. The last message has `last` set and
-        carries the outcome; a stream that ends without it failed on the way.
+        """Run a model and answer part by part. A message carries all parts that were
+        there when it was written. The last one has `last` set and the outcome; a
+        stream that ends without it failed on the way.
 
         Cancellation: as Infer. A reader that is slow slows the model: at most the
         transport's window of parts is held.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import fields as struct_fields
 
 from libs.common.envelope import RequestSource
 from libs.common.events.values import Batch, Event, EventType, InferenceEvent, LifecycleEvent
@@ -18,7 +18,7 @@ Boot: TypeAlias = tuple[str, int]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 Row: TypeAlias = tuple[str, int, int, Event]
 
-DTYPES: dict[str, type] = {"str": object, "int": np.uint64, "float": np.float64}
+DTYPES: dict[type, type] = {str: object, int: np.uint64, float: np.float64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,11 @@ def watermark_columns(watermarks: Mapping[Boot, int]) -> Columns:
 
 
 class _Table:
-    """Transposes rows of one kind of event: one column for each field of its dataclass."""
+    """Transposes rows of one kind of event: one column for each field of its struct."""
 
     def __init__(self, cls: type, names: Mapping[str, Callable[[int], str]]) -> None:
         """`names` has the fields whose numbers are written as words."""
-        kinds = {field.name: str(field.type) for field in dataclass_fields(cls)}
+        kinds = {field.name: field.type for field in struct_fields(cls)}
         self._makers = [
             (name, _words(names[name]) if name in names else _maker(kind))
             for name, kind in kinds.items()
@@ -90,7 +90,7 @@ class _Table:
         return columns
 
 
-def _maker(kind: str) -> Callable[[Sequence[Any]], npt.NDArray[Any]]:
+def _maker(kind: Any) -> Callable[[Sequence[Any]], npt.NDArray[Any]]:
     dtype = DTYPES.get(kind)
     return _lists if dtype is None else lambda values: np.array(values, dtype=dtype)
 

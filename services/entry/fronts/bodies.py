@@ -14,11 +14,20 @@ from libs.common.errors import RequestError, TooLarge
 from services.entry.bad_input import bad_input
 
 JSON = "application/json"
+JSON_HEADERS = (("Content-Type", f"{JSON}; charset=utf-8"),)
 SHORTEST_RETRY_MS, LONGEST_RETRY_MS = 1_000, 60_000  # the SDKs ignore what is outside
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's words for what stands around the data
 _UNREADABLE = ("br", "zstd", "compress", "x-compress")
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def read_json(raw: bytes, encoding: str, *, limit: int) -> tuple[dict[str, Any], int]:
+    """Return a body that must be a JSON object, and its size; TooLarge, BadInput."""
+    if encoding:
+        check_encoding(encoding)
+        raw = decoded(raw, encoding, limit=limit)
+    return json_object(raw), len(raw)
 
 
 def check_encoding(encoding: str) -> None:

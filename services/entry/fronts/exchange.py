@@ -1,125 +1,141 @@
-"""One HTTP request and its answer: counted, bounded, and never without an end.
+"""One request of a hot route and its answer: counted, and never without an end.
 
-    with Exchange(request, ...) as exchange:
-        exchange.response = ...
-    return exchange.response
+    Exchange(request, responder, ...).run(work)
 
-A context and no middleware, so that nothing of it stands between a front and the model.
+The work runs at once, without a task of the loop's, and nothing of this stands between
+a front and the model.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from types import TracebackType
+from collections.abc import Callable, Coroutine
 from typing import Any
-
-from aiohttp import web
+from urllib.parse import parse_qsl
 
 from libs.common.errors import Internal, RequestError
 from libs.common.world_map import Token
+from libs.eager import EagerTask, start
+from libs.http1 import Request, Responder
 from services.entry.auth import Auth, bearer
 from services.entry.calls import Call, Plan
 from services.entry.fronts.bodies import (
-    JSON,
+    JSON_HEADERS,
     client_id,
     error_body,
     error_headers,
+    read_json,
     to_json,
 )
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
-from services.entry.metrics import EntryMetrics
+from services.entry.metrics import CLIENT_LEFT, EntryMetrics
 
 MOST_RETRIES = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
 
 class Exchange:
-    """Holds what a request is answered with; errors become answers on leaving."""
+    """A request while it is answered; what its work raises becomes the answer."""
 
-    response: web.StreamResponse
+    __slots__ = (
+        "_gateway",
+        "_metrics",
+        "_request_id",
+        "client_request_id",
+        "counted",
+        "request",
+        "responder",
+    )
 
-    def __init__(self, request: web.Request, *, metrics: EntryMetrics, gateway: Gateway) -> None:
+    def __init__(
+        self, request: Request, responder: Responder, *, metrics: EntryMetrics, gateway: Gateway
+    ) -> None:
         self.request = request
+        self.responder = responder
         self.client_request_id = client_id(request.headers.get("x-request-id"))
-        self._counting = metrics.request(gateway.colo)
-        self._new_id = gateway.new_id
+        self.counted = metrics.begin(gateway.colo)
+        self._metrics = metrics
+        self._gateway = gateway
         self._request_id = ""
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.path} {self._request_id}>"
 
-    def __enter__(self) -> Exchange:
-        """Begin to count."""
-        self.counted = self._counting.__enter__()
-        return self
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what answers, until it is done or the client has left."""
+        self.responder.on_gone = start(work, self._ended).cancel
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        """Answer what was raised; a client that left gets no answer."""
-        self._counting.__exit__(kind, error, trace)
-        if not isinstance(error, Exception) or isinstance(error, ConnectionError):
-            return False
-        self._request_id = self._request_id or self._new_id()  # refused before it had one
-        if not isinstance(error, RequestError):
-            what = (self.request.method, self.request.path, self._request_id)
-            log.error("%s %s (%s) failed for a reason of ours", *what, exc_info=error)
-            error = Internal("internal error")
-        self.response = self._refusal(error)
-        return True
+    def call(self, token: Token, model: str, **rest: Any) -> Call:
+        """Return the call, with what the headers say of it."""
+        request = self.request
+        headers = request.headers.get
+        return Call(
+            token=token,
+            model=model,
+            options=dict(parse_qsl(request.query, keep_blank_values=True)) if request.query else {},
+            session=_printable(headers("x-session-affinity", ""))[:128],
+            client_request_id=self.client_request_id,
+            idempotency_key=_printable(headers("idempotency-key", ""))[:256],
+            traceparent=_printable(headers("traceparent", ""))[:64],
+            retry_count=_retries(headers("x-stainless-retry-count", "")),
+            bounds=longest_silence(headers("x-stainless-read-timeout")),
+            **rest,
+        )
+
+    def token(self, auth: Auth, *, account: str = "") -> Token:
+        """Return the caller's token; raises as `Auth.token` does."""
+        headers = self.request.headers
+        secret = bearer(headers.get("authorization")) or headers.get("x-auth-key", "")
+        return auth.token(secret, account=account)
+
+    def body(self, *, limit: int) -> tuple[dict[str, Any], int]:
+        """Return the body and its size, whatever type it claims, as curl's -d does."""
+        encoding = self.request.headers.get("content-encoding", "")
+        return read_json(self.request.body, encoding, limit=limit)
 
     def planned(self, plan: Plan) -> None:
         """Take what the answer's headers and the metrics need."""
         self._request_id = plan.request_id
         self.counted.task = plan.task.name
 
-    def answer(self, value: Any, *, status: int = 200) -> None:
+    def answer(self, value: Any) -> None:
         """Answer with JSON."""
-        self.response = web.Response(
-            body=to_json(value), status=status, content_type=JSON, headers=self.headers()
-        )
+        self.responder.answer(200, [*JSON_HEADERS, *self.headers()], to_json(value))
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> list[tuple[str, str]]:
         """Return the headers that every answer has."""
-        headers = {"x-constellation-request-id": self._request_id} if self._request_id else {}
+        headers = []
+        if self._request_id:
+            headers.append(("x-constellation-request-id", self._request_id))
         if self.client_request_id:
-            headers["x-request-id"] = self.client_request_id
+            headers.append(("x-request-id", self.client_request_id))
         return headers
 
-    def _refusal(self, error: RequestError) -> web.Response:
-        return web.Response(
-            body=to_json(error_body(error)),
-            status=error.http,
-            content_type=JSON,
-            headers=self.headers() | error_headers(error),
-        )
+    def _ended(self, task: EagerTask[None]) -> None:
+        """Answer what was raised; a client that left gets no answer."""
+        error = task.exception()
+        if error is None:
+            self._metrics.end(self.counted, 200)
+        elif isinstance(error, asyncio.CancelledError | ConnectionError):
+            self._metrics.end(self.counted, CLIENT_LEFT)
+            self.responder.abort()
+        else:
+            self._refuse(error)
+
+    def _refuse(self, error: BaseException) -> None:
+        self._request_id = self._request_id or self._gateway.new_id()  # refused before it had one
+        if not isinstance(error, RequestError):
+            what = (self.request.method, self.request.path, self._request_id)
+            log.error("%s %s (%s) failed for a reason of ours", *what, exc_info=error)
+            error = Internal("internal error")
+        self._metrics.end(self.counted, error.http, error)
+        headers = [*JSON_HEADERS, *self.headers(), *error_headers(error).items()]
+        self.responder.answer(error.http, headers, to_json(error_body(error)))
 
 
-def authenticated(request: web.Request, auth: Auth, *, account: str = "") -> Token:
-    """Return the caller's token; raises as `Auth.token` does."""
-    secret = bearer(request.headers.get("Authorization")) or request.headers.get("X-Auth-Key", "")
-    return auth.token(secret, account=account)
-
-
-def call_of(exchange: Exchange, token: Token, model: str, **rest: Any) -> Call:
-    """Return the call, with what the headers say of it."""
-    headers = exchange.request.headers
-    return Call(
-        token=token,
-        model=model,
-        options=dict(exchange.request.query),
-        session=_printable(headers.get("x-session-affinity", ""))[:128],
-        client_request_id=exchange.client_request_id,
-        idempotency_key=_printable(headers.get("Idempotency-Key", ""))[:256],
-        traceparent=_printable(headers.get("traceparent", ""))[:64],
-        retry_count=_retries(headers.get("x-stainless-retry-count", "")),
-        bounds=longest_silence(headers.get("x-stainless-read-timeout")),
-        **rest,
-    )
+Exchanges = Callable[[Request, Responder], Exchange]
 
 
 def _printable(value: str) -> str:

@@ -79,10 +79,11 @@ class Bindings(BindingServiceServicer):
         try:
             async with (
                 asyncio.timeout(longest_stream_s(plan.model.timeouts)),
-                aclosing(self._gateway.stream(plan)) as results,
+                aclosing(self._gateway.stream(plan)) as stream,
             ):
-                async for result in results:
-                    await context.write(pb.RunStreamResponse(body=to_json(result)))
+                async for results in stream:
+                    for result in results:
+                        await context.write(pb.RunStreamResponse(body=to_json(result)))
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 

@@ -1,4 +1,4 @@
-"""The HTTP port: aiohttp, set up so that clients that leave and servers that leave are seen."""
+"""The HTTP port: hot routes on the fast path, all others by aiohttp, until entry leaves."""
 
 from __future__ import annotations
 
@@ -10,61 +10,58 @@ from contextlib import asynccontextmanager
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from libs.common.addresses import host_port, in_brackets
 from libs.common.rpc import CannotListen
+from libs.http1 import HttpServer, Limits, TlsFiles
+from services.entry.fronts.hot import HotRoutes
 
 THEIRS = (HttpProcessingError, web.RequestPayloadError, ClientConnectionResetError)
 
 
-class HttpServer:
-    """A port that is listened on, or none."""
-
-    def __init__(self, runner: web.AppRunner, asked: str) -> None:
-        self._runner = runner
-        found = runner.addresses
-        self.address = f"{asked.rpartition(':')[0]}:{found[0][1]}" if found else ""
-
-    def __repr__(self) -> str:
-        return f"<HttpServer {self.address or 'nowhere'}>"
-
-    async def stop_accepting(self) -> None:
-        """Take no more connections; those that are there go on."""
-        for site in self._runner.sites:
-            await site.stop()
-
-
 @asynccontextmanager
 async def http_server(
-    address: str, *, routes: Iterable[web.RouteDef], max_body_bytes: int, drain_s: float
+    *, hot: HotRoutes, others: Iterable[web.RouteDef], limits: Limits, drain_s: float
 ) -> AsyncIterator[HttpServer]:
-    """Listen on host:port while inside, nowhere if it is empty. Raises CannotListen."""
-    app = web.Application(client_max_size=max_body_bytes)
-    app.add_routes(routes)
+    """Answer while inside what `listen` lets in; on leaving, open exchanges get `drain_s`."""
+    app = web.Application(client_max_size=limits.max_body_bytes)
+    app.add_routes(others)
+    app.on_response_prepare.append(_hang_up)
     runner = web.AppRunner(
         app,
         access_log=None,
         logger=_quiet_logger(),
         handler_cancellation=True,
-        auto_decompress=False,  # else what it cannot read never reaches a front of ours
         shutdown_timeout=drain_s / 2,  # waited twice: for the handlers to end, and to cancel them
     )
     await runner.setup()
+    assert runner.server is not None
+    server = HttpServer(route=hot.route, other=runner.server, refuse=hot.refuse, limits=limits)
     try:
-        if address:
-            await _listen(runner, address)
-        yield HttpServer(runner, address)
+        yield server
     finally:
+        await server.stop_accepting()
+        await server.close(drain_s)
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():  # an empty host would listen to the whole world
-        raise CannotListen(f"cannot listen on {address}: expected host:port")
+async def listen(
+    server: HttpServer, address: str, *, tls: TlsFiles | None, reuse_port: bool
+) -> str:
+    """Listen on host:port, and return it with the port that it was given. Raises CannotListen."""
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        host, port = host_port(address)  # an empty host would listen to the whole world
+        port = await server.listen(host, port, tls=tls, reuse_port=reuse_port)
+    except ValueError as error:
+        raise CannotListen(f"cannot listen on {address}: {error}") from error
     except OSError as error:
-        why = "the port is in use" if error.errno == errno.EADDRINUSE else str(error)
+        why = "the port is in use" if error.errno == errno.EADDRINUSE else error.strerror or error
         raise CannotListen(f"cannot listen on {address}: {why}") from error
+    return f"{in_brackets(host)}:{port}"
+
+
+async def _hang_up(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    """End the connection: aiohttp has it now, and the next request may be for a hot route."""
+    response.force_close()
 
 
 def _quiet_logger() -> logging.Logger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +142,11 @@ class ChatFrames:
         self._begun = False
         self._finish_reason = "stop"
 
-    def __call__(self, result: Result) -> bytes:
-        """Return the frames of one result: the role first, the reason and the usage last."""
+    def __call__(self, results: Sequence[Result]) -> bytes:
+        """Return the frames of some results: the role first, the reason and the usage last."""
+        return b"".join([self._frames(result) for result in results])
+
+    def _frames(self, result: Result) -> bytes:
         frames = b""
         if not self._begun:
             self._begun = True

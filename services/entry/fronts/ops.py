@@ -28,9 +28,16 @@ ROUTES = (
 class Ops:
     """The routes that run no model; `not_ready` says why entry is not, or nothing."""
 
-    def __init__(self, *, registry: CollectorRegistry, not_ready: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry,
+        not_ready: Callable[[], str],
+        is_hot: Callable[[str], bool],
+    ) -> None:
         self._registry = registry
         self._not_ready = not_ready
+        self._is_hot = is_hot  # whether another protocol than aiohttp takes POST there
 
     def routes(self) -> list[web.RouteDef]:
         """Return what this front answers; the last one takes all that is left."""
@@ -64,7 +71,7 @@ class Ops:
 
     async def unknown(self, request: web.Request) -> web.Response:
         """Tell a wrong address from a wrong method."""
-        allowed = await _methods(request)
+        allowed = ["POST"] if self._is_hot(request.path) else await _methods(request)
         if allowed:
             text = f"{request.method} is not for this address: {', '.join(allowed)}"
             return _json(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
+
+from msgspec import Struct
 
 from libs.common.catalog import Model, TaskName
 from libs.common.envelope import InferReply, Outcome, PayloadKind, Units, Usage
@@ -15,21 +16,21 @@ from services.entry.tasks.schema import InputSchema, Schema
 
 Result = dict[str, Any]
 Templates = Callable[[str], str]
+NO_UNITS = Units()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedInput:
+class ParsedInput(Struct, frozen=True, kw_only=True, gc=False):
     """A body that was found right, with all defaults."""
 
     values: Mapping[str, Any]
-    units: Units = field(default_factory=Units)
+    units: Units = NO_UNITS
 
 
 class Renderer(Protocol):
     """Turns the parts of one stream into what a client sees; may remember the last part."""
 
-    def part(self, payload: bytes) -> Result | None:
-        """Return what the part says, None where it says nothing yet."""
+    def parts(self, payloads: Sequence[bytes]) -> list[Result]:
+        """Return what the parts say: one result each, or none where one says nothing yet."""
         ...
 
     def end(self, outcome: Outcome) -> Result:
@@ -83,9 +84,18 @@ class Task(ABC):
 def needed(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     """Return a tensor that the answer must have; raises ModelFailed."""
     if name not in tensors:
-        found = ", ".join(tensors) or "none"
-        raise ModelFailed(f"the model's answer has no tensor {name!r} (it has: {found})", sent=True)
+        raise _missing(name, tensors)
     return tensors[name]
+
+
+def no_tensor(name: str, payload: bytes) -> ModelFailed:
+    """Return the error for an answer without a tensor that it must have."""
+    return _missing(name, payload_to_tensors(payload))
+
+
+def _missing(name: str, tensors: Mapping[str, Tensor]) -> ModelFailed:
+    found = ", ".join(tensors) or "none"
+    return ModelFailed(f"the model's answer has no tensor {name!r} (it has: {found})", sent=True)
 
 
 def usage_of(usage: Usage) -> Result:

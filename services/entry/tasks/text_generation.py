@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,9 +11,18 @@ import orjson
 from libs.common import wire
 from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units
+from libs.common.stream_layout import PartReader
 from libs.common.wire import Tensor
 from services.entry.bad_input import bad_input
-from services.entry.tasks.base import ParsedInput, Result, Task, Templates, needed, usage_of
+from services.entry.tasks.base import (
+    ParsedInput,
+    Result,
+    Task,
+    Templates,
+    needed,
+    no_tensor,
+    usage_of,
+)
 from services.entry.tasks.chat import PLAIN, ROLES, ChatTemplate
 from services.entry.tasks.schema import Schema
 
@@ -143,24 +152,54 @@ class TextStream:
     """The parts of one text: a character cut in two waits for its other half."""
 
     def __init__(self, task: TextGeneration) -> None:
-        self._task = task
+        text = task.tensor("text_output")
+        self._reason = task.tensor("finish_reason")
+        self._reader = PartReader(text, self._finish_reason)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._is_cut = False
 
-    def part(self, payload: bytes) -> Result | None:
-        """Return the text that the part adds, and why it ended where it says so."""
-        outputs = self._task.outputs(payload)
-        text = self._decoder.decode(b"".join(needed(outputs, "text_output").texts()))
-        reason = _finish_reason(outputs)
-        return {"response": text} | reason if text or reason else None
+    def parts(self, payloads: Sequence[bytes]) -> list[Result]:
+        """Return the text that each part adds, and why it ended where one says so."""
+        results: list[Result] = []
+        for payload in payloads:
+            try:
+                raw, reason = self._reader.read(payload)
+            except KeyError as error:
+                raise no_tensor(str(error.args[0]), payload) from None
+            text = self._text(raw)
+            if reason:
+                results.append({"response": text, "finish_reason": reason})
+            elif text:
+                results.append({"response": text})
+        return results
 
     def end(self, outcome: Outcome) -> Result:
         """Return the rest of the text, mostly none, and the usage."""
         rest = self._decoder.decode(b"", final=True)
         return {"response": rest, "usage": usage_of(outcome.usage)}
 
+    def _text(self, raw: bytes) -> str:
+        if not self._is_cut:
+            try:
+                return raw.decode()
+            except UnicodeDecodeError:
+                pass  # it ends in mid character, or is no UTF-8: the decoder keeps what is left
+        text = self._decoder.decode(raw)
+        self._is_cut = self._decoder.getstate()[0] != b""
+        return text
+
+    def _finish_reason(self, tensors: Mapping[str, Tensor]) -> str:
+        return _reason(tensors.get(self._reason))
+
 
 def _finish_reason(outputs: Mapping[str, Tensor]) -> Result:
-    """Return why the text ended; vLLM writes "None" while it has not."""
-    words = outputs["finish_reason"].texts() if "finish_reason" in outputs else []
+    """Return why the text ended, if the answer says so."""
+    reason = _reason(outputs.get("finish_reason"))
+    return {"finish_reason": reason} if reason else {}
+
+
+def _reason(tensor: Tensor | None) -> str:
+    """Return the word; vLLM writes "None" while it has not ended."""
+    words = tensor.texts() if tensor else []
     reason = words[-1].decode("utf-8", "replace") if words else ""
-    return {} if reason in ("", "None", "null") else {"finish_reason": reason}
+    return "" if reason in ("None", "null") else reason

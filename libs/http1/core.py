@@ -1,0 +1,102 @@
+"""What all connections of a server share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+from weakref import WeakSet
+
+from libs.eager import Timers
+from libs.http1.answers import AnswerHeads
+from libs.http1.heads import HeadReader
+from libs.http1.limits import Limits
+from libs.http1.messages import Answer, Handler, Refusal
+
+if TYPE_CHECKING:
+    from libs.http1.lifetime import Lifetime
+
+TICK_S = 0.25
+log = logging.getLogger("libs.http1")
+
+
+@dataclass(slots=True)
+class Counters:
+    """Plain numbers for whoever collects metrics; `connections` are open and not handed over."""
+
+    connections: int = 0
+    accepted: int = 0
+    requests: int = 0  # those that handlers were called for
+    handed_over: int = 0
+    refused: dict[str, int] = field(default_factory=dict)  # by reason
+
+
+class Core:
+    """The routes, the limits, the clock, and the connections that are open."""
+
+    def __init__(
+        self,
+        *,
+        route: Callable[[str, str], Handler | None],
+        other: Callable[[], asyncio.Protocol],
+        refuse: Callable[[Refusal], Answer],
+        limits: Limits,
+    ) -> None:
+        self.route = route
+        self.other = other
+        self.limits = limits
+        self.loop: asyncio.AbstractEventLoop = cast(asyncio.AbstractEventLoop, None)  # of `listen`
+        self.counters = Counters()
+        self.timers = Timers(tick_s=TICK_S)
+        self.reader = HeadReader(max_bytes=limits.max_header_bytes, max_headers=limits.max_headers)
+        self.heads = AnswerHeads()
+        self.connections: set[Lifetime] = set()
+        self.elsewhere: WeakSet[asyncio.Transport] = WeakSet()  # handed over, and still open
+        self.accepting = True
+        self.leaving = False  # no body is waited for any longer
+        self.empty: asyncio.Event | None = None  # set when the last connection has gone
+        self._refuse = refuse
+        self._swept = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Core {len(self.connections)} connections, accepting={self.accepting}>"
+
+    def enter(self, connection: Lifetime) -> None:
+        """Count a connection that was made."""
+        self.connections.add(connection)
+        self.counters.connections += 1
+        self.counters.accepted += 1
+        self.timers.add(connection)
+
+    def leave(self, connection: Lifetime) -> None:
+        """Forget a connection, at its end or when it is handed over."""
+        self.timers.discard(connection)
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self.counters.connections -= 1
+            if self.empty is not None and not self.connections:
+                self.empty.set()
+
+    def is_full(self) -> bool:
+        """Whether there are more connections than there may be."""
+        most = self.limits.max_connections - len(self.connections)
+        if len(self.elsewhere) <= most:
+            return False
+        if monotonic() - self._swept > TICK_S:  # the closed ones stay until they are collected
+            self._swept = monotonic()
+            self.elsewhere = WeakSet(each for each in self.elsewhere if not each.is_closing())
+        return len(self.elsewhere) > most
+
+    def refusal(self, refusal: Refusal, connection: bytes) -> bytes:
+        """Return the answer to what is refused, counted; `connection` is its header line."""
+        refused = self.counters.refused
+        refused[refusal.reason] = refused.get(refusal.reason, 0) + 1
+        try:
+            status, headers, body = self._refuse(refusal)
+            return self.heads.whole(status, headers, connection, body)
+        except Exception:
+            log.exception("no answer could be made to %r", refusal)
+            return self.heads.whole(refusal.status, (), connection, b"")

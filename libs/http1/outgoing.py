@@ -1,0 +1,99 @@
+"""The writing half of a connection: one write per turn of the loop, and patience with readers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from libs.eager import Promise
+
+
+class Outgoing(asyncio.Protocol):
+    """Collects what is to be written; knows whether the client reads."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_loop",
+        "_out",
+        "_queued",
+        "_room",
+        "_serving",
+        "_transport",
+        "_write_buffer",
+        "_write_paused",
+        "_written",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, write_buffer: int) -> None:
+        self._loop = loop
+        self._write_buffer = write_buffer
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # None again at the end
+        self._out: list[bytes] | None = None  # to be written in one go
+        self._queued = 0  # bytes in there
+        self._room: Promise[None] | None = None  # for who waits until the client has read
+        self._written = 0  # given to the transport
+        self._acknowledged = 0  # of these, what the kernel had taken when we looked last
+        self._serving = False  # inside of data_received, which flushes at its end
+        self._write_paused = False
+
+    def send(self, data: bytes) -> Promise[None] | None:
+        """Write soon; a promise of room if there is none."""
+        if self._out is None:
+            self._out = [data]
+            if not self._serving:
+                self._loop.call_soon(self.flush)
+        else:
+            self._out.append(data)
+        self._queued += len(data)
+        if self._queued > self._write_buffer:
+            self.flush()
+        if not self._write_paused:
+            return None
+        if self._room is None or self._room.done:
+            self._room = Promise(self._loop)
+        return self._room
+
+    def send_last(self, data: bytes) -> None:
+        """Write the end of an answer: nothing more is to come, so at once."""
+        if self._out is not None:
+            self._out.append(data)
+            self._queued += len(data)
+            if not self._serving or self._queued > self._write_buffer:
+                self.flush()
+        elif self._transport is not None:
+            self._written += len(data)
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write what is collected."""
+        out, self._out = self._out, None
+        self._queued = 0
+        if out and self._transport is not None:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            self._written += len(data)
+            self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        """Hear that the client reads slower than we write."""
+        self._write_paused = True
+        self._acknowledged = self._written - self._transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """Hear that it has read."""
+        self._write_paused = False
+        self._make_room()
+
+    def _make_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.resolve(None)
+
+    def _has_unsent(self) -> bool:
+        return self._transport.get_write_buffer_size() > 0
+
+    def _is_stuck(self) -> bool:
+        """Whether something is unsent, and nothing was sent since we looked last."""
+        unsent = self._transport.get_write_buffer_size()
+        sent, before = self._written - unsent, self._acknowledged
+        self._acknowledged = sent
+        return unsent > 0 and sent == before

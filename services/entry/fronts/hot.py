@@ -1,0 +1,85 @@
+"""The hot routes: which front runs a request, told from its method and its path alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from libs.common.errors import (
+    BadHttp,
+    DeadlineExceeded,
+    RequestError,
+    TooLarge,
+    Unavailable,
+)
+from libs.http1 import Handler, Refusal, Request, Responder
+from services.entry.fronts.bodies import JSON_HEADERS, error_body, error_headers, to_json
+from services.entry.fronts.exchange import Exchange
+from services.entry.fronts.openai import OpenAi
+from services.entry.fronts.workers_ai import WorkersAi
+from services.entry.gateway import Gateway
+from services.entry.metrics import EntryMetrics
+
+ACCOUNTS: Final = "/client/v4/accounts/"
+RUN: Final = "ai/run/"
+CHAT, EMBEDDINGS = "chat/completions", "embeddings"
+MEANINGS: Final[dict[int, type[RequestError]]] = {
+    408: DeadlineExceeded,
+    413: TooLarge,
+    503: Unavailable,
+}
+Work = Callable[[Exchange], Coroutine[Any, Any, None]]
+
+
+class HotRoutes:
+    """Finds the front for a request, and answers what is no request at all."""
+
+    def __init__(
+        self, *, workers_ai: WorkersAi, openai: OpenAi, metrics: EntryMetrics, gateway: Gateway
+    ) -> None:
+        self._workers_ai = workers_ai
+        self._openai = openai
+        self._metrics = metrics
+        self._gateway = gateway
+
+    def route(self, method: str, path: str) -> Handler | None:
+        """Return who answers, None where it is not a hot route."""
+        work = self.find(path) if method == "POST" else None
+        if work is None:
+            return None
+        found = work
+
+        def handle(request: Request, responder: Responder) -> None:
+            exchange = Exchange(request, responder, metrics=self._metrics, gateway=self._gateway)
+            exchange.run(found(exchange))
+
+        return handle
+
+    def find(self, path: str) -> Work | None:
+        """Return what is done at a path, whatever the method."""
+        if path.startswith("/v1/"):
+            return self._of_openai(path[4:], "")
+        if not path.startswith(ACCOUNTS):
+            return None
+        account, _, rest = path[len(ACCOUNTS) :].partition("/")
+        if not account:
+            return None
+        if rest.startswith(RUN) and len(rest) > len(RUN):
+            model, run = rest[len(RUN) :], self._workers_ai.run
+            return lambda exchange: run(exchange, account, model)
+        return self._of_openai(rest[6:], account) if rest.startswith("ai/v1/") else None
+
+    def refuse(self, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Return the answer to what never became a request."""
+        error = MEANINGS.get(refusal.status, BadHttp)(refusal.message)
+        self._metrics.end(self._metrics.begin(self._gateway.colo), refusal.status, error)
+        request_id = ("x-constellation-request-id", self._gateway.new_id())
+        headers = [*JSON_HEADERS, request_id, *error_headers(error).items()]
+        return refusal.status, headers, to_json(error_body(error))
+
+    def _of_openai(self, name: str, account: str) -> Work | None:
+        if name == CHAT:
+            return lambda exchange: self._openai.chat(exchange, account)
+        if name == EMBEDDINGS:
+            return lambda exchange: self._openai.embed(exchange, account)
+        return None

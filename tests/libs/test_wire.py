@@ -1,0 +1,106 @@
+"""Payloads are spliced and read without decoding, and are the protocol's messages all the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.common import wire
+from libs.common.pb import kserve_pb2 as kserve
+from libs.common.stream_layout import PartReader
+from libs.common.varint import read_varint, varint
+from libs.common.wire import Tensor
+
+
+def part(text: bytes, reason: str = "None", tokens: int = 1, request: str = "r") -> bytes:
+    message = kserve.ModelInferResponse(model_name="m", model_version="1", id=request)
+    for each in (
+        wire.text("text_output", text),
+        wire.text("finish_reason", reason),
+        wire.numbers("num_output_tokens", "UINT32", np.array([tokens])),
+    ):
+        message.outputs.add(name=each.name, datatype=each.datatype, shape=each.shape)
+        message.raw_output_contents.append(each.data)
+    return message.SerializeToString()
+
+
+def meaning(tensors: object) -> tuple[bytes, int]:
+    found: dict[str, Tensor] = dict(tensors)  # type: ignore[call-overload]
+    total = wire.total(found.get("num_output_tokens"))
+    return found["finish_reason"].texts()[0], -1 if total is None else total
+
+
+@given(st.integers(0, 2**63))
+def test_a_varint_is_read_back(number: int) -> None:
+    written = varint(number)
+
+    assert read_varint(b"x" + written + b"rest", 1) == (number, 1 + len(written))
+
+
+def test_a_payload_is_a_message_that_grows_by_appending() -> None:
+    payload = wire.tensors_to_payload([wire.text("a", "x", "yz"), wire.flag("b", True)])
+    whole = payload + wire.model_name("echo") + wire.request_id("id-1")
+
+    message = kserve.ModelInferRequest.FromString(whole)
+
+    assert (message.model_name, message.id) == ("echo", "id-1")
+    assert [(each.name, list(each.shape)) for each in message.inputs] == [("a", [2]), ("b", [1])]
+    assert list(message.raw_input_contents) == [b"\1\0\0\0x\2\0\0\0yz", b"\1"]
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, 1000, 100_000])
+def test_an_answer_is_cut_out_of_its_stream_message(size: int) -> None:
+    answer = part(b"x" * size)
+    inner = kserve.ModelInferResponse.FromString(answer)
+    message = kserve.ModelStreamInferResponse(infer_response=inner).SerializeToString()
+    odd = kserve.ModelStreamInferResponse(error_message="e", infer_response=inner)
+
+    assert wire.stream_parts([message, odd.SerializeToString(), message]) == [answer] * 3
+
+
+@given(
+    st.lists(
+        st.tuples(st.binary(max_size=300), st.sampled_from(["None", "stop"]), st.integers(0, 3))
+    )
+)
+def test_a_reader_says_of_every_part_what_decoding_says(
+    parts: list[tuple[bytes, str, int]],
+) -> None:
+    reader = PartReader("text_output", meaning)
+
+    read = [reader.read(part(*each)) for each in parts]
+
+    assert read == [(text, (reason.encode(), tokens)) for text, reason, tokens in parts]
+
+
+def test_a_part_that_looks_different_is_decoded() -> None:
+    reader = PartReader("text_output", meaning)
+    longer = kserve.ModelInferResponse.FromString(part(b"b"))
+    longer.parameters["triton_final_response"].bool_param = True
+
+    assert reader.read(part(b"a"))[0] == b"a"
+    assert reader.read(longer.SerializeToString())[0] == b"b"
+    assert reader.read(part(b"c", request="another"))[0] == b"c"
+    with pytest.raises(KeyError):
+        reader.read(b"")
+
+
+def test_the_texts_of_several_elements_are_joined() -> None:
+    reader = PartReader("t", lambda tensors: len(tensors))
+    message = kserve.ModelInferResponse()
+    two = wire.text("t", "a", "b")
+    message.outputs.add(name="t", datatype="BYTES", shape=two.shape)
+    message.raw_output_contents.append(two.data)
+
+    assert [reader.read(message.SerializeToString()) for _ in range(2)] == [(b"ab", 1)] * 2
+
+
+def test_what_a_reader_remembers_is_bounded() -> None:
+    reader = PartReader("text_output", meaning)
+
+    for tokens in range(1000):
+        assert reader.read(part(b"x", tokens=tokens)) == (b"x", (b"None", tokens))
+
+    assert repr(reader).endswith("tails=64>")

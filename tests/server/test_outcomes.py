@@ -1,0 +1,143 @@
+"""Outcomes: what becomes of a call is counted in its shard, in the metrics and as one event."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from libs.common.clock import ManualClock
+from libs.common.envelope import TimeBounds, Timings, Usage
+from libs.common.errors import OutOfCapacity, RequestError, Unavailable
+from libs.common.events.sinks import MemorySink
+from services.server.endpoints import Endpoint
+from services.server.metrics import ServerMetrics
+from services.server.outcomes import LATE_US, Outcomes
+from services.server.records import Ending
+from services.server.shards import OwnedShard
+from services.server.turnstile import Lease, Turnstile
+from tests.fakes import COLO, MODEL, a_model, a_request
+
+
+@pytest.fixture
+def sink() -> MemorySink:
+    return MemorySink()
+
+
+@pytest.fixture
+def outcomes(sink: MemorySink) -> Outcomes:
+    metrics = ServerMetrics(CollectorRegistry())
+    return Outcomes(colo=COLO, sink=sink, metrics=metrics, clock=ManualClock())
+
+
+@pytest.fixture
+def shard() -> OwnedShard:
+    turnstile = Turnstile(queue_limit=4, rng=random.Random(1))
+    return OwnedShard(model=a_model(), colo=COLO, index=0, epoch=1, turnstile=turnstile)
+
+
+def a_lease(shard: OwnedShard) -> Lease:
+    return Lease(shard.turnstile, Endpoint(instance="i", address="h:1", concurrency=1), "only", 1)
+
+
+def ending(shard: OwnedShard | None, **changes: Any) -> Ending:
+    values: dict[str, Any] = {
+        "request": a_request(source_colo="fra"),
+        "shard": shard,
+        "lease": None,
+        "error": None,
+        "usage": Usage(),
+        "timings": Timings(),
+        "arrived_ms": 5,
+        "took_s": 0.0,
+        "first_token_s": 0.0,
+        "queue_size": 0,
+        "queued": False,
+        "bytes_out": 0,
+    }
+    return Ending(**(values | changes))
+
+
+async def test_a_record_begins_with_what_is_known_on_arrival(
+    outcomes: Outcomes, shard: OwnedShard
+) -> None:
+    request = a_request(time_bounds=TimeBounds(first_part_ms=500))
+
+    record = outcomes.open(request, shard)
+
+    assert (record.arrived, record.arrived_ms, record.queue_size) == (1_000.0, 1_000_000, 0)
+    assert record.deadline.until_first(1_000.0) == 0.5
+    assert record.task is asyncio.current_task()
+    assert shard.counters.arrivals == 1
+
+
+async def test_a_record_of_a_call_for_a_shard_that_is_not_here(outcomes: Outcomes) -> None:
+    record = outcomes.open(a_request(), None)
+
+    assert (record.shard, record.queue_size) == (None, 0)
+
+
+def test_a_served_call_is_counted_in_its_shard_and_the_metrics(
+    outcomes: Outcomes, shard: OwnedShard, sink: MemorySink
+) -> None:
+    usage, timings = Usage(tokens_in=3, tokens_out=4), Timings(forward_us=2_000_000)
+    for _ in range(2):
+        outcomes.record(ending(shard, lease=a_lease(shard), usage=usage, timings=timings))
+
+    metrics = outcomes.metrics
+    assert (shard.counters.done, shard.counters.service_s, shard.mean_service_s) == (2, 4.0, 2.0)
+    assert metrics.requests == {(COLO, MODEL, 200): 2}
+    assert metrics.turnstile == {(COLO, MODEL, "leased"): 2}
+    assert metrics.tokens == {(COLO, MODEL, "in"): 6, (COLO, MODEL, "out"): 8}
+    assert (metrics.errors, len(sink.events)) == ({}, 2)
+
+
+def test_tokens_that_a_model_tells_below_zero_are_not_taken_off(
+    outcomes: Outcomes, shard: OwnedShard
+) -> None:
+    outcomes.record(ending(shard, usage=Usage(tokens_in=-3, tokens_out=-4)))
+
+    assert set(outcomes.metrics.tokens.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("error", "rejected", "turned"),
+    [
+        (OutOfCapacity("full"), {"fra": 1}, {(COLO, MODEL, "rejected"): 1}),
+        (Unavailable("gone"), {}, {}),
+    ],
+    ids=["rejected", "lost"],
+)
+def test_a_failed_call_is_counted_with_its_error(
+    outcomes: Outcomes,
+    shard: OwnedShard,
+    error: RequestError,
+    rejected: dict[str, int],
+    turned: dict[object, int],
+) -> None:
+    outcomes.record(ending(shard, error=error))
+
+    metrics = outcomes.metrics
+    assert (shard.counters.done, shard.counters.rejected) == (0, rejected)
+    assert metrics.requests == {(COLO, MODEL, error.http): 1}
+    assert metrics.errors == {(COLO, MODEL, error.code, error.http): 1}
+    assert metrics.turnstile == turned
+
+
+def test_a_call_that_waited_long_is_late(outcomes: Outcomes, shard: OwnedShard) -> None:
+    for waited_us in (LATE_US - 1, LATE_US):
+        timings = Timings(permit_wait_us=waited_us)
+        outcomes.record(ending(shard, lease=a_lease(shard), queued=True, timings=timings))
+
+    assert shard.counters.waited_1s == 1
+    assert outcomes.metrics.turnstile == {(COLO, MODEL, "queued"): 2}
+
+
+def test_a_call_without_a_shard_is_counted_too(outcomes: Outcomes, sink: MemorySink) -> None:
+    outcomes.record(ending(None, error=Unavailable("moved")))
+
+    assert outcomes.metrics.requests == {(COLO, MODEL, Unavailable.http): 1}
+    assert len(sink.events) == 1
