@@ -6,11 +6,11 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from libs.common.clients.usage import UsageClient

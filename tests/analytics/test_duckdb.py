@@ -3,11 +3,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import duckdb
 import pytest
+from msgspec.structs import fields
 
 from libs.common.events.values import Batch, InferenceEvent, LifecycleEvent
 from libs.common.usage import UsageQuery
