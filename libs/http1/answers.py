@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
 from email.utils import formatdate
 from http import HTTPStatus
+from time import time
 
 from libs.http1.messages import Headers
 
@@ -13,7 +13,8 @@ CLOSE = b"Connection: close\r\n"
 KEEP = b"Connection: keep-alive\r\n"  # said to HTTP/1.0, which closes otherwise
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 OURS = frozenset({"connection", "content-length", "date", "transfer-encoding", "upgrade"})
-MOST_KEPT = 1024
+MOST_NAMES = 64
+MOST_VALUES = 32  # kept of each name: an id that is never the same again is not worth keeping
 LONGEST_KEPT = 128
 _BODILESS = (204, 304)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -27,28 +28,29 @@ class AnswerHeads:
         self._second = 0
         self._beginnings: dict[int, bytes] = {}  # status line and date, of this second
         self._lines: dict[tuple[str, str], bytes] = {}
+        self._names: dict[str, int] = {}  # that are fine, and how many lines are kept of each
 
     def __repr__(self) -> str:
         return f"<AnswerHeads {len(self._lines)} lines kept>"
 
     def whole(self, status: int, headers: Headers, connection: bytes, body: bytes) -> bytes:
         """Return a whole answer; `connection` is a header line or empty."""
+        head = self._head(status, headers) + connection  # adding is faster than formatting
         if status in _BODILESS:
             if body:
                 raise ValueError(f"an answer of status {status} has no body")
-            return b"%b%b\r\n" % (self._head(status, headers), connection)
-        head = self._head(status, headers)
-        return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, connection, len(body), body)
+            return head + b"\r\n"
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     def stream(self, status: int, headers: Headers, connection: bytes, *, chunked: bool) -> bytes:
         """Return the head of an answer whose length is not known."""
         if status in _BODILESS:
             raise ValueError(f"an answer of status {status} has no body")
-        coding = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-        return b"%b%b%b\r\n" % (self._head(status, headers), connection, coding)
+        end = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"\r\n"
+        return self._head(status, headers) + connection + end
 
     def _head(self, status: int, headers: Headers) -> bytes:
-        now = int(time.time())
+        now = int(time())
         if now != self._second:
             self._second = now
             self._beginnings.clear()
@@ -72,13 +74,20 @@ class AnswerHeads:
 
     def _line(self, header: tuple[str, str]) -> bytes:
         name, value = header
-        if not _NAME.fullmatch(name) or name.lower() in OURS:
-            raise ValueError(f"no header of an answer: {name!r}")
+        if name not in self._names:
+            self._check_name(name)
         if not value.isprintable() and _FORBIDDEN.search(value):
             raise ValueError(f"no value of a header: {value!r}")
         line = f"{name}: {value}\r\n".encode("utf-8", "surrogateescape")
-        if len(line) <= LONGEST_KEPT:
-            if len(self._lines) >= MOST_KEPT:
-                self._lines.clear()
+        if self._names[name] < MOST_VALUES and len(line) <= LONGEST_KEPT:
+            self._names[name] += 1
             self._lines[header] = line
         return line
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name) or name.lower() in OURS:
+            raise ValueError(f"no header of an answer: {name!r}")
+        if len(self._names) >= MOST_NAMES:
+            self._names.clear()
+            self._lines.clear()
+        self._names[name] = 0

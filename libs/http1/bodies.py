@@ -15,7 +15,10 @@ from libs.http1.messages import Handler, Refusal, bad_request
 LONGEST_LINE = 1024  # a chunk's size and its extensions
 MOST_EXTENSIONS = 16 * 1024  # bytes of them in a whole body
 FREE_CHUNKS = 4096  # and then one per 16 bytes: each costs about a microsecond
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:;[\t -~\x80-\xff]*)?)\r\n")
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
+_EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:" + _EXTENSION + rb")*)\r\n")
 _SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?\Z")
 
 

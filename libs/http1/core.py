@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, cast
-from weakref import WeakSet
 
 from libs.eager import Timers
 from libs.http1.answers import AnswerHeads
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from libs.http1.lifetime import Lifetime
 
 TICK_S = 0.25
+LOOK_S = 1.0
 log = logging.getLogger("libs.http1")
 
 
@@ -32,6 +32,37 @@ class Counters:
     requests: int = 0  # those that handlers were called for
     handed_over: int = 0
     refused: dict[str, int] = field(default_factory=dict)  # by reason
+
+
+class Elsewhere:
+    """Transports that were handed over, until they are closed: looked at once a second."""
+
+    def __init__(self, timers: Timers) -> None:
+        self.due = 0.0
+        self._timers = timers
+        self._open: list[asyncio.Transport] = []
+
+    def __repr__(self) -> str:
+        return f"<Elsewhere {len(self._open)}>"
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Count a transport from now on."""
+        self._open.append(transport)
+        if len(self._open) == 1:
+            self._look_again()
+
+    def expire(self) -> None:
+        """Forget those that are closed; called by the timers."""
+        self._open = [each for each in self._open if not each.is_closing()]
+        if self._open:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self.due = monotonic() + LOOK_S
+        self._timers.add(self)
 
 
 class Core:
@@ -54,12 +85,11 @@ class Core:
         self.reader = HeadReader(max_bytes=limits.max_header_bytes, max_headers=limits.max_headers)
         self.heads = AnswerHeads()
         self.connections: set[Lifetime] = set()
-        self.elsewhere: WeakSet[asyncio.Transport] = WeakSet()  # handed over, and still open
+        self.elsewhere = Elsewhere(self.timers)
         self.accepting = True
         self.leaving = False  # no body is waited for any longer
         self.empty: asyncio.Event | None = None  # set when the last connection has gone
         self._refuse = refuse
-        self._swept = 0.0
 
     def __repr__(self) -> str:
         return f"<Core {len(self.connections)} connections, accepting={self.accepting}>"
@@ -82,13 +112,7 @@ class Core:
 
     def is_full(self) -> bool:
         """Whether there are more connections than there may be."""
-        most = self.limits.max_connections - len(self.connections)
-        if len(self.elsewhere) <= most:
-            return False
-        if monotonic() - self._swept > TICK_S:  # the closed ones stay until they are collected
-            self._swept = monotonic()
-            self.elsewhere = WeakSet(each for each in self.elsewhere if not each.is_closing())
-        return len(self.elsewhere) > most
+        return len(self.connections) + len(self.elsewhere) > self.limits.max_connections
 
     def refusal(self, refusal: Refusal, connection: bytes) -> bytes:
         """Return the answer to what is refused, counted; `connection` is its header line."""

@@ -10,20 +10,21 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from libs.http1.messages import Refusal, bad_request
 from libs.http1.targets import decoded_path, split_target
 
-T = TypeVar("T")
 CHUNKED = -1
-MOST_KEPT = 4096  # of each kind; then all is forgotten, which is cheaper than to choose
+MOST_KEPT = 2048  # request lines, and header lines
+MOST_VALUES = 128  # of these, with the same name
 LONGEST_KEPT = 256
+FORGET_AFTER = 100_000  # lines that were not kept; then begin anew, which is cheaper than to choose
 ONLY_ONCE = ("host", "content-length", "transfer-encoding")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _NAME = re.compile(_TOKEN)
 _REQUEST_LINE = re.compile(
-    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-\"$-~\x80-\xff]+) HTTP/([0-9])\.([0-9])"
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-\"$-~]+) HTTP/([0-9])\.([0-9])"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -44,11 +45,17 @@ class RequestLine(NamedTuple):
 
 
 class HeaderLines(dict[bytes, tuple[str, str]]):
-    """Name and value of header lines, read when they are looked up first."""
+    """Name and value of header lines, read when they are looked up first.
+
+    A header whose values are many (an id, a length) is kept for the first of them only: values
+    that never come again would cost more to keep than to read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._names: dict[bytes, str] = {}
+        self._values: dict[str, int] = {}  # kept of each name
+        self._missed = 0
 
     def __missing__(self, line: bytes) -> tuple[str, str]:
         """Read a line. Raises Refusal."""
@@ -60,15 +67,28 @@ class HeaderLines(dict[bytes, tuple[str, str]]):
         if name in _CHECKS:
             _CHECKS[name](value)
         read = name, value
-        _keep(self, line, read)
+        self._keep(line, read)
         return read
 
     def _name(self, raw: bytes) -> str:
         if not _NAME.fullmatch(raw):  # a folded line and a space before the colon end here, too
             raise bad_request("a malformed header line")
         name = sys.intern(raw.decode().lower())
-        _keep(self._names, raw, name)
+        if len(raw) <= LONGEST_KEPT and len(self._names) < MOST_KEPT:
+            self._names[raw] = name
         return name
+
+    def _keep(self, line: bytes, read: tuple[str, str]) -> None:
+        self._missed += 1
+        if self._missed >= FORGET_AFTER:  # clients come and go, and with them what they say
+            self._missed = 0
+            self._names.clear()
+            self._values.clear()
+            self.clear()
+        values = self._values.get(read[0], 0)
+        if values < MOST_VALUES and len(self) < MOST_KEPT and len(line) <= LONGEST_KEPT:
+            self._values[read[0]] = values + 1
+            self[line] = read
 
 
 class HeadReader:
@@ -97,11 +117,11 @@ class HeadReader:
             if not first_line:
                 return None
             first = self._first_line(first_line)
+        if len(lines) > self._max_headers:
+            raise Refusal(431, "too_many_headers", f"more than {self._max_headers} headers")
         headers = dict(map(self._lines.__getitem__, lines))
         if len(headers) != len(lines):
             headers = self._joined(lines)
-        if len(lines) > self._max_headers:
-            raise Refusal(431, "too_many_headers", f"more than {self._max_headers} headers")
         if "host" not in headers and not first.old:
             raise bad_request("the Host header is missing")
         if "transfer-encoding" in headers:
@@ -124,11 +144,14 @@ class HeadReader:
             raise Refusal(505, "version", "HTTP/1.1 and HTTP/1.0 are spoken here")
         if method == b"CONNECT":
             raise Refusal(501, "not_implemented", "CONNECT is not implemented")
-        text, name = target.decode("utf-8", "surrogateescape"), method.decode()
+        text, name = target.decode(), method.decode()
         path, query = split_target(text, name)
         routable = name not in ("HEAD", "OPTIONS")
         read = RequestLine(name, text, decoded_path(path), query, minor == b"0", routable)
-        _keep(self._first_lines, line, read)
+        if len(line) <= LONGEST_KEPT:
+            if len(self._first_lines) >= MOST_KEPT:
+                self._first_lines.clear()
+            self._first_lines[line] = read
         return read
 
     def _joined(self, lines: list[bytes]) -> dict[str, str]:
@@ -162,13 +185,6 @@ def check_beginning(data: bytes | bytearray, since: int) -> None:
         raise bad_request("a malformed request line")
     if _BARE_LF.search(data, since):
         raise bad_request("a line that ends without CR")
-
-
-def _keep(kept: dict[bytes, T], line: bytes, read: T) -> None:
-    if len(line) <= LONGEST_KEPT:
-        if len(kept) >= MOST_KEPT:
-            kept.clear()
-        kept[line] = read
 
 
 def _check_length(value: str) -> None:

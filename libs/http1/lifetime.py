@@ -86,7 +86,8 @@ class Lifetime(Outgoing):
     def pause_writing(self) -> None:
         """Give the client `write_s` to read on."""
         super().pause_writing()
-        self.due = monotonic() + self._core.limits.write_s
+        if self._phase in (IDLE, ANSWER, CLOSING):
+            self.due = monotonic() + self._core.limits.write_s
 
     def expire(self) -> None:
         """Act on a time bound."""
@@ -133,12 +134,10 @@ class Lifetime(Outgoing):
     def persistence(self, *, streaming: bool = False) -> bytes:
         """Decide whether the connection outlives this answer; return the header that says so."""
         core = self._core
+        if streaming and self._old:
+            self._keep = False  # its end is the connection's
         if self._keep:
-            if (
-                core.accepting
-                and self._served != core.limits.max_requests
-                and not (streaming and self._old)
-            ):
+            if core.accepting and self._served != core.limits.max_requests:
                 return KEEP if self._old else b""
             self._keep = False
             self._ours = True
@@ -154,13 +153,13 @@ class Lifetime(Outgoing):
             self.send_last(data)
         if self._phase != ANSWER:
             return
-        if self._keep:
+        if self._keep and self._core.accepting:
             limits = self._core.limits
             self._phase = IDLE
             self.due = monotonic() + (limits.write_s if self._write_paused else limits.idle_s)
             if self._rest is not None and not self._serving:
                 self._loop.call_soon(self._go_on)
-        elif self._ours:
+        elif self._keep or self._ours:  # it is we who end it, so the client may go on sending
             self._linger()
         else:
             self._close()

@@ -45,7 +45,7 @@ class Responder:
         if self._begun:
             raise RuntimeError("the answer has begun")
         data = connection.heads.whole(status, headers, connection.persistence(), body)
-        self._complete(connection)
+        self._connection = self.on_gone = None
         connection.finish(data)
 
     def begin(self, status: int, headers: Headers) -> None:
@@ -68,7 +68,7 @@ class Responder:
             return None
         if not self._begun:
             raise RuntimeError("the answer has not begun")
-        return connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        return connection.send(b"%x\r\n" % len(data) + data + b"\r\n" if self._chunked else data)
 
     def end(self) -> None:
         """Say that the stream is whole."""
@@ -77,14 +77,14 @@ class Responder:
             return
         if not self._begun:
             raise RuntimeError("the answer has not begun")
-        self._complete(connection)
+        self._connection = self.on_gone = None
         connection.finish(b"0\r\n\r\n" if self._chunked else b"")
 
     def abort(self) -> None:
         """Drop the connection, now; the client sees that the answer is cut short."""
         connection = self._connection
         if connection is not None:
-            self._complete(connection)
+            self._connection = self.on_gone = None
             self.is_gone = True
             connection.drop()
 
@@ -94,7 +94,3 @@ class Responder:
         self._connection = None
         self.is_gone = True
         return told
-
-    def _complete(self, connection: Connection) -> None:
-        self._connection = None
-        self.on_gone = None

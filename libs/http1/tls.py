@@ -74,9 +74,14 @@ class LiveContext(ssl.SSLContext):
     def _look(self) -> None:
         try:
             stamp = self._files.stamp()
-            if stamp != self._stamp:
-                self._stamp = stamp  # a broken pair is told of once
-                self._now = self._files.load()
-                log.info("TLS files loaded again: %s", self._files.cert)
+        except OSError:
+            stamp = ()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp  # so that a broken pair is told of once
+        try:
+            self._now = self._files.load()
         except (OSError, ValueError) as error:
             log.error("TLS files cannot be loaded, the old ones serve on: %s", error)
+        else:
+            log.info("TLS files were loaded again: %s", self._files.cert)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from libs.eager import Promise
 from libs.lean.frames import ErrorCode
 from libs.lean.heads import Answer
-from libs.lean.messages import Assembler, Compressed, Message, TooLarge
+from libs.lean.messages import PREFIX, Assembler, Compressed, Message, TooLarge
 from libs.lean.method import Method
 from libs.lean.status import OF_HTTP, RpcError, Status, of_reset
 from libs.lean.streams import Stream
@@ -66,8 +66,10 @@ class Call(Stream[Answer]):
         self._channel.timers.discard(self)
         self.on_end(error)
         if self.id:
-            self.connection.ready.append(self.deliver)
-            self.connection.wake()
+            connection = self.connection
+            connection.ready.append(self.deliver)
+            if not connection.awake:
+                connection.wake()
         else:
             self.deliver()
 
@@ -209,7 +211,8 @@ class UnaryCall(Call):
         if (
             self._answer is None
             and self._assembler is None
-            and payload[:5] == b"\0" + size.to_bytes(4, "big", signed=True)
+            and size >= 0
+            and PREFIX.unpack_from(payload) == (0, size)
             and size <= self._channel.limits.max_message_bytes
         ):
             self._answer = payload[5:]

@@ -94,6 +94,10 @@ class ClientConnection(Session[Answer]):
         if self._is_leaving:
             self._close_soon()
 
+    def close(self, text: str) -> None:
+        """End the connection; calls in flight hear why."""
+        super().close(f"{text}; {self.reason}" if self.reason and self.streams else text)
+
     def _close_soon(self) -> None:
         if not self.streams:
             self.ready.append(lambda: self.close(self.reason))
@@ -117,9 +121,12 @@ class ClientConnection(Session[Answer]):
         """Whether we have not opened it; servers open none."""
         return stream_id >= self._next_id or not stream_id & 1
 
-    def on_settled(self) -> None:
-        """Take calls."""
+    def on_settings(self) -> None:
+        """Take calls, or more of them."""
         self._tell(self.opened)
+        if self._is_full:
+            self._is_full = False
+            self._on_change(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell all whose calls are lost."""

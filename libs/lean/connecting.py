@@ -18,7 +18,13 @@ FIRST_BACKOFF_S: Final = 0.1
 LONGEST_BACKOFF_S: Final = 1.0
 JITTER: Final = 0.2  # of each backoff, so that many clients do not come all at once
 # What another attempt will hardly change so soon: whoever waits should rather know.
-CERTAIN: Final = (ConnectionRefusedError, FileNotFoundError, socket.gaierror, ssl.SSLError)
+CERTAIN: Final = (
+    ConnectionRefusedError,
+    FileNotFoundError,
+    socket.gaierror,
+    ssl.SSLError,
+    UnicodeError,
+)
 
 
 class Connector:
@@ -81,7 +87,7 @@ class Connector:
     async def _try(self) -> None:
         try:
             connection = await self._attempt()
-        except OSError as error:  # TimeoutError is one
+        except (OSError, UnicodeError) as error:  # a timeout is the one, a host of ".." the other
             self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
             self._is_certain = isinstance(error, CERTAIN)
             self.trouble = str(error) or type(error).__name__

@@ -164,7 +164,7 @@ class Connection(Writer[P]):
             self._open_window()
         stream = self.streams.get(stream_id)
         if stream is None:
-            self._late(stream_id)
+            self.late(stream_id)
             return
         stream.window -= size
         if stream.window < 0:
@@ -186,7 +186,7 @@ class Connection(Writer[P]):
         self._window += size
         self.write(frames.window_update(0, size))
 
-    def _late(self, stream_id: int) -> None:
+    def late(self, stream_id: int) -> None:
         """Take a frame of a stream that is not there: in order only if we have reset it."""
         if self.is_idle(stream_id):
             raise ConnectionFailure(ErrorCode.PROTOCOL_ERROR, "a frame of an idle stream")
@@ -289,13 +289,13 @@ class Connection(Writer[P]):
 
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream, and take no more of it."""
-        stream = self.streams.get(stream_id)
-        if stream is not None:
-            self.forget(stream)
         self._reset_ids[stream_id] = None
         if len(self._reset_ids) > MOST_REMEMBERED:
             self._reset_ids.popitem(last=False)
         self.write(frames.rst_stream(stream_id, code))
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self.forget(stream)  # last: another may take its place
 
     def refuse(self, stream_id: int, code: ErrorCode) -> None:
         """Reset a stream for what the peer did; not too often."""

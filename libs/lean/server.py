@@ -94,9 +94,9 @@ class Server:
 
     def _connection(self) -> ServerConnection:
         loop = asyncio.get_running_loop()
-        connection = ServerConnection(self._handlers, self._limits, loop, self._timers, self._gone)
-        self._connections.add(connection)
-        return connection
+        return ServerConnection(
+            self._handlers, self._limits, loop, self._timers, self._connections.add, self._gone
+        )
 
     def _gone(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -119,10 +120,7 @@ class ServerCall(Stream[Request]):
             chunks += (PREFIX.pack(0, len(message)), message)
         size = sum(map(len, chunks))
         if connection.can_send(self, size):
-            connection.send_window -= size
-            self.send_window -= size
-            head = frames.HEAD.pack(size << 8, 0, self.id)
-            connection.write(b"".join((head, *chunks)))
+            connection.write_data(self, chunks, size)
             return None
         connection.enqueue(self, chunks, size)
         if self._has_room():
@@ -266,7 +264,8 @@ class ServerCall(Stream[Request]):
         if (
             self._message is None
             and self._assembler is None
-            and payload[:5] == b"\0" + size.to_bytes(4, "big", signed=True)
+            and size >= 0
+            and PREFIX.unpack_from(payload) == (0, size)
             and size <= limit
         ):
             self._message = payload[5:]
@@ -319,7 +318,7 @@ class ServerCall(Stream[Request]):
             return
         try:
             self.connection.handlers[self.path](self, message)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             log.exception("the handler of %s failed", self.path)
             self.fail(Status.INTERNAL, "internal error")
 

@@ -22,7 +22,7 @@ MOST_SKIPPED: Final = 100
 
 
 class ServerConnection(Session[Request]):
-    """`on_over` is called once its transport is gone."""
+    """`on_made` and `on_gone` are called with its transport's beginning and end."""
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class ServerConnection(Session[Request]):
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
         timers: Timers,
+        on_made: Callable[[ServerConnection], None],
         on_gone: Callable[[ServerConnection], None],
     ) -> None:
         blocks = BlockReader(partial(read_request, handlers), limits.max_header_bytes)
         super().__init__(limits, loop, blocks)
         self.handlers = handlers
         self.timers = timers
+        self._on_made = on_made
         self._on_gone = on_gone
         self._preface = frames.PREFACE  # what is still to come of it
         self._skipped: list[range] = []  # numbers that the client has left out
@@ -44,6 +46,11 @@ class ServerConnection(Session[Request]):
     def __repr__(self) -> str:
         state = "over" if self.is_over else "open" if self._last_id is None else "draining"
         return f"<ServerConnection {state} calls={len(self.streams)}>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._on_made(self)
+        super().connection_made(transport)
 
     def opening(self) -> tuple[bytes, tuple[tuple[int, int], ...]]:
         """Begin as servers do."""
@@ -62,18 +69,21 @@ class ServerConnection(Session[Request]):
 
     def is_idle(self, stream_id: int) -> bool:
         """Whether the client has not opened it; we open none."""
+        if self._is_unwanted(stream_id):
+            return False
         return stream_id > self.last_peer_id or not stream_id & 1
 
     def on_new_headers(self, stream_id: int, parsed: Request, ended: bool) -> None:
         """Take a call."""
         last = self.last_peer_id
+        if self._is_unwanted(stream_id):
+            return
         if stream_id <= last or not stream_id & 1:
             raise self._unexpected(stream_id)
-        if stream_id != last + 2 and last:
-            self._skipped = [*self._skipped[-MOST_SKIPPED:], range(last + 2, stream_id, 2)]
+        following = last + 1 | 1
+        if stream_id != following:
+            self._skipped = [*self._skipped[-MOST_SKIPPED:], range(following, stream_id, 2)]
         self.last_peer_id = stream_id
-        if self._last_id is not None:
-            return  # the client knows by our GOAWAY that we do not take it
         if parsed.malformed or parsed.is_trailers:
             self.refuse(stream_id, ErrorCode.PROTOCOL_ERROR)
         elif len(self.streams) >= self.limits.max_streams:
@@ -88,6 +98,15 @@ class ServerConnection(Session[Request]):
         return ConnectionFailure(ErrorCode.STREAM_CLOSED, "headers of a closed stream")
 
     # the end
+
+    def _is_unwanted(self, stream_id: int) -> bool:
+        """Whether the client knows, or will soon, by our GOAWAY that we do not take it."""
+        return self._last_id is not None and stream_id > self._last_id
+
+    def late(self, stream_id: int) -> None:
+        """Take a frame of a stream that is not there."""
+        if not self._is_unwanted(stream_id):
+            super().late(stream_id)
 
     def drain(self) -> None:
         """Take no more calls, in two steps: first the client has to hear of it."""

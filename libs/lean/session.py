@@ -40,8 +40,8 @@ class Session(Connection[P]):
         """Return what comes before our SETTINGS, and what belongs into them."""
         raise NotImplementedError
 
-    def on_settled(self) -> None:
-        """Hear that the peer's first SETTINGS are there."""
+    def on_settings(self) -> None:
+        """Hear that SETTINGS have come from the peer, its first or others."""
 
     def on_goaway(self, last_id: int, code: int, text: str) -> None:
         """Hear that the peer takes no more streams, and none above that one."""
@@ -97,7 +97,7 @@ class Session(Connection[P]):
         if not self.is_settled:
             self.is_settled = True
             self._time(self._beat, self._keepalive_s)
-            self.on_settled()
+        self.on_settings()
 
     def _take_consent(self, payload: bytes) -> None:
         if payload:
@@ -201,3 +201,4 @@ class Session(Connection[P]):
         if self._timer is not None:
             self._timer.cancel()
         self._transport = None
+        self.turn()

@@ -94,6 +94,9 @@ class Stream(Generic[P]):
 
     def on_padding(self, size: int) -> None:
         """Hear that so much of the window went into padding."""
+        initial = self.connection.initial_window
+        if self.window < initial // 2:
+            self.open_window(initial)
 
     def open_window(self, missing: int) -> None:
         """Let the peer send that much, at least."""

@@ -36,6 +36,7 @@ class Writer(asyncio.Protocol, Generic[P]):
         self.ready: list[Callable[[], object]] = []  # called when it is safe to call anybody
         self.out: list[bytes | memoryview] = []
         self.awake = False  # a flush is sure to come
+        self._unflushed = 0  # bytes of streams' data, roughly
         self._is_bulky = False
         self._queued: OrderedDict[Stream[P], None] = OrderedDict()
         self._held: list[tuple[Stream[P], bytes]] = []
@@ -76,7 +77,7 @@ class Writer(asyncio.Protocol, Generic[P]):
             for each in ready:
                 try:
                     each()
-                except Exception:
+                except (Exception, asyncio.CancelledError):
                     # a mistake of one call's owner; the connection belongs to all
                     log.exception("a callback failed")
         self.awake = False
@@ -108,6 +109,7 @@ class Writer(asyncio.Protocol, Generic[P]):
     def flush(self) -> None:
         """Send what is written, now."""
         out, self.out = self.out, []
+        self._unflushed = 0
         if self._transport is None or self._transport.is_closing():
             return
         if len(out) == 1:
@@ -117,6 +119,16 @@ class Writer(asyncio.Protocol, Generic[P]):
             self._transport.writelines(out)
         else:
             self._transport.write(b"".join(out))
+
+    def write_data(self, stream: Stream[P], chunks: Iterable[bytes], size: int) -> None:
+        """Send a frame of data for which there is room."""
+        self.send_window -= size
+        stream.send_window -= size
+        head = frames.HEAD.pack(size << 8, frames.DATA, stream.id)
+        self.write(b"".join((head, *chunks)))
+        self._unflushed += size
+        if self._unflushed >= ONE_WRITE:
+            self.flush()  # which may pause us, before who sends has had a turn of the loop
 
     def can_send(self, stream: Stream[P], size: int) -> bool:
         """Whether so much data may go out at once, in one frame, ahead of nothing."""
@@ -157,15 +169,13 @@ class Writer(asyncio.Protocol, Generic[P]):
 
     def pump(self) -> None:
         """Send what waits, a frame of each stream in turn, as long as there is room."""
-        written = 0
         while self._queued and self.send_window > 0 and not self.is_paused:
             stream, _ = self._queued.popitem(last=False)
-            written += self._send_some(stream)
-            if written >= ONE_WRITE:
+            self._send_some(stream)
+            if self._unflushed >= ONE_WRITE:
                 self.flush()  # which may pause us
-                written = 0
 
-    def _send_some(self, stream: Stream[P]) -> int:
+    def _send_some(self, stream: Stream[P]) -> None:
         queue = stream.queue
         assert queue is not None, "only streams with something to send are queued"
         chunks = queue.take(min(self.send_window, stream.send_window, self.max_frame))
@@ -177,6 +187,7 @@ class Writer(asyncio.Protocol, Generic[P]):
         self.out.append(head)
         self.out += chunks
         self._is_bulky = True
+        self._unflushed += size
         if queue.size:
             if stream.send_window > 0:
                 self._queued[stream] = None
@@ -187,7 +198,6 @@ class Writer(asyncio.Protocol, Generic[P]):
             if ends or queue.last:
                 stream.on_sent()
         stream.on_room()
-        return size
 
     def grow(self, stream: Stream[P], size: int) -> None:
         """Move a stream's window; it may be negative before and after."""

@@ -1,0 +1,130 @@
+"""The backend's gRPC side: the part of KServe v2 that a server of the project asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import orjson
+
+from bench import canned
+from bench.ticker import Ticker
+from bench.workloads import step_of
+from libs.common import wire
+from libs.common.pb import kserve_pb2 as kserve
+from libs.lean import Handler, ServerCall
+
+SERVICE = "/inference.GRPCInferenceService/"
+ECHO = "/bench.Echo/Echo"
+AT_ONCE = 512  # messages of a coalesced stream in one write
+
+
+def handlers(ticker: Ticker) -> Mapping[str, Handler]:
+    """Return what answers each method."""
+
+    def stream(call: ServerCall, message: bytes) -> None:
+        _stream(call, message, ticker)
+
+    return {
+        SERVICE + "ServerReady": lambda call, _: call.finish(READY),
+        SERVICE + "ModelReady": lambda call, _: call.finish(READY),
+        SERVICE + "ModelMetadata": _metadata,
+        SERVICE + "ModelInfer": _infer,
+        SERVICE + "ModelStreamInfer": stream,
+        ECHO: lambda call, message: call.finish(message),
+    }
+
+
+READY = kserve.ModelReadyResponse(ready=True).SerializeToString()
+NUMBERS = canned.numbers_message()
+WHOLE = canned.text_message(canned.TEXT, tokens=64, reason="stop")
+
+
+def _metadata(call: ServerCall, message: bytes) -> None:
+    name = kserve.ModelMetadataRequest.FromString(message).name
+    call.finish(kserve.ModelMetadataResponse(name=name, versions=["1"]).SerializeToString())
+
+
+def _infer(call: ServerCall, message: bytes) -> None:
+    call.finish(NUMBERS)
+
+
+def _stream(call: ServerCall, message: bytes, ticker: Ticker) -> None:
+    request = kserve.ModelInferRequest.FromString(message)
+    pairs = zip(request.inputs, request.raw_input_contents, strict=False)
+    inputs = {each.name: (each.datatype, raw) for each, raw in pairs}
+    if inputs.get("stream", ("BOOL", b"\0"))[1] == b"\0":
+        call.send([WHOLE])
+        call.end()
+        return
+    kind, raw = inputs["sampling_parameters"]
+    (text,) = wire.Tensor("", kind, (1,), raw).texts()
+    tokens = int(orjson.loads(text)["max_tokens"])
+    step_s = step_of(request.model_name)
+    if step_s:
+        Paced(call, ticker, tokens, step_s)
+    else:
+        Coalesced(call, tokens).write()
+
+
+class Coalesced:
+    """Writes a stream as fast as its reader takes it."""
+
+    def __init__(self, call: ServerCall, tokens: int) -> None:
+        self._call = call
+        self._tokens = tokens
+        self._at = 0
+        self._gone = False
+        call.on_cancel = self._cancelled
+
+    def write(self, _: object = None) -> None:
+        """Write until the stream ends or the connection is full."""
+        while not self._gone:
+            end = min(self._at + AT_ONCE, self._tokens - 1)
+            messages = [canned.token_message(at) for at in range(self._at, end)]
+            self._at = end
+            if end == self._tokens - 1:
+                self._call.send([*messages, _last(end)])
+                self._call.end()
+                return
+            room = self._call.send(messages)
+            if room is not None:
+                room.add_done_callback(self.write)
+                return
+
+    def _cancelled(self) -> None:
+        self._gone = True
+
+
+class Paced:
+    """Writes a token every so often, from when it was asked."""
+
+    def __init__(self, call: ServerCall, ticker: Ticker, tokens: int, step_s: float) -> None:
+        self._call = call
+        self._step_s = step_s
+        self._ticker = ticker
+        self._tokens = tokens
+        self._at = 0
+        self._gone = False
+        self._next = time.monotonic()
+        call.on_cancel = self._cancelled
+        self._step()
+
+    def _step(self) -> None:
+        if self._gone:
+            return
+        self._at += 1
+        if self._at == self._tokens:
+            self._call.send([_last(self._at - 1)])
+            self._call.end()
+            return
+        self._call.send([canned.token_message(self._at - 1)])
+        self._next += self._step_s
+        self._ticker.at(self._next, self._step)
+
+    def _cancelled(self) -> None:
+        self._gone = True
+
+
+def _last(at: int) -> bytes:
+    return canned.text_message(canned.word(at), tokens=1, reason="stop")

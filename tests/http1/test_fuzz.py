@@ -1,0 +1,439 @@
+"""Whatever comes: no exception, no growth, and no request that another parser would not see.
+
+Requests are cut into tokens, which are swapped, repeated and spoilt, and fed to a connection over
+a transport of the test's own; then httptools reads the same bytes. A longer run:
+
+    HTTP1_FUZZ_SECONDS=600 pytest tests/http1/test_fuzz.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import httptools
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from libs.http1 import Handler, HttpServer, Limits, Request, Responder
+from libs.http1.answers import MOST_NAMES, MOST_VALUES
+from libs.http1.connection import MOST_WAITING, Connection
+from libs.http1.core import Core
+from libs.http1.heads import MOST_KEPT
+from libs.http1.lifetime import CLOSING, GONE, LINGER
+from tests.http1.support import refused
+
+SECONDS = float(os.environ.get("HTTP1_FUZZ_SECONDS", "0"))
+LIMITS = Limits(max_header_bytes=600, max_body_bytes=300, max_headers=12, max_requests=6)
+
+
+class Loop:
+    """Calls soon what it is told to."""
+
+    def __init__(self) -> None:
+        self.soon: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, **_: Any) -> None:
+        self.soon.append((callback, args))
+
+    def run(self) -> None:
+        for _ in range(1000):
+            if not self.soon:
+                return
+            callback, args = self.soon.popleft()
+            callback(*args)
+        raise AssertionError("the loop never rests")
+
+
+class Transport:
+    """Keeps what is written; has room, or not, as it is told."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.protocol: Any = None
+        self.reading = True
+        self.closing = False
+        self.ended = False
+        self.unsent = 0
+
+    def write(self, data: bytes) -> None:
+        assert not self.closing
+        assert not self.ended
+        self.written += data
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+
+class Others(asyncio.Protocol):
+    """Takes what is handed over."""
+
+    def __init__(self) -> None:
+        self.came = b""
+
+    def connection_made(self, transport: object) -> None:
+        self.came += b""
+
+    def data_received(self, data: bytes) -> None:
+        self.came += data
+
+
+class Watched:
+    """The timers, without a clock."""
+
+    def __init__(self) -> None:
+        self.all: dict[Any, None] = {}
+
+    def add(self, bounded: object) -> None:
+        self.all[bounded] = None
+
+    def discard(self, bounded: object) -> None:
+        self.all.pop(bounded, None)
+
+
+class Bench:
+    """A connection, and all that is around it."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.waiting: list[Responder] = []
+        self.gone = 0
+        self.other: Others | None = None
+        self.loop = Loop()
+        server = HttpServer(route=self.route, other=self.others, refuse=refused, limits=LIMITS)
+        self.core: Core = server._core
+        self.core.loop = cast(asyncio.AbstractEventLoop, self.loop)
+        self.timers = self.core.timers = Watched()  # type: ignore[assignment]
+        self.core.elsewhere._timers = self.timers  # type: ignore[assignment]
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a connection; what is remembered of others' lines stays."""
+        self.requests.clear()
+        self.waiting.clear()
+        self.loop.soon.clear()
+        self.timers.all.clear()
+        self.core.connections.clear()
+        self.core.counters.connections = 0
+        self.gone = 0
+        self.other = None
+        self.sent = b""
+        self.lost = False
+        self.paused = False
+        self.transport = Transport()
+        self.connection = self.transport.protocol = Connection(self.core)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+
+    def others(self) -> asyncio.Protocol:
+        self.other = Others()
+        return self.other
+
+    def route(self, method: str, path: str) -> Handler | None:
+        return self.handle if method in ("POST", "GET") and not path.startswith("/c") else None
+
+    def handle(self, request: Request, responder: Responder) -> None:
+        self.requests.append(request)
+        if request.path.startswith("/w"):
+            responder.on_gone = self.on_gone
+            self.waiting.append(responder)
+        elif request.path.startswith("/s"):
+            responder.begin(200, [])
+            responder.write(b"part")
+            responder.end()
+        elif request.path.startswith("/r"):
+            responder.answer(200, [("bad\n", "header")], b"")
+        else:
+            responder.answer(200, [("X", "y")], b"whole")
+
+    def on_gone(self) -> None:
+        self.gone += 1
+
+    def feed(self, data: bytes) -> None:
+        if data and self.transport.reading and not self.transport.closing and not self.lost:
+            self.sent += data
+            self.transport.protocol.data_received(data)
+
+    def act(self, what: str) -> None:
+        connection = self.connection
+        alive = not self.lost and self.other is None
+        if what == "run":
+            self.loop.run()
+        elif what == "answer" and self.waiting:
+            self.waiting.pop().answer(200, [], b"late")
+        elif what == "pause" and alive and not self.paused and not self.transport.closing:
+            self.paused, self.transport.unsent = True, 1000
+            connection.pause_writing()
+        elif what == "resume" and alive and self.paused:
+            self.paused, self.transport.unsent = False, 0
+            connection.resume_writing()
+        elif what == "expire" and connection in self.timers.all:
+            del self.timers.all[connection]
+            connection.expire()
+        elif what == "eof" and alive and not self.transport.closing:
+            connection.eof_received()
+            self.transport.close()
+
+    def end(self) -> None:
+        self.loop.run()
+        self.check()
+        open_still = [each for each in self.waiting if each._connection is not None]
+        told = self.gone
+        if self.other is None and not self.lost:
+            self.lost = True
+            self.connection.connection_lost(None)
+        self.loop.run()
+        assert self.gone - told == len(open_still) <= 1
+        assert not self.core.connections
+        assert self.core.counters.connections == 0
+        assert self.connection not in self.timers.all
+        for name in ("_rest", "_incoming", "_responder", "_out", "_room", "_transport"):
+            assert getattr(self.connection, name) is None, name
+
+    def check(self) -> None:
+        connection = self.connection
+        assert len(connection._rest or b"") <= MOST_WAITING + 4096
+        assert len(self.core.reader._lines) <= MOST_KEPT
+        assert len(self.core.reader._first_lines) <= MOST_KEPT
+        assert len(self.core.heads._lines) <= MOST_NAMES * MOST_VALUES
+        assert self.transport.written.count(b"HTTP/1.1 ") >= len(self.requests) - 1 or self.lost
+        if connection._phase not in (LINGER, CLOSING, GONE):
+            assert not self.transport.closing
+            assert connection in self.timers.all
+        if self.other:
+            assert self.sent.endswith(self.other.came)
+            assert self.other.came
+
+
+class Oracle:
+    """What llhttp makes of the same bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.seen: list[tuple[str, bytes, list[tuple[bytes, bytes]], bytes]] = []
+        parser = self.parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return
+
+    def on_message_begin(self) -> None:
+        self.url = self.body = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.head = self.headers  # what comes later are trailers
+        self.headers = []
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        method = self.parser.get_method().decode()
+        self.seen.append((method, self.url, self.head, self.body))
+
+
+def check_against_oracle(bench: Bench) -> None:
+    seen = Oracle(bench.sent).seen
+    for number, request in enumerate(bench.requests):
+        if request.headers.get("connection", "").lower().find("upgrade") >= 0:
+            return  # llhttp stops there, and we do not
+        assert number < len(seen), "a request that llhttp does not see"
+        method, target, headers, body = seen[number]
+        joined: dict[str, str] = {}
+        for name, value in headers:
+            key, text = name.decode().lower(), value.decode("utf-8", "surrogateescape").strip(" \t")
+            joined[key] = f"{joined[key]}, {text}" if key in joined else text
+        assert request.method == method
+        assert request.target.encode("utf-8", "surrogateescape") == target
+        assert request.headers == joined
+        assert request.body == body
+
+
+TOKENS = [
+    *(
+        b"POST",
+        b"GET",
+        b"PUT",
+        b"HEAD",
+        b" ",
+        b" ",
+        b"/a",
+        b"/w",
+        b"/s",
+        b"/r",
+        b"/c",
+        b"/w?x=%20#",
+    ),
+    *(b"http://h/a", b"*", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b" HTTP/2.0\r\n", b"Host: x\r\n"),
+    *(b"Host:\r\n", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Content-Length: 301\r\n"),
+    *(b"Content-Length: 5, 5\r\n", b"content-length:05\r\n", b"Transfer-Encoding: chunked\r\n"),
+    *(b"transfer-encoding:\tCHUNKED \r\n", b"Transfer-Encoding: x, chunked\r\n", b"X: y\r\n"),
+    *(b"Expect: 100-continue\r\n", b"Expect: x\r\n", b"Connection: close\r\n", b"Upgrade: x\r\n"),
+    *(b"Connection: keep-alive\r\n", b"Connection: upgrade\r\n", b" folded\r\n", b"X : y\r\n"),
+    *(
+        b"\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\0",
+        b":",
+        b"\t",
+        b"5\r\nhello\r\n",
+        b"0\r\n",
+        b"0\r\n\r\n",
+    ),
+    *(
+        b"5;a=b\r\n",
+        b'1;a="\\"";b\r\nx\r\n',
+        b"1;\r\nx\r\n",
+        b"5 \r\n",
+        b"05\r\nhello\r\n",
+        b"5\nhello\n",
+        b"ffffffffffffffff\r\n",
+        b"hello",
+    ),
+    *(b"X: \xff\xc3\xbc\r\n", b"X: " + b"y" * 300 + b"\r\n", b"Trailer: a\r\n", b"\r\n\r\n"),
+    b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /w HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"GET /s HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /c HTTP/1.1\r\nHost: x\r\n\r\n",
+]
+ACTS = ("run", "run", "answer", "pause", "resume", "expire", "eof")
+PATHS = [b"/a", b"/a", b"/w", b"/w?x=%20", b"/s", b"/r", b"http://h/a"]
+LINES = [b"X: y", b"x:\t z ", b"X: \xff\xc3\xbc", b"Expect: 100-continue", b"A-B: c", b"X:"]
+BODIES = [
+    b"\r\n",
+    b"Content-Length: 5\r\n\r\nhello",
+    b"content-length:\t0 \r\n\r\n",
+    b"Transfer-Encoding: Chunked\r\n\r\n5;a=b\r\nhello\r\n0a\r\n0123456789\r\n0\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\n\r\r\n0\r\nTrailer: x\r\n\r\n",
+    b"Content-Length: 290\r\n\r\n" + b"\r\n\r\nx" * 58,
+]
+
+
+def message(path: bytes, lines: list[bytes], body: bytes, empty: bytes) -> bytes:
+    head = b"".join(line + b"\r\n" for line in lines)
+    return b"%bPOST %b HTTP/1.1\r\nHost: x\r\n%b%b" % (empty, path, head, body)
+
+
+def mutated(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    """Cut out a few bytes here and there, and put others in."""
+    for where, less, more in changes:
+        at = where % (len(data) + 1)
+        data = data[:at] + more + data[at + less :]
+    return data
+
+
+messages = st.builds(
+    message,
+    st.sampled_from(PATHS),
+    st.lists(st.sampled_from(LINES), max_size=3),
+    st.sampled_from(BODIES),
+    st.sampled_from([b"", b"", b"", b"\r\n"]),
+)
+change = st.tuples(
+    st.integers(0, 2000), st.integers(0, 4), st.sampled_from(TOKENS) | st.binary(max_size=3)
+)
+streams = st.builds(
+    mutated,
+    st.lists(messages, min_size=1, max_size=5).map(b"".join),
+    st.lists(change, max_size=2),
+) | st.lists(st.sampled_from(TOKENS) | st.binary(max_size=6), max_size=12).map(b"".join)
+cuts = st.lists(st.integers(0, 400), max_size=8)
+acts = st.lists(st.sampled_from(ACTS), max_size=8)
+
+
+def play(bench: Bench, data: bytes, cut: list[int], what: list[str]) -> None:
+    """Feed the data in pieces, and do something after each."""
+    bench.begin()
+    at = 0
+    for number, size in enumerate([*cut, len(data)]):
+        bench.feed(data[at : at + size])
+        at += size
+        bench.check()
+        if number < len(what):
+            bench.act(what[number])
+            bench.check()
+    for act in what[len(cut) + 1 :]:
+        bench.act(act)
+    bench.end()
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """What the broken handler raises is logged, at great length."""
+    caplog.set_level(logging.CRITICAL, "libs.http1")
+
+
+def run_for(seconds: float, examples: int, test: Callable[..., None], **of: Any) -> None:
+    """Run a property once, or over and over for so many seconds."""
+    quiet = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    until = time.monotonic() + seconds
+    while True:
+        quiet(given(**of)(test))()
+        if time.monotonic() >= until:
+            return
+
+
+@pytest.mark.timeout(SECONDS + 60)
+def test_no_bytes_and_no_schedule_break_a_connection() -> None:
+    bench = Bench()
+
+    def holds(data: bytes, cut: list[int], what: list[str]) -> None:
+        play(bench, data, cut, what)
+
+    run_for(SECONDS / 2, 300, holds, data=streams, cut=cuts, what=acts)
+
+
+@pytest.mark.timeout(SECONDS + 60)
+def test_every_request_is_one_that_llhttp_sees_too() -> None:
+    bench = Bench()
+
+    def holds(data: bytes, cut: list[int]) -> None:
+        play(bench, data, cut, ["run", "answer"] * 10)
+        check_against_oracle(bench)
+
+    run_for(SECONDS / 2, 300, holds, data=streams, cut=cuts)
