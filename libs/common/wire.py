@@ -36,6 +36,7 @@ _DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
+_WHOLE_NUMBERS = {"INT32": 4, "UINT32": 4, "INT64": 8, "UINT64": 8}
 
 
 class Tensor(Struct, frozen=True, gc=False):
@@ -65,7 +66,7 @@ class Tensor(Struct, frozen=True, gc=False):
 def text(name: str, *values: str | bytes) -> Tensor:
     """Return a BYTES tensor of one dimension."""
     raw = [value.encode() if isinstance(value, str) else value for value in values]
-    data = b"".join(struct.pack("<I", len(each)) + each for each in raw)
+    data = b"".join([len(each).to_bytes(4, "little") + each for each in raw])
     return Tensor(name, "BYTES", (len(raw),), data)
 
 
@@ -154,6 +155,8 @@ def total(tensor: Tensor | None) -> int | None:
     """Return the sum of a counting tensor; None where there is nothing to add up."""
     if tensor is None:
         return None
+    if len(tensor.data) == _WHOLE_NUMBERS.get(tensor.datatype):
+        return int.from_bytes(tensor.data, "little", signed=tensor.datatype[0] == "I")
     try:
         return int(tensor.array().sum())
     except (TypeError, ValueError):

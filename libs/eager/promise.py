@@ -18,7 +18,7 @@ class Waiter(Protocol):
     """A task that can be resumed at once."""
 
     def resume(self) -> None:
-        """Go on, now."""
+        """Go on, now; a tick later where another task is running."""
         ...
 
 
@@ -114,7 +114,7 @@ class Promise(Generic[T]):
         self.on_cancel = None
         if self.waiter is not None:
             waiter, self.waiter = self.waiter, None
-            if soon or asyncio.current_task(self._loop) is not None:
+            if soon:
                 self._loop.call_soon(waiter.resume)
             else:
                 waiter.resume()

@@ -94,11 +94,16 @@ class EagerTask(Generic[T]):
         return self._loop
 
     def resume(self) -> None:
-        """Go on until the next wait, or the end."""
-        self._waits_for = None
-        _enter_task(self._loop, self)  # type: ignore[arg-type]  # any task, asyncio's docs say
+        """Go on until the next wait, or the end; a tick later where another task is running."""
+        loop = self._loop
         try:
-            waits_for = self._go_on()
+            _enter_task(loop, self)  # type: ignore[arg-type]  # any task, asyncio's docs say
+        except RuntimeError:
+            loop.call_soon(self.resume)
+            return
+        self._waits_for = None
+        try:
+            waits_for = self._throw() if self._must_cancel else self._coroutine.send(None)
         except StopIteration as stop:
             self._value, self._done = stop.value, True
         except (KeyboardInterrupt, SystemExit) as error:
@@ -107,19 +112,22 @@ class EagerTask(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - a task keeps whatever ends it
             self._error, self._done = error, True
         else:
-            self._wait(waits_for)
+            if type(waits_for) is Promise and not self._must_cancel:
+                waits_for.waiter = self
+                self._waits_for = waits_for
+            else:
+                self._wait(waits_for)
         finally:
-            _leave_task(self._loop, self)  # type: ignore[arg-type]
+            _leave_task(loop, self)  # type: ignore[arg-type]
         if self._done:
             self._on_done(self)
 
-    def _go_on(self) -> Any:
-        if self._must_cancel:
-            self._must_cancel = False
-            return self._coroutine.throw(asyncio.CancelledError())
-        return self._coroutine.send(None)
+    def _throw(self) -> Any:
+        self._must_cancel = False
+        return self._coroutine.throw(asyncio.CancelledError())
 
     def _wait(self, waits_for: Any) -> None:
+        """Wait for whatever asyncio's tasks can wait for."""
         if type(waits_for) is Promise:
             waits_for.waiter = self
         elif waits_for is None:  # as asyncio.sleep(0) does
@@ -141,11 +149,7 @@ def start(
     on_done: Callable[[EagerTask[T]], None],
     loop: asyncio.AbstractEventLoop | None = None,
 ) -> EagerTask[T]:
-    """Run the coroutine until its first wait, now, unless another task is running just now."""
-    loop = loop or asyncio.get_running_loop()
-    task = EagerTask(coroutine, on_done, loop)
-    if asyncio.current_task(loop) is None:
-        task.resume()
-    else:
-        loop.call_soon(task.resume)
+    """Run the coroutine until its first wait: now, or a tick later where a task is running."""
+    task = EagerTask(coroutine, on_done, loop or asyncio.get_running_loop())
+    task.resume()
     return task

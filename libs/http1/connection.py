@@ -180,7 +180,7 @@ class Connection(Lifetime):
         return ChunkedBody(
             limit=limits.max_body_bytes,
             trailers=limits.max_header_bytes,
-            check_trailer=self._core.reader.check_field,
+            check_trailer=self._core.reader.check_trailer,
         )
 
     def _body(self, data: bytes, at: int) -> int:

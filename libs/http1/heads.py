@@ -129,11 +129,13 @@ class HeadReader:
             return first, headers, CHUNKED
         return first, headers, int(headers.get("content-length", 0))
 
-    def check_field(self, line: bytes) -> None:
-        """Refuse what is no header line, as in trailers; nothing is kept."""
+    def check_trailer(self, line: bytes) -> None:
+        """Refuse what is no trailer; nothing is kept."""
         name, colon, value = line.partition(b":")
         if not colon or not _NAME.fullmatch(name) or _CONTROL.search(value.decode("latin-1")):
             raise bad_request("a malformed header line")
+        if name.lower().decode() in ONLY_ONCE:
+            raise bad_request("a trailer that would change how the body is read")
 
     def _first_line(self, line: bytes) -> RequestLine:
         found = _REQUEST_LINE.fullmatch(line)

@@ -147,8 +147,7 @@ class Lifetime(Outgoing):
         """Send the end of an answer; go on, or close."""
         self._responder = None
         if self._out is None and self._phase == ANSWER:  # nothing else is to be written with it
-            self._written += len(data)
-            self._transport.write(data)
+            self._write(data)
         else:
             self.send_last(data)
         if self._phase != ANSWER:

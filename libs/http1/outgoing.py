@@ -7,6 +7,8 @@ from typing import cast
 
 from libs.eager import Promise
 
+SLICE = 64 * 1024
+
 
 class Outgoing(asyncio.Protocol):
     """Collects what is to be written; knows whether the client reads."""
@@ -61,17 +63,24 @@ class Outgoing(asyncio.Protocol):
             if not self._serving or self._queued > self._write_buffer:
                 self.flush()
         elif self._transport is not None:
-            self._written += len(data)
-            self._transport.write(data)
+            self._write(data)
 
     def flush(self) -> None:
         """Write what is collected."""
         out, self._out = self._out, None
         self._queued = 0
         if out and self._transport is not None:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            self._written += len(data)
-            self._transport.write(data)
+            self._write(out[0] if len(out) == 1 else b"".join(out))
+
+    def _write(self, data: bytes) -> None:
+        self._written += len(data)
+        write = self._transport.write
+        if len(data) <= SLICE or not self._transport.get_extra_info("sslcontext"):
+            write(data)
+        else:  # in one piece, TLS would pass all of it on, and say that nothing is unsent
+            view = memoryview(data)
+            for at in range(0, len(data), SLICE):
+                write(view[at : at + SLICE])
 
     def pause_writing(self) -> None:
         """Hear that the client reads slower than we write."""

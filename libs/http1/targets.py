@@ -6,7 +6,7 @@ import re
 
 from libs.http1.messages import bad_request
 
-_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#]+")
+_ABSOLUTE = re.compile(r"(?i:https?)://[A-Za-z0-9\-._~%:\[\]]+(?=[/?]|\Z)")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from msgspec import Struct, field
 
 from libs.common.catalog import Model
-from libs.common.deadline import Deadline
 from libs.common.envelope import Outcome, RequestSource, TimeBounds
 from libs.common.world_map import Token
+from services.entry.limits import NO_BOUNDS
 from services.entry.options import Options
 from services.entry.routing import Target
 from services.entry.tasks.base import ParsedInput, Result, Task
@@ -30,7 +30,7 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str = ""
     traceparent: str = ""
     retry_count: int = 0
-    bounds: TimeBounds = TimeBounds()
+    bounds: TimeBounds = NO_BOUNDS
     source: RequestSource = RequestSource.REST
     bytes_in: int = 0
 
@@ -47,10 +47,10 @@ class Plan(Struct, frozen=True, kw_only=True, gc=False):
     stream: bool
     options: Options
     priority: int
-    finetune: str
-    adapter: str
+    adapter: str  # a finetune's id
     targets: tuple[Target, ...]
-    deadline: Deadline
+    bounds: TimeBounds
+    began: float  # monotonic seconds
 
 
 class Answer(Struct, frozen=True, kw_only=True, gc=False):

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
-from libs.common.catalog import Finetune, Model
+from msgspec import Struct
+
+from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.deadline import fix
-from libs.common.envelope import InferRequest
+from libs.common.envelope import InferRequest, TimeBounds
 from libs.common.errors import (
     LoraUnsupported,
     ModelNotAllowed,
@@ -27,17 +30,26 @@ from libs.common.world import World
 from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import Answer, Call, Plan
-from services.entry.limits import time_bounds
+from services.entry.limits import NO_BOUNDS, time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.routing import Routes, Target
-from services.entry.tasks.base import Result, Templates
+from services.entry.tasks.base import Result, Task, Templates
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
 
 CONTROL_FIELDS = frozenset(
     {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
 )
+
+
+class Served(Struct, frozen=True, kw_only=True, gc=False):
+    """A model as calls find it, until the world changes."""
+
+    model: Model
+    task: Task
+    targets: tuple[Target, ...]
+    bounds: TimeBounds
 
 
 class Gateway:
@@ -65,6 +77,8 @@ class Gateway:
         self._clock = clock
         self._rng = rng
         self._ceiling_s = first_part_ceiling_s
+        self._served: dict[str, Served] = {}
+        world.listen(lambda _: self._served.clear())  # after the routes, which it is made of
 
     def __repr__(self) -> str:
         return f"<Gateway {self.colo} refused={self.refused.total()} {self._routes!r}>"
@@ -79,19 +93,20 @@ class Gateway:
 
         Raises UnknownModel, ModelNotAllowed, LoraUnsupported, BadInput.
         """
-        model = self._model(call)
-        options = read_options(call.options, call.body.get("options"))
-        task = self._tasks.of(model)
-        fields = {k: v for k, v in call.body.items() if k not in CONTROL_FIELDS}
-        parsed = task.parse(fields)
-        finetune = self._finetune(call, model)
-        adapter = finetune.id if finetune else ""  # what its node has linked it as
-        stream = _wants_stream(call) and task.streams
-        targets = self._routes.to(
-            model.name, preferred=options.preferred_colo, session=call.session
-        )
+        served = self._served.get(call.model) or self._look_up(call.model)
+        model, task, body = served.model, served.task, call.body
+        _check_access(model, call)
+        plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
+        parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
+        options = read_options(call.options, body.get("options"))
+        adapter = "" if plain else self._finetune(call, model)
+        stream = (call.stream or not plain) and _wants_stream(call) and task.streams
+        targets, bounds = served.targets, served.bounds
+        if options.preferred_colo or call.session:
+            targets = self._routes.to(model.name, options.preferred_colo, call.session)
+        if call.bounds is not NO_BOUNDS:
+            bounds = time_bounds(model.timeouts, call.bounds, ceiling_s=self._ceiling_s)
         wish = model.priority if options.priority is None else options.priority
-        bounds = time_bounds(model.timeouts, call.bounds, ceiling_s=self._ceiling_s)
         return Plan(
             call=call,
             request_id=self.new_id(targets),
@@ -102,10 +117,10 @@ class Gateway:
             stream=stream,
             options=options,
             priority=min(wish, call.token.max_priority),
-            finetune=finetune.id if finetune else "",
             adapter=adapter,
             targets=targets,
-            deadline=fix(bounds, self._clock.now()),
+            bounds=bounds,
+            began=self._clock.now(),
         )
 
     async def run(self, plan: Plan) -> Answer:
@@ -169,24 +184,27 @@ class Gateway:
             self.refused[plan.model.name] += 1
             self._metrics.refused_one(self.colo, plan.model.name)
 
-    def _model(self, call: Call) -> Model:
-        """Return the model, if there is one that the account may run."""
-        model = self._world.model(call.model)
+    def _look_up(self, name: str) -> Served:
+        """Return what is known of a model, and remember it until the world changes."""
+        model = self._world.model(name)
         if model is None:
-            raise UnknownModel(f"No such model {call.model[:200]} or task")
-        if not _allowed(model, call.token.account):
-            raise ModelNotAllowed(f"account {call.token.account} may not run {model.name}")
-        if call.task and model.task != call.task:
-            raise bad_input(["model"], f"{model.name} does {model.task}, not {call.task}")
-        if "requests" in call.body:
-            raise bad_input(["requests"], "there is no queue for batches here yet")
-        return model
+            raise UnknownModel(f"No such model {name[:200]} or task")
+        self._served[name] = served = Served(
+            model=model,
+            task=self._tasks.of(model),
+            targets=self._routes.to(model.name),
+            bounds=time_bounds(model.timeouts, NO_BOUNDS, ceiling_s=self._ceiling_s),
+        )
+        return served
 
-    def _finetune(self, call: Call, model: Model) -> Finetune | None:
-        """Return the finetune that the call names, if it fits the model."""
+    def _finetune(self, call: Call, model: Model) -> str:
+        """Return the id of the finetune that the call names, if it fits; empty without one.
+
+        It is what the model's node has linked the adapter as, too.
+        """
         name = call.body.get("lora")
         if name is None:
-            return None
+            return ""
         if not isinstance(name, str) or not name:
             raise bad_input(["lora"], "expected the name or id of a finetune")
         if not model.lora.enabled:
@@ -198,11 +216,13 @@ class Gateway:
             raise bad_input(
                 ["lora"], f"finetune {name!r} is for {finetune.model}, not {model.name}"
             )
-        return finetune
+        return finetune.id
 
     def _envelope(self, plan: Plan, target: Target, attempt: int) -> InferRequest:
         """Return what is sent to one target."""
-        call = plan.call
+        call, options, bounds = plan.call, plan.options, plan.bounds
+        if attempt:
+            bounds = fix(bounds, plan.began).remaining(self._clock.now())
         return InferRequest(
             request_id=plan.request_id,
             client_request_id=call.client_request_id,
@@ -212,14 +232,14 @@ class Gateway:
             payload=plan.payload,
             payload_kind=plan.task.payload_kind,
             stream=plan.stream,
-            finetune=plan.finetune,
+            finetune=plan.adapter,
             adapter=plan.adapter,
             session=call.session,
             priority=plan.priority,
-            max_queue_ms=plan.options.max_queue_ms,
-            reject_if_busy=plan.options.reject_if_busy,
-            preferred_colo=plan.options.preferred_colo,
-            time_bounds=plan.deadline.remaining(self._clock.now()),
+            max_queue_ms=options.max_queue_ms,
+            reject_if_busy=options.reject_if_busy,
+            preferred_colo=options.preferred_colo,
+            time_bounds=bounds,
             retry_count=call.retry_count,
             attempt=attempt,
             idempotency_key=call.idempotency_key,
@@ -233,8 +253,22 @@ class Gateway:
         )
 
 
+def _check_access(model: Model, call: Call) -> None:
+    """Refuse a model that the account may not run, or that does something else."""
+    if not _allowed(model, call.token.account):
+        raise ModelNotAllowed(f"account {call.token.account} may not run {model.name}")
+    if call.task and model.task != call.task:
+        raise bad_input(["model"], f"{model.name} does {model.task}, not {call.task}")
+    if "requests" in call.body:
+        raise bad_input(["requests"], "there is no queue for batches here yet")
+
+
 def _allowed(model: Model, account: str) -> bool:
     return model.access.accounts == "all" or account in model.access.accounts
+
+
+def _without(body: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in names}
 
 
 def _wants_stream(call: Call) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from libs.common.catalog import Timeouts
 from libs.common.envelope import TimeBounds
 
+NO_BOUNDS = TimeBounds()  # of a client that has no wish
 SLOW_READER_S = 5.0  # what a reader may be behind when the call's time is up
 
 
@@ -24,12 +25,14 @@ def longest_stream_s(model: Timeouts) -> float:
 
 def longest_silence(seconds: str | None) -> TimeBounds:
     """Return what a client's read timeout bounds: first part and idle gap, never the total."""
+    if not seconds:
+        return NO_BOUNDS
     try:
-        silence = float(seconds or 0)
+        silence = float(seconds)
     except ValueError:
-        return TimeBounds()
+        return NO_BOUNDS
     if not 0 < silence < 1e6:  # not a number, no bound, or as good as none
-        return TimeBounds()
+        return NO_BOUNDS
     return TimeBounds(first_part_ms=_ms(silence), idle_ms=_ms(silence))
 
 

@@ -60,7 +60,7 @@ class Routes:
     def __repr__(self) -> str:
         return f"<Routes from={self._colo} models={len(self._by_model or ())}>"
 
-    def to(self, model: str, *, preferred: str = "", session: str = "") -> tuple[Target, ...]:
+    def to(self, model: str, preferred: str = "", session: str = "") -> tuple[Target, ...]:
         """Return where calls of a model may go, the best first, one per colo."""
         if preferred or session:
             return self._rank(model, preferred, session)

@@ -84,6 +84,9 @@ AMBIGUOUS = {
     "a fragment": raw_post(HOST, first="POST /hot#a HTTP/1.1"),
     "a NUL in the target": raw_post(HOST, first="POST /hot\0 HTTP/1.1"),
     "a target that is no ASCII": raw_post(HOST, first="POST /hot/\u00fc HTTP/1.1"),
+    "a target of another scheme": raw_post(HOST, first="POST ftp://h/hot HTTP/1.1"),
+    "a target with a user": raw_post(HOST, first="POST http://u@h/hot HTTP/1.1"),
+    "a target without a host": raw_post(HOST, first="POST http:///hot HTTP/1.1"),
     "a relative target": raw_post(HOST, first="POST hot HTTP/1.1"),
     "an asterisk": raw_post(HOST, first="POST * HTTP/1.1"),
     "no target": raw_post(HOST, first="POST HTTP/1.1"),
@@ -116,6 +119,7 @@ AMBIGUOUS = {
     "an LF after the trailers": chunked(b"5\r\nhello\r\n0\r\nX: a\n\r\n"),
     "a folded trailer": chunked(b"5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n"),
     "a trailer without a colon": chunked(b"5\r\nhello\r\n0\r\nX\r\n\r\n"),
+    "a length in the trailers": chunked(b"5\r\nhello\r\n0\r\nContent-Length: 5\r\n\r\n"),
     "a trailer with a NUL": chunked(b"5\r\nhello\r\n0\r\nX: \0\r\n\r\n"),
 }
 

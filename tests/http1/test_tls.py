@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import os
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -106,12 +107,16 @@ async def test_a_refusal_is_read_through_tls(files: TlsFiles, authority: trustme
 async def test_a_client_that_reads_nothing_is_dropped_over_tls_too(
     files: TlsFiles, authority: trustme.CA
 ) -> None:
-    options: Any = {"ssl": trusting(authority), "server_hostname": "localhost", "limit": 1000}
-    async with a_site(tls=files, write_s=0.3) as site, a_client(site, **options) as client:
-        client.send(post("/hot/large?30000000"))
+    def connect(port: int) -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+        return trusting(authority).wrap_socket(plain, server_hostname="localhost")
 
+    async with a_site(tls=files, write_s=0.3) as site:
+        client = await asyncio.to_thread(connect, site.port)
+        client.sendall(post("/hot/large?30000000"))
         await until(lambda: site.server.counters.requests)
         await until(lambda: not site.server.counters.connections)
+        client.close()
 
 
 async def test_large_answers_come_whole_over_tls(files: TlsFiles, authority: trustme.CA) -> None:

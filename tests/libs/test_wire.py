@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common import wire
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.stream_layout import PartReader
+from libs.common.answers import AnswerReader, PartReader
 from libs.common.varint import read_varint, varint
 from libs.common.wire import Tensor
 
@@ -95,6 +96,29 @@ def test_the_texts_of_several_elements_are_joined() -> None:
     message.raw_output_contents.append(two.data)
 
     assert [reader.read(message.SerializeToString()) for _ in range(2)] == [(b"ab", 1)] * 2
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.text(max_size=30), st.integers(0, 9))))
+def test_answers_are_cut_as_they_would_be_decoded(answers: list[tuple[bytes, str, int]]) -> None:
+    reader = AnswerReader()
+
+    for text, request, tokens in answers:
+        payload = part(text, tokens=tokens, request=request)
+        assert reader.read(payload) == wire.payload_to_tensors(payload)
+
+
+@given(st.integers(0, 200), st.binary(max_size=3))
+def test_a_broken_answer_is_never_cut(at: int, junk: bytes) -> None:
+    reader, whole = AnswerReader(), part(b"some text")
+    reader.read(whole)
+    broken = whole[:at] + junk
+    try:
+        expected = wire.payload_to_tensors(broken)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            reader.read(broken)
+    else:
+        assert reader.read(broken) == expected
 
 
 def test_what_a_reader_remembers_is_bounded() -> None:

@@ -14,7 +14,7 @@ from libs.common.errors import RequestError, TooLarge
 from services.entry.bad_input import bad_input
 
 JSON = "application/json"
-JSON_HEADERS = (("Content-Type", f"{JSON}; charset=utf-8"),)
+JSON_HEADER = ("Content-Type", f"{JSON}; charset=utf-8")
 SHORTEST_RETRY_MS, LONGEST_RETRY_MS = 1_000, 60_000  # the SDKs ignore what is outside
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's words for what stands around the data
@@ -22,25 +22,14 @@ _UNREADABLE = ("br", "zstd", "compress", "x-compress")
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def read_json(raw: bytes, encoding: str, *, limit: int) -> tuple[dict[str, Any], int]:
-    """Return a body that must be a JSON object, and its size; TooLarge, BadInput."""
-    if encoding:
-        check_encoding(encoding)
-        raw = decoded(raw, encoding, limit=limit)
-    return json_object(raw), len(raw)
-
-
-def check_encoding(encoding: str) -> None:
-    """Refuse a Content-Encoding that bodies cannot be read in; BadInput names the others."""
-    if encoding.lower() in _UNREADABLE:
-        raise bad_input([], f"Content-Encoding {encoding} is not read here: gzip, deflate or none")
-
-
 def decoded(raw: bytes, encoding: str, *, limit: int) -> bytes:
     """Return a body without its Content-Encoding, whatever that word means if it is not ours.
 
-    Raises TooLarge before more than the limit is in memory, BadInput for broken data.
+    Raises TooLarge before more than the limit is in memory, BadInput for broken data and for
+    an encoding that is not read here.
     """
+    if encoding.lower() in _UNREADABLE:
+        raise bad_input([], f"Content-Encoding {encoding} is not read here: gzip, deflate or none")
     window = _WINDOWS.get(encoding.lower())
     if window is None or not raw:
         return raw

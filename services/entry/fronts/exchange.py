@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,17 +21,27 @@ from libs.http1 import Request, Responder
 from services.entry.auth import Auth, bearer
 from services.entry.calls import Call, Plan
 from services.entry.fronts.bodies import (
-    JSON_HEADERS,
+    JSON_HEADER,
     client_id,
+    decoded,
     error_body,
     error_headers,
-    read_json,
+    json_object,
     to_json,
 )
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
 from services.entry.metrics import CLIENT_LEFT, EntryMetrics
 
+TOLD = frozenset(  # headers that say something of a call
+    {
+        "idempotency-key",
+        "traceparent",
+        "x-session-affinity",
+        "x-stainless-read-timeout",
+        "x-stainless-retry-count",
+    }
+)
 MOST_RETRIES = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
@@ -43,6 +53,7 @@ class Exchange:
         "_gateway",
         "_metrics",
         "_request_id",
+        "bytes_in",
         "client_request_id",
         "counted",
         "request",
@@ -54,11 +65,13 @@ class Exchange:
     ) -> None:
         self.request = request
         self.responder = responder
-        self.client_request_id = client_id(request.headers.get("x-request-id"))
+        theirs = request.headers.get("x-request-id")
+        self.client_request_id = client_id(theirs) if theirs else ""
         self.counted = metrics.begin(gateway.colo)
         self._metrics = metrics
         self._gateway = gateway
         self._request_id = ""
+        self.bytes_in = 0
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.path} {self._request_id}>"
@@ -67,21 +80,33 @@ class Exchange:
         """Run what answers, until it is done or the client has left."""
         self.responder.on_gone = start(work, self._ended).cancel
 
-    def call(self, token: Token, model: str, **rest: Any) -> Call:
-        """Return the call, with what the headers say of it."""
+    def call(self, token: Token, model: str, body: Mapping[str, Any], *, task: str = "") -> Call:
+        """Return the call, with what query and headers say of it."""
         request = self.request
-        headers = request.headers.get
+        headers = request.headers
+        if not request.query and TOLD.isdisjoint(headers):  # as most are
+            return Call(
+                token=token,
+                model=model,
+                body=body,
+                task=task,
+                client_request_id=self.client_request_id,
+                bytes_in=self.bytes_in,
+            )
+        told = headers.get
         return Call(
             token=token,
             model=model,
-            options=dict(parse_qsl(request.query, keep_blank_values=True)) if request.query else {},
-            session=_printable(headers("x-session-affinity", ""))[:128],
+            body=body,
+            task=task,
+            options=dict(parse_qsl(request.query, keep_blank_values=True)),
+            session=_printable(told("x-session-affinity", ""))[:128],
             client_request_id=self.client_request_id,
-            idempotency_key=_printable(headers("idempotency-key", ""))[:256],
-            traceparent=_printable(headers("traceparent", ""))[:64],
-            retry_count=_retries(headers("x-stainless-retry-count", "")),
-            bounds=longest_silence(headers("x-stainless-read-timeout")),
-            **rest,
+            idempotency_key=_printable(told("idempotency-key", ""))[:256],
+            traceparent=_printable(told("traceparent", ""))[:64],
+            retry_count=_retries(told("x-stainless-retry-count", "")),
+            bounds=longest_silence(told("x-stainless-read-timeout")),
+            bytes_in=self.bytes_in,
         )
 
     def token(self, auth: Auth, *, account: str = "") -> Token:
@@ -90,10 +115,13 @@ class Exchange:
         secret = bearer(headers.get("authorization")) or headers.get("x-auth-key", "")
         return auth.token(secret, account=account)
 
-    def body(self, *, limit: int) -> tuple[dict[str, Any], int]:
-        """Return the body and its size, whatever type it claims, as curl's -d does."""
-        encoding = self.request.headers.get("content-encoding", "")
-        return read_json(self.request.body, encoding, limit=limit)
+    def body(self, *, limit: int) -> dict[str, Any]:
+        """Return the body, whatever type it claims, as curl's -d does."""
+        raw, encoding = self.request.body, self.request.headers.get("content-encoding")
+        if encoding:
+            raw = decoded(raw, encoding, limit=limit)
+        self.bytes_in = len(raw)
+        return json_object(raw)
 
     def planned(self, plan: Plan) -> None:
         """Take what the answer's headers and the metrics need."""
@@ -102,13 +130,11 @@ class Exchange:
 
     def answer(self, value: Any) -> None:
         """Answer with JSON."""
-        self.responder.answer(200, [*JSON_HEADERS, *self.headers()], to_json(value))
+        self.responder.answer(200, self.headers(JSON_HEADER), to_json(value))
 
-    def headers(self) -> list[tuple[str, str]]:
-        """Return the headers that every answer has."""
-        headers = []
-        if self._request_id:
-            headers.append(("x-constellation-request-id", self._request_id))
+    def headers(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
+        """Return these and the headers that every answer has."""
+        headers = [*more, ("x-constellation-request-id", self._request_id)]
         if self.client_request_id:
             headers.append(("x-request-id", self.client_request_id))
         return headers
@@ -131,11 +157,8 @@ class Exchange:
             log.error("%s %s (%s) failed for a reason of ours", *what, exc_info=error)
             error = Internal("internal error")
         self._metrics.end(self.counted, error.http, error)
-        headers = [*JSON_HEADERS, *self.headers(), *error_headers(error).items()]
+        headers = self.headers(JSON_HEADER, *error_headers(error).items())
         self.responder.answer(error.http, headers, to_json(error_body(error)))
-
-
-Exchanges = Callable[[Request, Responder], Exchange]
 
 
 def _printable(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from libs.common.errors import (
@@ -13,7 +14,7 @@ from libs.common.errors import (
     Unavailable,
 )
 from libs.http1 import Handler, Refusal, Request, Responder
-from services.entry.fronts.bodies import JSON_HEADERS, error_body, error_headers, to_json
+from services.entry.fronts.bodies import JSON_HEADER, error_body, error_headers, to_json
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.workers_ai import WorkersAi
@@ -28,6 +29,7 @@ MEANINGS: Final[dict[int, type[RequestError]]] = {
     413: TooLarge,
     503: Unavailable,
 }
+MOST_KEPT: Final = 1024
 Work = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 
@@ -41,18 +43,27 @@ class HotRoutes:
         self._openai = openai
         self._metrics = metrics
         self._gateway = gateway
+        self._handlers: dict[str, Handler] = {}  # by path
 
     def route(self, method: str, path: str) -> Handler | None:
         """Return who answers, None where it is not a hot route."""
-        work = self.find(path) if method == "POST" else None
+        if method != "POST":
+            return None
+        return self._handlers.get(path) or self._handler(path)
+
+    def _handler(self, path: str) -> Handler | None:
+        work = self.find(path)
         if work is None:
             return None
-        found = work
+        metrics, gateway = self._metrics, self._gateway
 
         def handle(request: Request, responder: Responder) -> None:
-            exchange = Exchange(request, responder, metrics=self._metrics, gateway=self._gateway)
-            exchange.run(found(exchange))
+            exchange = Exchange(request, responder, metrics=metrics, gateway=gateway)
+            exchange.run(work(exchange))
 
+        if len(self._handlers) >= MOST_KEPT:
+            self._handlers.clear()
+        self._handlers[path] = handle
         return handle
 
     def find(self, path: str) -> Work | None:
@@ -66,7 +77,7 @@ class HotRoutes:
             return None
         if rest.startswith(RUN) and len(rest) > len(RUN):
             model, run = rest[len(RUN) :], self._workers_ai.run
-            return lambda exchange: run(exchange, account, model)
+            return partial(run, account=account, model=model)
         return self._of_openai(rest[6:], account) if rest.startswith("ai/v1/") else None
 
     def refuse(self, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -74,12 +85,12 @@ class HotRoutes:
         error = MEANINGS.get(refusal.status, BadHttp)(refusal.message)
         self._metrics.end(self._metrics.begin(self._gateway.colo), refusal.status, error)
         request_id = ("x-constellation-request-id", self._gateway.new_id())
-        headers = [*JSON_HEADERS, request_id, *error_headers(error).items()]
+        headers = [JSON_HEADER, request_id, *error_headers(error).items()]
         return refusal.status, headers, to_json(error_body(error))
 
     def _of_openai(self, name: str, account: str) -> Work | None:
         if name == CHAT:
-            return lambda exchange: self._openai.chat(exchange, account)
+            return partial(self._openai.chat, account=account)
         if name == EMBEDDINGS:
-            return lambda exchange: self._openai.embed(exchange, account)
+            return partial(self._openai.embed, account=account)
         return None

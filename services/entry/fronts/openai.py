@@ -69,9 +69,8 @@ class OpenAi:
     ) -> tuple[Translated, Plan]:
         """Read the body in OpenAI's words; `names` are theirs for our fields."""
         token = exchange.token(self._auth, account=account)
-        body, size = exchange.body(limit=self._max_body_bytes)
-        said = translate(body)
-        call = exchange.call(token, said.model, body=said.ours, bytes_in=size, task=task)
+        said = translate(exchange.body(limit=self._max_body_bytes))
+        call = exchange.call(token, said.model, said.ours, task=task)
         try:
             plan = self._gateway.plan(call)
         except BadInput as error:

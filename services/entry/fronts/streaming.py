@@ -26,7 +26,7 @@ async def stream_answer(
     responder = exchange.responder
     async with aclosing(stream):
         results = await anext(stream)
-        responder.begin(200, [*HEADERS, *exchange.headers()])
+        responder.begin(200, exchange.headers(*HEADERS))
         try:
             async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
                 room = responder.write(frames(results))

@@ -32,8 +32,8 @@ class WorkersAi:
     async def run(self, exchange: Exchange, account: str, model: str) -> None:
         """Run a model."""
         token = exchange.token(self._auth, account=account)
-        body, size = exchange.body(limit=self._max_body_bytes)
-        plan = self._gateway.plan(exchange.call(token, model, body=body, bytes_in=size))
+        body = exchange.body(limit=self._max_body_bytes)
+        plan = self._gateway.plan(exchange.call(token, model, body))
         exchange.planned(plan)
         if plan.stream:
             await stream_answer(exchange, plan, self._gateway.stream(plan), self._frames)

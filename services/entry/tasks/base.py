@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
 
+from libs.common.answers import AnswerReader
 from libs.common.catalog import Model, TaskName
 from libs.common.envelope import InferReply, Outcome, PayloadKind, Units, Usage
 from libs.common.errors import ModelFailed
@@ -50,6 +51,8 @@ class Task(ABC):
         """`templates` returns the text of a chat template by the path that the catalog has."""
         self.model = model
         self.input = InputSchema(self.schema, model.schema)
+        self._answers = AnswerReader()
+        self._ours = {theirs: name for name, theirs in model.backend.tensors.items()}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.name}>"
@@ -76,9 +79,10 @@ class Task(ABC):
 
     def outputs(self, payload: bytes) -> Mapping[str, Tensor]:
         """Read an answer's tensors under the task's names for them."""
-        tensors = payload_to_tensors(payload)
-        ours = {theirs: name for name, theirs in self.model.backend.tensors.items()}
-        return {ours.get(name, name): tensor for name, tensor in tensors.items()}
+        tensors = self._answers.read(payload)
+        if not self._ours:
+            return tensors
+        return {self._ours.get(name, name): tensor for name, tensor in tensors.items()}
 
 
 def needed(tensors: Mapping[str, Tensor], name: str) -> Tensor:

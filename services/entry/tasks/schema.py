@@ -26,26 +26,29 @@ class InputSchema:
     def __init__(self, schema: Schema, narrowing: Schema | None = None) -> None:
         self.document = narrowed(schema, narrowing or {})
         self._validator = jsonschema_rs.validator_for(self.document)
+        self._is_valid = self._validator.is_valid
         properties: Schema = self.document.get("properties", {})
         self._defaults = {n: _default(p) for n, p in properties.items() if "default" in p}
-        self._integers = {n for n, p in properties.items() if p.get("type") == "integer"}
-        self._booleans = {n for n, p in properties.items() if p.get("type") == "boolean"}
+        self._integers = frozenset(n for n, p in properties.items() if p.get("type") == "integer")
+        self._booleans = frozenset(n for n, p in properties.items() if p.get("type") == "boolean")
 
     def __repr__(self) -> str:
         return f"<InputSchema {' '.join(self.document.get('properties', {}))}>"
 
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body's values and the defaults of the others; BadInput names a bad one."""
-        values = dict(body)
-        for name in self._booleans & values.keys():
-            values[name] = truth(values[name])
-        if not self._validator.is_valid(values):
-            raise self._complaint(values)
-        for name in self._integers & values.keys():
-            values[name] = int(values[name])  # JSON Schema takes 5.0 for an integer
-        return self._defaults | values
+        if not self._booleans.isdisjoint(body):
+            words = {name: truth(body[name]) for name in self._booleans & body.keys()}
+            body = {**body, **words}
+        if not self._is_valid(body):
+            raise self._complaint(body)
+        values = {**self._defaults, **body}
+        if not self._integers.isdisjoint(body):
+            for name in self._integers & body.keys():
+                values[name] = int(values[name])  # JSON Schema takes 5.0 for an integer
+        return values
 
-    def _complaint(self, values: dict[str, Any]) -> BadInput:
+    def _complaint(self, values: Mapping[str, Any]) -> BadInput:
         try:
             self._validator.validate(values)
         except jsonschema_rs.ValidationError as error:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from libs.common import wire
+from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Units
-from services.entry.tasks.base import ParsedInput, Result, Task, needed
+from services.entry.tasks.base import ParsedInput, Result, Task, Templates, needed
 from services.entry.tasks.schema import Schema
 
 TEXT = {"type": "string", "minLength": 1}
@@ -28,20 +29,26 @@ class TextEmbeddings(Task):
     name = "text-embeddings"
     schema = SCHEMA
 
+    def __init__(self, model: Model, templates: Templates) -> None:
+        """Look up what is the same for every call."""
+        super().__init__(model, templates)
+        self._text = self.tensor("text")
+
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
         """Check the fields, and make one text a list of one."""
         values = self.input.read(body)
-        if isinstance(values["text"], str):
-            values["text"] = [values["text"]]
-        return ParsedInput(
-            values=values, units=Units(input_characters=sum(map(len, values["text"])))
-        )
+        texts = values["text"]
+        if isinstance(texts, str):
+            values["text"] = texts = [texts]
+        characters = sum(map(len, texts))
+        return ParsedInput(values=values, units=Units(input_characters=characters))
 
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
         """Write the texts; how to pool only where it is not the default."""
-        tensors = [wire.text(self.tensor("text"), *parsed.values["text"])]
-        if parsed.values["pooling"] != "mean":  # so that models need not know the tensor
-            tensors.append(wire.text(self.tensor("pooling"), parsed.values["pooling"]))
+        values = parsed.values
+        tensors = [wire.text(self._text, *values["text"])]
+        if values["pooling"] != "mean":  # so that models need not know the tensor
+            tensors.append(wire.text(self.tensor("pooling"), values["pooling"]))
         return wire.tensors_to_payload(tensors)
 
     def render(self, parsed: ParsedInput, reply: InferReply) -> Result:

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from libs.common import wire
+from libs.common.answers import PartReader
 from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units
-from libs.common.stream_layout import PartReader
 from libs.common.wire import Tensor
 from services.entry.bad_input import bad_input
 from services.entry.tasks.base import (
@@ -89,6 +89,10 @@ class TextGeneration(Task):
         super().__init__(model, templates)
         path = model.backend.chat_template
         self._chat = ChatTemplate(templates(path) if path else PLAIN)
+        reason = self.tensor("finish_reason")
+        self.part_reader = PartReader(  # of all its streams: they look alike
+            self.tensor("text_output"), lambda tensors: _reason(tensors.get(reason))
+        )
         self._longest = self.input.document["properties"]["max_tokens"].get("maximum")
 
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
@@ -152,9 +156,7 @@ class TextStream:
     """The parts of one text: a character cut in two waits for its other half."""
 
     def __init__(self, task: TextGeneration) -> None:
-        text = task.tensor("text_output")
-        self._reason = task.tensor("finish_reason")
-        self._reader = PartReader(text, self._finish_reason)
+        self._read = task.part_reader.read
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._is_cut = False
 
@@ -163,7 +165,7 @@ class TextStream:
         results: list[Result] = []
         for payload in payloads:
             try:
-                raw, reason = self._reader.read(payload)
+                raw, reason = self._read(payload)
             except KeyError as error:
                 raise no_tensor(str(error.args[0]), payload) from None
             text = self._text(raw)
@@ -187,9 +189,6 @@ class TextStream:
         text = self._decoder.decode(raw)
         self._is_cut = self._decoder.getstate()[0] != b""
         return text
-
-    def _finish_reason(self, tensors: Mapping[str, Tensor]) -> str:
-        return _reason(tensors.get(self._reason))
 
 
 def _finish_reason(outputs: Mapping[str, Tensor]) -> Result:
