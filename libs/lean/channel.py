@@ -183,7 +183,15 @@ class Channel:
         if connection.asks_for_calm:  # as gRPC does: what it calls too often, we do half as often
             self.limits = dataclasses.replace(self.limits, keepalive_s=self.limits.keepalive_s * 2)
         if self._waiting:
-            self._connector.want()
+            self._wait_anew()
+
+    def _wait_anew(self) -> None:
+        """Let calls that waited for their turn wait for another connection."""
+        due = time.monotonic() + self.limits.connect_s
+        for patience in self._waiting.values():
+            patience.due = due
+            self.timers.add(patience)
+        self._connector.want()
 
     def _send_waiting(self) -> None:
         while self._waiting and self._connection is not None and self._connection.has_room():

@@ -125,9 +125,7 @@ class ServerConnection(Session[Request]):
 
     def forget(self, stream: Stream[Request]) -> None:
         """Let go of a call."""
-        self.streams.pop(stream.id, None)
-        if stream.queue is not None:
-            self.drop(stream)
+        super().forget(stream)
         if self._last_id is not None:
             self._close_if_idle()
 

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from libs.common import wire
 from libs.common.catalog import Model, UsageTensors
-from libs.common.stream_layout import PartReader
+from libs.common.answers import PartReader
 from libs.common.wire import Tensor
 
 # vLLM's backend gives `num_output_tokens` of each part alone, the others the total so far.

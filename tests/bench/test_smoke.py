@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bench import workloads
+from bench import gateway, workloads
 from bench.measure import MEASURES, Settings, backend_running, lasting, run_load
 from bench.measure import job as job_of
 from bench.peers import PEERS
@@ -44,3 +47,30 @@ def test_a_wrong_answer_fails_the_measurement() -> None:
         )
         with pytest.raises(Failure, match="WrongAnswer: there is no"):
             run_load(job, lambda _: None)
+
+
+@pytest.mark.timeout(180)
+def test_a_run_writes_tables_numbers_and_a_chart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept_signals: None
+) -> None:
+    files = {"--json": tmp_path / "found.json", "--png": tmp_path / "found.png"}
+    flags = ["--targets", "none", "--peers", "aiohttp", "--workloads", "unary,stream_coalesced"]
+    sizes = ["--rounds", "1", "--seconds", "0.3", "--tokens", "16"]
+
+    code = gateway.main([*flags, *sizes, *(str(each) for pair in files.items() for each in pair)])
+
+    assert code == 0
+    assert "us/request" in capsys.readouterr().out
+    document = json.loads(files["--json"].read_text())
+    assert document.keys() >= {"machine", "settings", "results", "large", "features", "failures"}
+    assert document["machine"].keys() >= {"cpu", "cores", "kernel", "python", "versions"}
+    assert {row["workload"] for row in document["results"]} == {"unary", "stream_coalesced"}
+    assert files["--png"].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def kept_signals() -> Iterator[None]:
+    """The benchmark ends on SIGTERM in its own way; pytest in pytest's."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

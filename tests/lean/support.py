@@ -119,7 +119,7 @@ async def all_of(stream: ClientStream) -> list[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def raw_server(greeting: bytes | None = None) -> AsyncIterator[str]:
+async def raw_server(greeting: bytes | None = None, **options: Any) -> AsyncIterator[str]:
     """A server that says something and hangs up, or says nothing at all."""
     writers: list[asyncio.StreamWriter] = []
 
@@ -129,7 +129,7 @@ async def raw_server(greeting: bytes | None = None) -> AsyncIterator[str]:
             writer.write(greeting)
             writer.close()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    server = await asyncio.start_server(greet, "127.0.0.1", 0, **options)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

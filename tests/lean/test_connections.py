@@ -332,6 +332,19 @@ async def test_a_call_that_waits_for_its_turn_has_its_bound() -> None:
         assert (error.status, error.sent) == (Status.DEADLINE_EXCEEDED, False)
 
 
+async def test_who_waited_for_a_turn_does_not_wait_longer_for_a_new_connection() -> None:
+    limits = Limits(max_streams=1, connect_s=0.2)
+    server = Server(Handlers().by_path(), limits=limits)
+    async with calling(await server.listen("127.0.0.1:0"), limits=limits) as channel:
+        channel.unary(HANG, b"", timeout_s=30)
+        waiting = channel.unary(ECHO, b"", timeout_s=30)
+        await asyncio.sleep(0.3)
+        await server.close(0)
+        error = await failure_of(waiting)
+
+    assert (error.status, error.sent) == (Status.UNAVAILABLE, False)
+
+
 async def test_streams_survive_a_graceful_end() -> None:
     server = Server(Handlers().by_path())
     address = await server.listen("127.0.0.1:0")

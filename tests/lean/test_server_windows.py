@@ -41,6 +41,39 @@ async def test_a_window_may_be_negative() -> None:
     assert answers(wire) == {1: b"o"}
 
 
+async def test_a_window_may_turn_negative_while_data_waits_for_another_reason() -> None:
+    wire = ServerWire()
+    wire.protocol.pause_writing()
+    wire.feed(request(), frames.settings([(4, 0)]), frames.window_update(1, 3))
+    wire.sent()
+
+    wire.feed(frames.settings([(4, 10)]), frames.settings([(4, 5)]), frames.settings([(4, 0)]))
+    wire.feed(frames.window_update(0, 1))
+    wire.protocol.resume_writing()
+    assert answers(wire) == {1: message(b"hello")[:3]}
+
+    wire.protocol.pause_writing()
+    wire.feed(frames.window_update(1, 2), frames.settings([(4, 5)]), frames.settings([(4, 0)]))
+    wire.feed(frames.settings([(4, 1)]), frames.settings([(4, 0)]), frames.window_update(1, 20))
+    wire.protocol.resume_writing()
+    assert answers(wire) == {1: message(b"hello")[3:]}
+
+
+async def test_a_window_below_zero_sends_nothing_when_the_way_is_free_again() -> None:
+    wire = ServerWire()
+    wire.feed(frames.settings([(4, 100)]), request(bytes(200)))
+    wire.feed(frames.window_update(1, 50))
+    wire.sent()
+    wire.protocol.pause_writing()
+    wire.feed(frames.window_update(1, 10), frames.settings([(4, 0)]))
+
+    wire.protocol.resume_writing()
+    assert answers(wire) == {}
+    wire.feed(frames.window_update(1, 200))
+
+    assert answers(wire) == {1: bytes(55)}
+
+
 async def test_settings_may_not_push_a_window_over_its_bound() -> None:
     wire = ServerWire()
     wire.feed(request(path=HANG.path), frames.window_update(1, 1000))

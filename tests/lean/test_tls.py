@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from libs.lean import RpcError, Status, client_context, server_context
-from tests.lean.support import ECHO, calling, serving
+from tests.lean.support import ECHO, GrpcHandlers, calling, raw_server, serving
 
 
 @dataclass
@@ -105,9 +105,11 @@ async def test_a_client_that_does_not_agree_on_http2_is_refused(files: Files) ->
 async def test_a_server_that_does_not_agree_on_http2_is_refused(files: Files) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(files.cert, files.key)
-    server = await asyncio.start_server(lambda r, w: None, "localhost", 0, ssl=tls)
-    port = server.sockets[0].getsockname()[1]
-    async with server, calling(f"localhost:{port}", tls=client_context(files.ca)) as channel:
+    mine = client_context(files.ca)
+    async with (
+        raw_server(ssl=tls) as address,
+        calling(address, tls=mine, server_hostname="localhost") as channel,
+    ):
         with pytest.raises(RpcError) as caught:
             await channel.unary(ECHO, b"", timeout_s=1)
 
@@ -133,8 +135,6 @@ async def test_we_call_grpcs_server_over_mutual_tls(files: Files) -> None:
         files.ca.read_bytes(),
         require_client_auth=True,
     )
-    from tests.lean.support import GrpcHandlers
-
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([GrpcHandlers(is_async=True)])
     port = server.add_secure_port("localhost:0", credentials)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
@@ -48,6 +49,7 @@ EMBEDDINGS: Schema = {
     },
     "required": ["model", "input"],
 }
+MARK = "text"
 _chat, _embeddings = InputSchema(CHAT), InputSchema(EMBEDDINGS)
 
 
@@ -141,29 +143,35 @@ class ChatFrames:
         self._includes_usage = translated.includes_usage
         self._begun = False
         self._finish_reason = "stop"
+        # All chunks of text are the same but for the text; the last mark is ours, for sure.
+        before, _, after = self._chunk({"content": MARK}).rpartition(orjson.dumps(MARK))
+        self._around_text = before, after
 
     def __call__(self, results: Sequence[Result]) -> bytes:
         """Return the frames of some results: the role first, the reason and the usage last."""
-        return b"".join([self._frames(result) for result in results])
+        frames = [] if self._begun else [self._chunk({"role": "assistant", "content": ""})]
+        self._begun = True
+        before, after = self._around_text
+        for result in results:
+            if text := result["response"]:
+                frames.append(before + orjson.dumps(text) + after)
+            if len(result) > 1:
+                frames.append(self._end(result))
+        return b"".join(frames)
 
-    def _frames(self, result: Result) -> bytes:
-        frames = b""
-        if not self._begun:
-            self._begun = True
-            frames += self._chunk({"role": "assistant", "content": ""})
-        if result["response"]:
-            frames += self._chunk({"content": result["response"]})
+    def _end(self, result: Result) -> bytes:
+        """Return what a result says beside text: nothing yet, or all that comes last."""
         self._finish_reason = result.get("finish_reason", self._finish_reason)
-        if "usage" in result:
-            frames += self._chunk({}, self._finish_reason) + self._usage(result["usage"])
-        return frames
+        if "usage" not in result:
+            return b""
+        last = self._chunk({}, self._finish_reason)
+        if not self._includes_usage:
+            return last
+        return last + sse({**self._head, "choices": [], "usage": result["usage"]})
 
     def _chunk(self, delta: Result, finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return sse({**self._head, "choices": [choice]})
-
-    def _usage(self, usage: Result) -> bytes:
-        return sse({**self._head, "choices": [], "usage": usage}) if self._includes_usage else b""
 
 
 def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
