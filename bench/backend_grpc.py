@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -16,7 +17,7 @@ from libs.lean import Handler, ServerCall
 
 SERVICE = "/inference.GRPCInferenceService/"
 ECHO = "/bench.Echo/Echo"
-AT_ONCE = 512  # messages of a coalesced stream in one write
+BURST = 8  # tokens of a coalesced stream in one write
 
 
 def handlers(ticker: Ticker) -> Mapping[str, Handler]:
@@ -68,29 +69,32 @@ def _stream(call: ServerCall, message: bytes, ticker: Ticker) -> None:
 
 
 class Coalesced:
-    """Writes a stream as fast as its reader takes it."""
+    """Writes a stream as fast as its reader takes it: a burst in each turn of the loop."""
 
     def __init__(self, call: ServerCall, tokens: int) -> None:
         self._call = call
         self._tokens = tokens
         self._at = 0
         self._gone = False
+        self._loop = asyncio.get_running_loop()
         call.on_cancel = self._cancelled
 
     def write(self, _: object = None) -> None:
-        """Write until the stream ends or the connection is full."""
-        while not self._gone:
-            end = min(self._at + AT_ONCE, self._tokens - 1)
-            messages = [canned.token_message(at) for at in range(self._at, end)]
-            self._at = end
-            if end == self._tokens - 1:
-                self._call.send([*messages, _last(end)])
-                self._call.end()
-                return
-            room = self._call.send(messages)
-            if room is not None:
-                room.add_done_callback(self.write)
-                return
+        """Write a burst, and see to the next."""
+        if self._gone:
+            return
+        end = min(self._at + BURST, self._tokens - 1)
+        messages = [canned.token_message(at) for at in range(self._at, end)]
+        self._at = end
+        if end == self._tokens - 1:
+            self._call.send([*messages, _last(end)])
+            self._call.end()
+            return
+        room = self._call.send(messages)
+        if room is None:
+            self._loop.call_soon(self.write)
+        else:
+            room.add_done_callback(self.write)
 
     def _cancelled(self) -> None:
         self._gone = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import httptools
@@ -22,7 +23,7 @@ STREAM = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
-AT_ONCE = 512  # frames of a coalesced stream in one write
+BURST = 8  # frames of a coalesced stream in one write
 
 
 class HttpBackend(asyncio.Protocol):
@@ -100,13 +101,18 @@ class HttpBackend(asyncio.Protocol):
             self._write(iter(frames))
 
     def _write(self, frames: Iterator[bytes]) -> None:
-        while not self._paused and not self._transport.is_closing():
-            some = [canned.chunk(each) for _, each in zip(range(AT_ONCE), frames, strict=False)]
-            last = len(some) < AT_ONCE
-            self._transport.write(b"".join(some) + (b"0\r\n\r\n" if last else b""))
-            if last:
-                return
-        self._resume = lambda: self._write(frames)
+        """Write a burst, and the next one in the next turn of the loop."""
+        if self._transport.is_closing():
+            return
+        some = [canned.chunk(each) for each in islice(frames, BURST)]
+        last = len(some) < BURST
+        self._transport.write(b"".join(some) + (b"0\r\n\r\n" if last else b""))
+        if last:
+            return
+        if self._paused:
+            self._resume = lambda: self._write(frames)
+        else:
+            asyncio.get_running_loop().call_soon(self._write, frames)
 
 
 class Paced:

@@ -129,7 +129,7 @@ class Clocks:
     def row(self, count: float) -> Row:
         """Return what each unit of work cost."""
         if not count or self._used["gateway"] <= 0:
-            raise Failure("nothing was measured: the target did no work that its clocks show")
+            raise Failure("not one answer or token came while it was measured: try more --seconds")
         each = {group: used * 1e6 / count for group, used in self._used.items()}
         return {
             "cpu_us": each["gateway"],

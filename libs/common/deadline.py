@@ -12,7 +12,7 @@ from libs.common.envelope import TimeBounds
 LONGEST_S = 24 * 3600.0
 
 
-class Deadline(Struct, frozen=True, kw_only=True, gc=False):
+class Deadline(Struct, frozen=True, gc=False):
     """The three bounds of a call, as monotonic seconds; the idle gap in seconds."""
 
     first_part: float
@@ -21,7 +21,8 @@ class Deadline(Struct, frozen=True, kw_only=True, gc=False):
 
     def until_first(self, now: float) -> float:
         """Seconds left for the first part, never below 0."""
-        return max(0.0, min(self.first_part, self.total) - now)
+        due = self.first_part if self.first_part < self.total else self.total
+        return due - now if due > now else 0.0
 
     def until_next(self, now: float) -> float:
         """Seconds left for the next part of a stream that has begun, never below 0."""
@@ -39,9 +40,9 @@ class Deadline(Struct, frozen=True, kw_only=True, gc=False):
 def fix(bounds: TimeBounds, now: float) -> Deadline:
     """Fix what came as remaining time to this machine's clock."""
     return Deadline(
-        first_part=now + (bounds.first_part_ms / 1000 or LONGEST_S),
-        idle=bounds.idle_ms / 1000 or LONGEST_S,
-        total=now + (bounds.total_ms / 1000 or LONGEST_S),
+        now + (bounds.first_part_ms / 1000 or LONGEST_S),
+        now + (bounds.total_ms / 1000 or LONGEST_S),
+        bounds.idle_ms / 1000 or LONGEST_S,
     )
 
 

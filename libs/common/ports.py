@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from libs.common.envelope import InferReply, InferRequest, Parts
-from libs.common.events.values import InferenceEvent, LifecycleEvent
+from libs.common.events.values import Event
 from libs.common.world_map import Ref, Report, Resource, Update
 
 
@@ -61,6 +61,6 @@ class SnapshotFile(Protocol):
 class EventSink(Protocol):
     """Takes events away; never waits, never raises."""
 
-    def emit(self, event: InferenceEvent | LifecycleEvent) -> None:
-        """Hand over one event."""
+    def emit(self, event: Event | Callable[[], Event]) -> None:
+        """Hand over one event, or what makes it when it is its turn to go."""
         ...

@@ -46,11 +46,15 @@ class HttpServer:
         """Return what is counted; the same object always."""
         return self._core.counters
 
+    def connection(self) -> Connection:
+        """Return the protocol of a new connection, in the loop that runs."""
+        self._core.loop = asyncio.get_running_loop()
+        return Connection(self._core)
+
     async def listen(
         self, host: str, port: int, *, reuse_port: bool = False, tls: TlsFiles | None = None
     ) -> int:
         """Listen on one more address; return its port. Raises OSError."""
-        self._core.loop = asyncio.get_running_loop()
         context = tls.context() if tls else None
         sockets = bound_sockets(host, port, reuse_port=reuse_port)
         try:
@@ -84,12 +88,11 @@ class HttpServer:
             await self._is_empty_within(TLS_GOODBYE_S)
 
     async def _serve(self, sock: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
-        core = self._core
         loop = asyncio.get_running_loop()
         if context is None:
-            return await loop.create_server(lambda: Connection(core), sock=sock, backlog=BACKLOG)
+            return await loop.create_server(self.connection, sock=sock, backlog=BACKLOG)
         return await loop.create_server(
-            lambda: Connection(core),
+            self.connection,
             sock=sock,
             backlog=BACKLOG,
             ssl=context,
