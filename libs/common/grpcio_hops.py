@@ -22,10 +22,10 @@ LEFT = object()  # in place of a message: the call has ended
 class GrpcioChannel:
     """Calls one address."""
 
-    def __init__(self, address: str, tls: TlsFiles = None) -> None:
+    def __init__(self, address: str, tls: TlsFiles, keepalive_s: float) -> None:
         credentials = tls and grpc.ssl_channel_credentials(*_read(tls[0], tls[2], tls[1]))
         self._address = address
-        self._channel = channel(address, credentials=credentials)
+        self._channel = channel(address, credentials=credentials, keepalive_s=keepalive_s)
 
     def __repr__(self) -> str:
         return f"<GrpcioChannel {self._address}>"

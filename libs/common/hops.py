@@ -19,6 +19,7 @@ from libs.lean import Method
 
 Transport = Literal["lean", "grpcio"]
 UNIX = "unix:"
+KEEPALIVE_S = 10.0  # of silence in a call, until the other side is asked whether it is there
 
 
 class Stream(Protocol):
@@ -102,13 +103,19 @@ def hop_tls(cert: Path | None, key: Path | None, ca: Path | None) -> HopTls | No
     return None
 
 
-def connect(address: str, *, transport: Transport = "lean", tls: HopTls | None = None) -> Channel:
+def connect(
+    address: str,
+    *,
+    transport: Transport = "lean",
+    tls: HopTls | None = None,
+    keepalive_s: float = KEEPALIVE_S,
+) -> Channel:
     """Return a channel; nothing is opened yet. A Unix socket is never encrypted."""
     tls = None if address.startswith(UNIX) else tls
     if transport == "grpcio":
-        return grpcio_hops.GrpcioChannel(address, tls.files if tls else None)
+        return grpcio_hops.GrpcioChannel(address, tls.files if tls else None, keepalive_s)
     context = lean.client_context(tls.ca, tls.cert, tls.key) if tls else None
-    return lean.Channel(address, tls=context)
+    return lean.Channel(address, tls=context, limits=lean.Limits(keepalive_s=keepalive_s))
 
 
 @asynccontextmanager
@@ -119,9 +126,13 @@ async def listening(
     transport: Transport = "lean",
     drain_s: float = 5.0,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    coalesce_s: float = 0.0,
     tls: HopTls | None = None,
 ) -> AsyncIterator[str]:
-    """Answer calls while inside, and yield the address bound. Raises CannotListen."""
+    """Answer calls while inside, and yield the address bound. Raises CannotListen.
+
+    Streams' data are written together, at most every `coalesce_s` (lean only).
+    """
     tls = None if address.startswith(UNIX) else tls
     if transport == "grpcio":
         listen = grpcio_hops.listening(
@@ -136,7 +147,7 @@ async def listening(
         return
     server = lean.Server(
         handlers,
-        limits=lean.Limits(max_message_bytes=max_message_bytes),
+        limits=lean.Limits(max_message_bytes=max_message_bytes, coalesce_s=coalesce_s),
         tls=lean.server_context(tls.cert, tls.key, tls.ca) if tls else None,
     )
     try:

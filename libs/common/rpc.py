@@ -79,13 +79,14 @@ def channel(
     *,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     credentials: grpc.ChannelCredentials | None = None,
+    keepalive_s: float = 10.0,
 ) -> grpc.aio.Channel:
     """Return a channel that opens itself at the first call, and again soon after a loss."""
     options: Options = [
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.min_reconnect_backoff_ms", 3_000),  # despite its name: the time to connect in
-        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_http_proxy", 0),

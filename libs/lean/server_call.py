@@ -91,14 +91,11 @@ class ServerCall(Stream[Request]):
             return
         connection = self.connection
         size = size_of(message)
-        if (
-            isinstance(message, bytes)
-            and not self._is_started
-            and connection.can_send(self, size + 5)
-        ):
+        if not self._is_started and connection.can_send(self, size + 5):
             connection.send_window -= size + 5
             start = OK_START.with_message(self.id, 0, size)
-            connection.write(start + message + OK_END.frame(self.id))
+            whole = message if isinstance(message, bytes) else b"".join(message)
+            connection.write(start + whole + OK_END.frame(self.id))
             self.is_over = True
             self.on_sent()
         else:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Final, Generic, TypeVar, cast
 
 from libs.lean import frames
@@ -41,6 +42,9 @@ class Writer(asyncio.Protocol, Generic[P]):
         self._held: list[tuple[Stream[P], bytes]] = []
         self._transport: asyncio.Transport | None = None
         self._unsent_control = 0
+        self._coalesce_s = limits.coalesce_s
+        self._next_write = 0.0  # of streams' data, in monotonic seconds
+        self._later: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -67,6 +71,20 @@ class Writer(asyncio.Protocol, Generic[P]):
         if not self.awake:
             self.awake = True
             self.loop.call_soon(self.turn)
+
+    def wake_for_data(self) -> None:
+        """See to it that streams' data are sent: many small parts of them together."""
+        if self._later is not None:
+            return
+        wait = self._next_write - monotonic() if self._coalesce_s else 0.0
+        if wait <= 0:
+            self.wake()
+        else:
+            self._later = self.loop.call_later(wait, self._turn_for_data)
+
+    def _turn_for_data(self) -> None:
+        self._later = None
+        self.turn()
 
     def turn(self) -> None:
         """Call all that is ready, then send all that is written."""
@@ -109,6 +127,8 @@ class Writer(asyncio.Protocol, Generic[P]):
         """Send what is written, now."""
         out, self.out = self.out, []
         self._unflushed = 0
+        if self._coalesce_s:
+            self._next_write = monotonic() + self._coalesce_s
         if self._transport is None or self._transport.is_closing():
             return
         # Not writelines: that of Python 3.13.0 never pauses us. A copy of 64 KiB is cheap.
@@ -119,7 +139,9 @@ class Writer(asyncio.Protocol, Generic[P]):
         self.send_window -= size
         stream.send_window -= size
         head = frames.HEAD.pack(size << 8, frames.DATA, stream.id)
-        self.write(b"".join((head, *chunks)))
+        self.out.append(b"".join((head, *chunks)))
+        if not self.awake:
+            self.wake_for_data()
         self._unflushed += size
         if self._unflushed >= ONE_WRITE:
             self.flush()  # which may pause us, before who sends has had a turn of the loop

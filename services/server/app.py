@@ -26,6 +26,7 @@ from services.server.outcomes import Outcomes
 from services.server.service import InferenceServer
 
 GOODBYE_S = 1.0
+TRITON_KEEPALIVE_S = 310.0  # a gRPC server of its defaults hangs up on who asks more often than 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ class Config:
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
+    coalesce_s: SecondsOrNone = (
+        0.001  # between two writes of streams to an entry, while many parts come
+    )
     transport: Transport = "lean"  # of hops from entries, and to Triton
     hop_cert: Path | None = None  # with all three, entries must show a certificate of this CA
     hop_key: Path | None = None
@@ -65,7 +69,9 @@ def build(
     config: Config, *, world: World, sink: EventSink, metrics: ServerMetrics, clock: Clock
 ) -> App:
     """Assemble a server without opening anything."""
-    triton = TritonBackend(partial(connect, transport=config.transport))
+    triton = TritonBackend(
+        partial(connect, transport=config.transport, keepalive_s=TRITON_KEEPALIVE_S)
+    )
     backends = {"triton": triton}
     outcomes = Outcomes(
         colo=config.colo,
@@ -107,6 +113,7 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
                     transport=config.transport,
                     drain_s=config.drain_s,
                     max_message_bytes=config.max_message_bytes,
+                    coalesce_s=config.coalesce_s,
                     tls=config.hop_tls,
                 )
             )
