@@ -1,12 +1,13 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check proto lock clean
+.PHONY: help setup run test check bench tools proto lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PB := libs/common/pb
+H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 PROTOS := $(shell find proto -name '*.proto')
 
 help: ## list the targets
@@ -18,8 +19,15 @@ setup: .venv/.ready ## make the environments: .venv, and .triton for a real Trit
 run: setup ## start everything: constellation up
 	@exec $(BIN)/constellation up
 
-test: setup ## run every test
+test: setup tools ## run every test
 	@$(BIN)/pytest -n 4 --dist loadgroup
+
+bench: .venv/.ready ## measure the gateway beside others; flags in ARGS, such as ARGS="--rounds 10"
+	@$(BIN)/constellation bench gateway $(ARGS)
+
+tools: ## build h2spec, which some tests need, where there is a Go
+	@[ -x .tools/bin/h2spec ] || ! command -v go >/dev/null || \
+	  GOBIN=$(CURDIR)/.tools/bin GOFLAGS=-mod=mod go install $(H2SPEC) || echo "h2spec could not be built: its test is skipped"
 
 check: .venv/.ready ## format, lint, types, imports, generated code
 	$(BIN)/ruff format --check .
@@ -44,7 +52,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew
 	  pyproject.toml --group dev -o requirements.lock
 
 clean: ## remove the environments and what was built
-	rm -rf .venv .uv .triton build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .uv .triton .tools .bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .uv/bin/uv:
 	@echo "installing uv"
