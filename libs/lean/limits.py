@@ -18,11 +18,11 @@ class Limits:
     max_message_bytes: int = 64 * MIB
     max_header_bytes: int = 16 * KIB  # names, values and 32 a field, as RFC 9113 counts
     max_streams: int = 1000  # announced by servers
-    stream_window: int = 256 * KIB  # bytes that may wait for a stream's reader
+    stream_window: int = 128 * KIB  # bytes that may wait for a stream's reader
     connection_window: int = 16 * MIB
     max_frame_bytes: int = 16 * KIB  # announced; larger ones are a little cheaper per byte
     header_table_bytes: int = 0  # announced; blocks are cached whole only if it is 0
-    send_buffer: int = 256 * KIB  # bytes that may wait for a stream's slow peer
+    send_buffer: int = 128 * KIB  # bytes that may wait for a stream's slow peer
     coalesce_s: float = 0.0  # least time between two writes of streams' data; 0: none is waited
 
     connect_s: float = 3.0  # also for a server: the time until preface and SETTINGS are there

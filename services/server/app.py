@@ -93,6 +93,7 @@ def build(
         clock=clock,
         rng=random.Random(),
     )
+    world.listen(lambda _: triton.keep(server.shards.addresses()))
     prober = Prober(shards=server.shards, backends=backends, clock=clock, every_s=config.probe_s)
     return App(server=server, prober=prober, triton=triton, wake=asyncio.Event())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from libs.common.errors import Aborted
 from libs.common.events.values import Flag, InferenceEvent
-from services.server.records import Ending
+from services.server.records import Record
 
 # Plain integers: `|` of two flags looks up a third one, for a microsecond.
 STREAMED = int(Flag.STREAMED)
@@ -17,17 +17,18 @@ FORWARDED = int(Flag.FORWARDED)
 BACKGROUND = int(Flag.BACKGROUND)
 
 
-def event_of(ending: Ending, *, colo: str, over_unix_socket: bool) -> InferenceEvent:
+def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEvent:
     """Return the event; event.capnp says what each field means."""
-    request, timings, usage, error = ending.request, ending.timings, ending.usage, ending.error
-    lease, units, visited_colos = ending.lease, request.units, request.visited_colos
+    request, timings, usage, error = record.request, record.timings, record.usage, record.error
+    lease, units, visited_colos = record.lease, request.units, request.visited_colos
     endpoint = lease.endpoint if lease else None
     queue_us, forward_us = timings.queue_us, timings.forward_us
+    streamed = request.stream and record.first_part_at
     return InferenceEvent(
         account_id=request.account,
         model_id=request.model,
         request_id=request.request_id,
-        timestamp_ms=ending.arrived_ms,
+        timestamp_ms=record.arrived_ms,
         task=request.task,
         finetune=request.finetune,
         adapter=request.adapter,
@@ -36,10 +37,10 @@ def event_of(ending: Ending, *, colo: str, over_unix_socket: bool) -> InferenceE
         attempt=request.attempt,
         continued_from=request.continued_from,
         traceparent=request.traceparent,
-        request_time_ms=ending.took_s * 1000,
+        request_time_ms=record.took_s * 1000,
         inference_time_ms=forward_us / 1000,
         queuing_time_ms=queue_us / 1000,
-        time_to_first_token=ending.first_token_s * 1000 if request.stream else 0.0,
+        time_to_first_token=(record.first_part_at - record.arrived) * 1000 if streamed else 0.0,
         queue_us=queue_us,
         permit_wait_us=timings.permit_wait_us,
         forward_us=forward_us,
@@ -52,10 +53,10 @@ def event_of(ending: Ending, *, colo: str, over_unix_socket: bool) -> InferenceE
         steps=units.steps,
         audio_seconds=units.audio_seconds,
         bytes_in=request.bytes_in,
-        bytes_out=ending.bytes_out,
+        bytes_out=record.bytes_out,
         error_code=error.code if error else 0,
         http_status=error.http if error else 200,
-        flags=flags_of(ending, over_unix_socket=over_unix_socket),
+        flags=flags_of(record, over_unix_socket),
         colo_id=colo,
         source_colo_id=request.source_colo,
         visited_colos=visited_colos,
@@ -63,7 +64,7 @@ def event_of(ending: Ending, *, colo: str, over_unix_socket: bool) -> InferenceE
         model_container_id=endpoint.instance if endpoint else "",
         endpoint=endpoint.address if endpoint else "",
         chosen_because=lease.because if lease else "",
-        local_queue_size=ending.queue_size,
+        local_queue_size=record.queue_size,
         cost=request.cost,
         priority=request.priority,
         shard=request.shard,
@@ -71,9 +72,9 @@ def event_of(ending: Ending, *, colo: str, over_unix_socket: bool) -> InferenceE
     )
 
 
-def flags_of(ending: Ending, *, over_unix_socket: bool) -> int:
+def flags_of(record: Record, over_unix_socket: bool) -> int:
     """Return the properties of the call, as bits of `Flag`."""
-    request, shard, lease = ending.request, ending.shard, ending.lease
+    request, shard, lease = record.request, record.shard, record.lease
     flags = UNIX_SOCKET if over_unix_socket else 0
     if request.stream:
         flags |= STREAMED
@@ -81,9 +82,9 @@ def flags_of(ending: Ending, *, over_unix_socket: bool) -> int:
         flags |= BETA_MODEL
     if lease and lease.endpoint.external:
         flags |= EXTERNAL_ENDPOINT
-    if ending.queued:
+    if record.queued:
         flags |= QUEUED_IN_COLO
-    if isinstance(ending.error, Aborted):
+    if record.error is Aborted:
         flags |= CANCELLED
     if request.visited_colos:
         flags |= FORWARDED

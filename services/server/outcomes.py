@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
 from libs.common.envelope import InferRequest
+from libs.common.errors import RequestError
 from libs.common.ports import EventSink
 from services.server.inference_events import event_of
 from services.server.metrics import ServerMetrics
-from services.server.records import Ending, Record
+from services.server.records import Record
 from services.server.shards import OwnedShard
-from services.server.tokens import TokenCounter
+from services.server.tokens import TokenReader
 
 LATE_US = 1_000_000  # who waited so long for a permit counts as late
 
 
 class Outcomes:
-    """Opens a record for each call that reaches a server, and tells of its end."""
+    """Opens a record for each call that reaches a server, and tells of its end.
 
-    __slots__ = ("_clock", "_colo", "_over_unix_socket", "_sink", "metrics")
+    Belongs to the loop of its first call.
+    """
+
+    __slots__ = ("_clock", "_colo", "_loop", "_over_unix_socket", "_sink", "_tokens", "metrics")
 
     def __init__(
         self,
@@ -36,6 +41,8 @@ class Outcomes:
         self._sink = sink
         self._clock = clock
         self._over_unix_socket = over_unix_socket
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tokens: dict[str, TokenReader] = {}  # by model
 
     def __repr__(self) -> str:
         return f"<Outcomes {self._colo} to {self._sink!r}>"
@@ -44,56 +51,63 @@ class Outcomes:
         """Begin the record of a call."""
         clock = self._clock
         now = clock.now()
+        tokens, waiting = None, 0
         if shard:
             shard.counters.arrivals += 1
+            waiting = len(shard.turnstile.queue)
+            tokens = self._tokens.get(shard.model.name)
+            if tokens is None or tokens.model is not shard.model:
+                tokens = self._tokens[shard.model.name] = TokenReader(shard.model)
         return Record(
-            request=request,
-            shard=shard,
-            deadline=deadlines.fix(request.time_bounds, now),
-            clock=clock,
-            ended=self.record,
-            counter=TokenCounter(shard.model if shard else None),
-            task=asyncio.current_task(),
-            arrived=now,
-            arrived_ms=clock.unix_ms(),
-            queue_size=shard.turnstile.waiting if shard else 0,
+            request,
+            shard,
+            tokens,
+            deadlines.fix(request.time_bounds, now),
+            clock,
+            self.record,
+            # To find the running loop costs twice what it costs to find its task.
+            asyncio.current_task(self._loop or self._start()),
+            now,
+            clock.unix_ms(),
+            waiting,
         )
 
-    def record(self, ending: Ending) -> None:
+    def record(self, record: Record) -> None:
         """Take down how a call ended; never waits, never raises."""
-        if ending.shard:
-            _count(ending.shard, ending)
-        self._measure(ending)
-        self._sink.emit(event_of(ending, colo=self._colo, over_unix_socket=self._over_unix_socket))
-
-    def _measure(self, ending: Ending) -> None:
-        metrics, colo, model = self.metrics, self._colo, ending.request.model
-        if (error := ending.error) is None:
+        metrics, colo, model = self.metrics, self._colo, record.request.model
+        shard, turned = record.shard, _turned(record)
+        if record.error is not None:
+            self._failed(record, record.error)
+        elif shard:
             metrics.requests[colo, model, 200] += 1
-        else:
-            metrics.requests[colo, model, error.http] += 1
-            metrics.errors[colo, model, error.code, error.http] += 1
-        if turned := _turned(ending):
+            shard.served(record.timings.forward_us / 1_000_000)
+        if shard and record.timings.permit_wait_us >= LATE_US:
+            shard.counters.waited_1s += 1
+        if turned:
             metrics.turnstile[colo, model, turned] += 1
-        came, went = ending.usage.tokens_in, ending.usage.tokens_out
         # A model may tell anything, and a counter never goes down.
-        metrics.tokens[colo, model, "in"] += came if came > 0 else 0
-        metrics.tokens[colo, model, "out"] += went if went > 0 else 0
+        if (came := record.usage.tokens_in) > 0:
+            metrics.tokens[colo, model, "in"] += came
+        if (went := record.usage.tokens_out) > 0:
+            metrics.tokens[colo, model, "out"] += went
+        self._sink.emit(partial(event_of, record, colo, self._over_unix_socket))
+
+    def _failed(self, record: Record, error: type[RequestError]) -> None:
+        metrics, colo, model = self.metrics, self._colo, record.request.model
+        metrics.requests[colo, model, error.http] += 1
+        metrics.errors[colo, model, error.code, error.http] += 1
+        if record.shard and _turned(record) == "rejected":
+            rejected, source = record.shard.counters.rejected, record.request.source_colo
+            rejected[source] = rejected.get(source, 0) + 1
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        return self._loop
 
 
-def _count(shard: OwnedShard, ending: Ending) -> None:
-    if ending.timings.permit_wait_us >= LATE_US:
-        shard.counters.waited_1s += 1
-    if ending.error is None:
-        shard.served(ending.timings.forward_us / 1_000_000)
-    elif _turned(ending) == "rejected":
-        rejected, source = shard.counters.rejected, ending.request.source_colo
-        rejected[source] = rejected.get(source, 0) + 1
-
-
-def _turned(ending: Ending) -> str:
+def _turned(record: Record) -> str:
     """What the turnstile did with the call: leased, queued, rejected, or nothing yet."""
-    if ending.lease:
-        return "queued" if ending.queued else "leased"
-    refused = ending.error is not None and ending.error.status == "RESOURCE_EXHAUSTED"
+    if record.lease:
+        return "queued" if record.queued else "leased"
+    refused = record.error is not None and record.error.status == "RESOURCE_EXHAUSTED"
     return "rejected" if refused else ""

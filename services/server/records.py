@@ -14,38 +14,21 @@ from libs.common.envelope import InferRequest, Outcome, Timings, Usage
 from libs.common.errors import Aborted, Internal, RequestError, Unavailable
 from libs.common.prices import neurons
 from services.server.shards import OwnedShard
-from services.server.tokens import TokenCounter
+from services.server.tokens import TokenCounter, TokenReader
 from services.server.turnstile import Lease
 
 log = logging.getLogger(__name__)
 
 
-class Ending(Struct, frozen=True, kw_only=True, gc=False):
-    """All that there is to say of a call that has ended."""
+class Record(Struct, eq=False):
+    """One call on its way; `ended` hears of its end, once, and finds all there is to say."""
 
     request: InferRequest
     shard: OwnedShard | None
-    lease: Lease | None
-    error: RequestError | None
-    usage: Usage
-    timings: Timings
-    arrived_ms: int
-    took_s: float
-    first_token_s: float
-    queue_size: int
-    queued: bool
-    bytes_out: int
-
-
-class Record(Struct, kw_only=True, eq=False):
-    """One call on its way; `ended` hears of its end, once."""
-
-    request: InferRequest
-    shard: OwnedShard | None
+    tokens: TokenReader | None
     deadline: Deadline
     clock: Clock
-    ended: Callable[[Ending], None]
-    counter: TokenCounter
+    ended: Callable[[Record], None]
     task: asyncio.Task[object] | None
     arrived: float
     arrived_ms: int
@@ -56,22 +39,32 @@ class Record(Struct, kw_only=True, eq=False):
     leased_at: float = 0.0
     first_part_at: float = 0.0
     lease: Lease | None = None
+    counter: TokenCounter | None = None
+    # What its end adds. The error's class alone: an error holds its frames, and they the record.
     is_over: bool = False
+    error: type[RequestError] | None = None
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    took_s: float = 0.0
+    bytes_out: int = 0
 
     def has_id(self, request_id: str, by_client_id: bool) -> bool:
         """Whether the call goes by this id, ours or the client's."""
         request = self.request
         return request_id == (request.client_request_id if by_client_id else request.request_id)
 
-    def now_leased(self, lease: Lease) -> None:
-        """A permit was got."""
+    def leased(self, lease: Lease) -> float:
+        """A permit was got; return the seconds that are left for the first part."""
         self.lease = lease
-        self.leased_at = self.clock.now()
+        self.leased_at = now = self.clock.now()
+        return self.deadline.until_first(now)
 
     def parts(self, payloads: Sequence[bytes]) -> None:
-        """An answer, or parts of it, came."""
-        if not self.first_part_at:
+        """Parts of the answer came."""
+        if self.counter is None:
+            assert self.tokens is not None
             self.first_part_at = self.clock.now()
+            self.counter = TokenCounter(self.tokens)
         self.counter.see(payloads)
 
     def may_go_elsewhere(self, error: Unavailable) -> bool:
@@ -84,79 +77,71 @@ class Record(Struct, kw_only=True, eq=False):
             self.cancelled = True
             self.task.cancel()
 
-    def done(self, colo: str) -> Outcome:
+    def answered(self, payload: bytes) -> Outcome:
+        """The whole answer came: end well, and say how the call was served."""
+        assert self.tokens is not None
+        self.first_part_at = self.clock.now()
+        self.bytes_out = len(payload)
+        self._used(*self.tokens.read(payload))
+        return self.done()
+
+    def done(self) -> Outcome:
         """End well, and say how the call was served."""
-        usage, timings = self._end(None)
+        shard, lease = self.shard, self.lease
+        assert shard is not None
+        assert lease is not None
+        self._end(None)
         return Outcome(
-            usage=usage,
-            timings=timings,
-            serving_colo=colo,
-            endpoint=self.lease.endpoint.address if self.lease else "",
-            chosen_because=self.lease.because if self.lease else "",
+            usage=self.usage,
+            timings=self.timings,
+            serving_colo=shard.colo,
+            endpoint=lease.endpoint.address,
+            chosen_because=lease.because,
             hops=len(self.request.visited_colos),
-            free_permits=self.shard.turnstile.free if self.shard else 0,
-            queue_length=self.shard.turnstile.waiting if self.shard else 0,
+            free_permits=shard.turnstile.free,
+            queue_length=len(shard.turnstile.queue),
         )
 
-    def failed(self, error: BaseException) -> BaseException:
-        """End badly, and return what to raise; what is no RequestError is a bug and is logged."""
-        reason = self._reason(error)
-        self._end(reason)
-        if isinstance(error, asyncio.CancelledError) and self.cancelled and self.task:
-            self.task.uncancel()  # it was ours: the task goes on and answers
-            return reason
-        return error
+    def failed(self, error: BaseException) -> None:
+        """End badly; raises Aborted instead of a cancellation that was ours.
 
-    def _reason(self, error: BaseException) -> RequestError:
+        What is no RequestError is a bug, and is logged.
+        """
+        task = self.task
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            return Aborted("the request was cancelled" if self.cancelled else "the caller left")
-        if isinstance(error, RequestError):
-            return error
-        log.error("request %s failed", self.request.request_id, exc_info=error)
-        return Internal("internal error")
+            self._end(Aborted)
+            if self.cancelled and task and isinstance(error, asyncio.CancelledError):
+                task.uncancel()  # the task goes on and answers
+                raise Aborted("the request was cancelled") from error
+        elif isinstance(error, RequestError):
+            self._end(type(error))
+        else:
+            log.error("request %s failed", self.request.request_id, exc_info=error)
+            self._end(Internal)
 
-    def _end(self, error: RequestError | None) -> tuple[Usage, Timings]:
-        now = self.clock.now()
-        usage, timings = self._usage(), self._timings(now)
-        if not self.is_over:
-            self.is_over = True
-            self.ended(
-                Ending(
-                    request=self.request,
-                    shard=self.shard,
-                    lease=self.lease,
-                    error=error,
-                    usage=usage,
-                    timings=timings,
-                    arrived_ms=self.arrived_ms,
-                    took_s=now - self.arrived,
-                    first_token_s=max(0.0, self.first_part_at - self.arrived),
-                    queue_size=self.queue_size,
-                    queued=self.queued,
-                    bytes_out=self.counter.bytes_out,
-                )
-            )
-        return usage, timings
+    def _end(self, error: type[RequestError] | None) -> None:
+        if self.is_over:
+            return
+        now, arrived, leased_at = self.clock.now(), self.arrived, self.leased_at
+        self.is_over, self.error, self.task = True, error, None
+        self.took_s = now - arrived
+        waited_us = int(((leased_at or now) - arrived) * 1_000_000)
+        forward_us = int((now - leased_at) * 1_000_000) if leased_at else 0
+        self.timings = Timings(
+            queue_us=waited_us,
+            permit_wait_us=waited_us if self.queued or not leased_at else 0,
+            forward_us=forward_us,
+            first_part_us=int((self.first_part_at - leased_at) * 1_000_000)
+            if self.first_part_at
+            else forward_us,
+        )
+        if self.counter is not None:
+            self.bytes_out = self.counter.bytes_out
+            self._used(*self.counter.totals())
+        self.ended(self)
 
-    def _usage(self) -> Usage:
-        if self.shard is None or not self.first_part_at:
-            return Usage()
-        tokens_in, tokens_out = self.counter.totals()
+    def _used(self, tokens_in: int, tokens_out: int) -> None:
+        assert self.shard is not None
         units, price = self.request.units, self.shard.model.price
         cost = neurons(price, tokens_in=tokens_in, tokens_out=tokens_out, units=units)
-        return Usage(tokens_in=tokens_in, tokens_out=tokens_out, units=units, neurons=cost)
-
-    def _timings(self, now: float) -> Timings:
-        waited_us = _us((self.leased_at or now) - self.arrived)
-        if not self.leased_at:
-            return Timings(queue_us=waited_us, permit_wait_us=waited_us)
-        return Timings(
-            queue_us=waited_us,
-            permit_wait_us=waited_us if self.queued else 0,
-            forward_us=_us(now - self.leased_at),
-            first_part_us=_us((self.first_part_at or now) - self.leased_at),
-        )
-
-
-def _us(seconds: float) -> int:
-    return max(0, int(seconds * 1_000_000))
+        self.usage = Usage(tokens_in=tokens_in, tokens_out=tokens_out, units=units, neurons=cost)

@@ -8,7 +8,7 @@ two choices in randomized load balancing", 2001).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from services.server.endpoints import Endpoint
 
@@ -16,21 +16,30 @@ ONLY, EMPTIER = "only", "emptier"
 
 
 def choose(
-    endpoints: Iterable[Endpoint], *, cost: int, rng: random.Random
+    endpoints: Collection[Endpoint], *, cost: int, rng: random.Random
 ) -> tuple[Endpoint, str] | None:
     """Return an endpoint with room for `cost` permits and why, or None.
 
     A call that costs more than any healthy endpoint has takes a whole one.
     """
-    healthy = [each for each in endpoints if each.state == "healthy"]
-    need = min(cost, max((each.concurrency for each in healthy), default=0))
-    able = [each for each in healthy if each.free >= need]
-    if len(able) < 2:
-        return (able[0], ONLY) if able else None
-    one, other = rng.sample(able, k=2)
-    return (one if emptiness(one) >= emptiness(other) else other), EMPTIER
+    # Plain sums, no property: this runs for each endpoint at each call.
+    able = [
+        each
+        for each in endpoints
+        if each.state == "healthy" and each.concurrency - each.in_flight >= cost
+    ]
+    if not able:
+        largest = _largest(endpoints)
+        return choose(endpoints, cost=largest, rng=rng) if 0 < largest < cost else None
+    if len(able) == 1:
+        return able[0], ONLY
+    # As rng.sample(able, k=2), which takes longer than all the rest.
+    first = int(rng.random() * len(able))
+    second = first - 1 - int(rng.random() * (len(able) - 1))  # below 0 counts from the end
+    one, other = able[first], able[second]
+    emptier = one.in_flight / one.concurrency <= other.in_flight / other.concurrency
+    return (one if emptier else other), EMPTIER
 
 
-def emptiness(endpoint: Endpoint) -> float:
-    """Return the free share of an endpoint's permits, from 0 to 1."""
-    return endpoint.free / endpoint.concurrency
+def _largest(endpoints: Collection[Endpoint]) -> int:
+    return max((each.concurrency for each in endpoints if each.state == "healthy"), default=0)

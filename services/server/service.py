@@ -57,8 +57,7 @@ class InferenceServer:
         try:
             while True:
                 with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
-                    record.now_leased(lease)
-                    left = record.deadline.until_first(self._clock.now())
+                    left = record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
                     try:
                         answer = await backend.infer(
@@ -67,17 +66,16 @@ class InferenceServer:
                     except Unavailable as error:
                         self._lost(record, lease, error)
                         continue
-                lease.endpoint.recovered()
-                record.parts((answer.payload,))
+                if lease.endpoint.failures:
+                    lease.endpoint.recovered()
                 return InferReply(
                     payload=answer.payload,
                     content_type=answer.content_type,
-                    outcome=record.done(self.me.colo),
+                    outcome=record.answered(answer.payload),
                 )
         except BaseException as error:
-            if (reason := record.failed(error)) is error:
-                raise
-            raise reason from error
+            record.failed(error)
+            raise
         finally:
             self._running.discard(record)
 
@@ -87,7 +85,7 @@ class InferenceServer:
         try:
             while True:
                 with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
-                    record.now_leased(lease)
+                    record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
                     stream = backend.stream(
                         lease.endpoint, shard.model, request, deadline=record.deadline
@@ -100,13 +98,13 @@ class InferenceServer:
                     except Unavailable as error:
                         self._lost(record, lease, error)
                         continue
-                lease.endpoint.recovered()
-                yield Parts((), record.done(self.me.colo))
+                if lease.endpoint.failures:
+                    lease.endpoint.recovered()
+                yield Parts((), record.done())
                 return
         except BaseException as error:
-            if (reason := record.failed(error)) is error:
-                raise
-            raise reason from error
+            record.failed(error)
+            raise
         finally:
             self._running.discard(record)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from libs.common.catalog import Model
 from libs.common.errors import Unavailable
 from libs.common.world import World
-from libs.common.world_map import Instance, Shard, ShardLoad, shard_key
+from libs.common.world_map import Instance, Shard, ShardLoad
 from services.server.endpoints import Endpoint
 from services.server.turnstile import Turnstile
 
@@ -83,6 +83,7 @@ class Shards:
         self._world = world
         self._rng = rng
         self._owned: dict[str, OwnedShard] = {}
+        self._by_model: dict[tuple[str, int], OwnedShard] = {}
 
     def __repr__(self) -> str:
         return f"<Shards of {self._server}: {', '.join(sorted(self._owned)) or 'none'}>"
@@ -92,7 +93,15 @@ class Shards:
 
     def find(self, model: str, index: int) -> OwnedShard | None:
         """Return a shard that this server owns."""
-        return self._owned.get(shard_key(self._colo, model, index))
+        return self._by_model.get((model, index))
+
+    def addresses(self) -> set[str]:
+        """Return where the endpoints of all shards are."""
+        return {
+            endpoint.address
+            for shard in self._owned.values()
+            for endpoint in shard.turnstile.endpoints.values()
+        }
 
     def sync(self) -> None:
         """Take over, update and hand back shards as the world now has them."""
@@ -106,6 +115,11 @@ class Shards:
             lost.turnstile.close(Unavailable(f"{lost.model.name} has moved to another server"))
         for key, shard in ours.items():
             self._sync_one(key, shard)
+        self._by_model = {
+            (each.model.name, each.index): each
+            for each in self._owned.values()
+            if each.colo == self._colo
+        }
 
     def _sync_one(self, key: str, shard: Shard) -> None:
         model = self._world.table(Model)[shard.model]

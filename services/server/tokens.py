@@ -1,65 +1,100 @@
-"""Token counts of one call, from the tensors that the catalog names."""
+"""Token counts, from the tensors that the catalog names."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 
 from libs.common import wire
-from libs.common.catalog import Model, UsageTensors
-from libs.common.answers import PartReader
+from libs.common.answers import AnswerReader, PartReader
+from libs.common.catalog import Model
 from libs.common.wire import Tensor
 
 # vLLM's backend gives `num_output_tokens` of each part alone, the others the total so far.
 COUNTS_PER_PART = frozenset({"vllm"})
+# A model may answer anything: what cannot be read tells no tokens.
+UNREADABLE = (DecodeError, KeyError, IndexError, ValueError, OverflowError, struct.error)
+
+
+class TokenReader:
+    """Reads what a model says that it used; one for all its calls, whose answers look alike."""
+
+    __slots__ = ("_answers", "_tokens_in", "_tokens_out", "model", "parts")
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        backend = model.backend
+        self._tokens_in, self._tokens_out = backend.usage.tokens_in, backend.usage.tokens_out
+        self._answers = AnswerReader()
+        self.parts: PartReader[int] | None = None  # where each part tells its own
+        if self._tokens_out and backend.dialect in COUNTS_PER_PART:
+            text = backend.tensors.get("text_output", "text_output")
+            self.parts = PartReader(text, self._tokens_of)
+
+    def __repr__(self) -> str:
+        return f"<TokenReader in={self._tokens_in!r} out={self._tokens_out!r}>"
+
+    def read(self, payload: bytes, *, parts: int = 1) -> tuple[int, int]:
+        """Return tokens in and out, as a whole answer or the last of some parts tells them.
+
+        Where the model says nothing of tokens, or nothing that can be read, parts count.
+        """
+        if not self._tokens_in and not self._tokens_out:
+            return 0, parts
+        tokens_in = tokens_out = None
+        try:
+            tensors = self._answers.read(payload)
+            tokens_in = wire.total(tensors.get(self._tokens_in))
+            if self._tokens_out:
+                tokens_out = wire.total(tensors.get(self._tokens_out))
+        except UNREADABLE:
+            pass
+        if not self._tokens_out:  # a model that makes no tokens, such as one that embeds
+            return tokens_in or 0, 0
+        return tokens_in or 0, parts if tokens_out is None else tokens_out
+
+    def _tokens_of(self, tensors: Mapping[str, Tensor]) -> int:
+        """Return a part's tokens, -1 where it tells none."""
+        found = wire.total(tensors.get(self._tokens_out))
+        return -1 if found is None else found
 
 
 class TokenCounter:
-    """Adds up what a model says that it used; where it says nothing, counts parts."""
+    """Adds up the parts of one stream."""
 
-    __slots__ = ("_added", "_last", "_parts", "_reader", "_usage", "bytes_out")
+    __slots__ = ("_added", "_last", "_parts", "_reader", "bytes_out")
 
-    def __init__(self, model: Model | None) -> None:
-        self._usage = usage = model.backend.usage if model else UsageTensors()
-        self._reader: PartReader[int] | None = None
-        if model and usage.tokens_out and model.backend.dialect in COUNTS_PER_PART:
-            text = model.backend.tensors.get("text_output", "text_output")
-            self._reader = PartReader(text, self._tokens_of)
+    def __init__(self, reader: TokenReader) -> None:
+        self._reader = reader
         self._parts = 0
         self._last = b""
         self._added: int | None = None
         self.bytes_out = 0
 
+    def __repr__(self) -> str:
+        return f"<TokenCounter parts={self._parts} bytes={self.bytes_out}>"
+
     def see(self, payloads: Sequence[bytes]) -> None:
-        """Take in an answer or parts of one."""
+        """Take in some parts."""
         self._parts += len(payloads)
         self._last = payloads[-1]
-        if self._reader is None:
-            self.bytes_out += sum(map(len, payloads))
+        self.bytes_out += sum(map(len, payloads))
+        if self._reader.parts is None:
             return
+        read = self._reader.parts.read
         for payload in payloads:
-            self.bytes_out += len(payload)
             try:
-                _, tokens = self._reader.read(payload)
-            except (DecodeError, KeyError, ValueError, IndexError):
-                continue  # a model may answer anything: what cannot be read tells no tokens
+                _, tokens = read(payload)
+            except UNREADABLE:
+                continue
             if tokens >= 0:
                 self._added = (self._added or 0) + tokens
 
     def totals(self) -> tuple[int, int]:
         """Return tokens in and out."""
-        if not (self._usage.tokens_in or self._usage.tokens_out):
-            return 0, self._parts
-        names = (self._usage.tokens_in, self._usage.tokens_out)
-        tokens_in, tokens_out = wire.counts(self._last, *names)
-        if self._reader:
-            tokens_out = self._added
-        if not self._usage.tokens_out:  # a model that makes no tokens, such as one that embeds
-            return tokens_in or 0, 0
-        return tokens_in or 0, self._parts if tokens_out is None else tokens_out
-
-    def _tokens_of(self, tensors: Mapping[str, Tensor]) -> int:
-        """Return the part's tokens, -1 where it tells none."""
-        found = wire.total(tensors.get(self._usage.tokens_out))
-        return -1 if found is None else found
+        tokens_in, tokens_out = self._reader.read(self._last, parts=self._parts)
+        if self._reader.parts is not None:
+            tokens_out = self._parts if self._added is None else self._added
+        return tokens_in, tokens_out

@@ -13,35 +13,36 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from libs.common.errors import OutOfCapacity, QueueTimeUsedUp, RequestError
 from services.server.endpoints import Endpoint
 from services.server.selection import choose
 
 
-class Lease:
+class Lease(Struct, eq=False):
     """Permits on one endpoint; given back exactly once, by leaving the block."""
 
-    __slots__ = ("_open", "_turnstile", "because", "cost", "endpoint")
-
-    def __init__(self, turnstile: Turnstile, endpoint: Endpoint, because: str, cost: int) -> None:
-        self._turnstile = turnstile
-        self._open = True
-        self.endpoint = endpoint
-        self.because = because
-        self.cost = cost
+    turnstile: Turnstile
+    endpoint: Endpoint
+    because: str
+    cost: int
+    is_open: bool = True
 
     def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give_back()
+        """Return the permits; a second time does nothing."""
+        if self.is_open:
+            self.is_open = False
+            self.endpoint.in_flight -= self.cost
+            if self.turnstile.queue:
+                self.turnstile.admit()
 
     def give_back(self) -> None:
-        """Return the permits; a second time does nothing."""
-        if self._open:
-            self._open = False
-            self.endpoint.in_flight -= self.cost
-            self._turnstile.admit()
+        """Return the permits, where no block is left."""
+        self.__exit__()
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +60,7 @@ class Turnstile:
         self.endpoints: dict[str, Endpoint] = {}
         self.queue_limit = queue_limit
         self._rng = rng
-        self._queue: deque[_Waiting] = deque()
+        self.queue: deque[_Waiting] = deque()  # of those who wait, in order
 
     def __repr__(self) -> str:
         used = self.permits - self.free
@@ -68,21 +69,25 @@ class Turnstile:
     @property
     def permits(self) -> int:
         """All permits of the healthy endpoints."""
-        return sum(e.concurrency for e in self.endpoints.values() if e.state == "healthy")
+        return sum([e.concurrency for e in self.endpoints.values() if e.state == "healthy"])
 
     @property
     def free(self) -> int:
         """Permits that could be leased now."""
-        return sum(each.free for each in self.endpoints.values())
+        free = 0
+        for each in self.endpoints.values():  # as Endpoint.free, without a call for each
+            if each.state == "healthy" and each.concurrency > each.in_flight:
+                free += each.concurrency - each.in_flight
+        return free
 
     @property
     def waiting(self) -> int:
         """Calls in the queue."""
-        return len(self._queue)
+        return len(self.queue)
 
     def try_lease(self, cost: int) -> Lease | None:
         """Lease at once where an endpoint has room and nobody waits."""
-        return None if self._queue else self._lease(cost)
+        return None if self.queue else self._lease(cost)
 
     async def wait(self, cost: int, *, patience: float, at_front: bool = False) -> Lease:
         """Lease after a wait of at most `patience` seconds.
@@ -90,10 +95,10 @@ class Turnstile:
         `at_front` is for a call that had its turn and lost its endpoint.
         OutOfCapacity: the queue is full. QueueTimeUsedUp: patience ran out.
         """
-        if not at_front and len(self._queue) >= self.queue_limit:
-            raise OutOfCapacity(f"{len(self._queue)} requests are waiting already")
+        if not at_front and len(self.queue) >= self.queue_limit:
+            raise OutOfCapacity(f"{len(self.queue)} requests are waiting already")
         waiting = _Waiting(cost, asyncio.get_running_loop().create_future())
-        self._queue.insert(0 if at_front else len(self._queue), waiting)
+        self.queue.insert(0 if at_front else len(self.queue), waiting)
         self.admit()
         try:
             async with asyncio.timeout(patience):
@@ -107,15 +112,15 @@ class Turnstile:
 
     def admit(self) -> None:
         """Lease to those who wait, in order, while there is room: call it after any change."""
-        while self._queue:
-            head = self._queue[0]
+        while self.queue:
+            head = self.queue[0]
             if head.turn.done():  # a cancelled caller stays in line until its task runs
-                self._queue.popleft()
+                self.queue.popleft()
                 continue
             lease = self._lease(head.cost)
             if lease is None:
                 return
-            self._queue.popleft()
+            self.queue.popleft()
             head.turn.set_result(lease)
 
     def close(self, error: RequestError) -> None:
@@ -125,21 +130,21 @@ class Turnstile:
                 waiting.turn.set_exception(error)
 
     def _drained(self) -> Iterator[_Waiting]:
-        while self._queue:
-            yield self._queue.popleft()
+        while self.queue:
+            yield self.queue.popleft()
 
     def _lease(self, cost: int) -> Lease | None:
         found = choose(self.endpoints.values(), cost=cost, rng=self._rng)
         if found is None:
             return None
         endpoint, because = found
-        taken = min(cost, endpoint.concurrency)
+        taken = cost if cost < endpoint.concurrency else endpoint.concurrency
         endpoint.in_flight += taken
         return Lease(self, endpoint, because, taken)
 
     def _leave(self, waiting: _Waiting) -> None:
-        if waiting in self._queue:
-            self._queue.remove(waiting)
+        if waiting in self.queue:
+            self.queue.remove(waiting)
             self.admit()  # the next in line may ask for less, or accept another endpoint
         elif not waiting.turn.cancelled() and waiting.turn.exception() is None:
             waiting.turn.result().give_back()  # leased in the same tick as we gave up

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from libs.common.events.framing import LENGTH, decode_batch
-from libs.common.events.outbox import Outbox
+from libs.common.events.outbox import Outbox, Slot
 from libs.common.events.values import LifecycleEvent
 
 
@@ -125,3 +125,68 @@ def test_whatever_happens_events_stay_in_order_and_within_the_bounds(
 
     assert sent == taken[: len(sent)]
     assert len(sent) + box.pending == len(taken)
+
+
+def sent(slot: Slot | None) -> list[int]:
+    assert slot is not None
+    batch = decode_batch(slot.frame[LENGTH.size :], max_events=100)
+    return [each.begin_ts for each in batch.events if isinstance(each, LifecycleEvent)]
+
+
+class Maker:
+    """Makes an event, and says when it was asked to; 13 fails."""
+
+    def __init__(self, number: int, made: list[int]) -> None:
+        self.number = number
+        self.made = made
+
+    def __call__(self) -> LifecycleEvent:
+        if self.number == 13:
+            raise RuntimeError("a bug")
+        self.made.append(self.number)
+        return LifecycleEvent(begin_ts=self.number)
+
+
+def test_an_event_is_made_when_its_batch_is_sealed() -> None:
+    box, made = outbox(), list[int]()
+    for number in range(1, 13):
+        box.add(LifecycleEvent(begin_ts=number) if number % 2 else Maker(number, made))
+    assert (made, box.pending) == ([], 12)
+
+    assert sent(box.seal()) == list(range(1, 11))
+    assert (made, box.pending) == ([2, 4, 6, 8, 10], 2)
+
+
+def test_an_event_that_cannot_be_made_is_lost_alone_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    box = outbox()
+    for number in (1, 13, 2, 13, 3):
+        box.add(Maker(number, []))
+
+    assert sent(box.seal()) == [1, 2, 3]
+    assert (box.unmade, box.sealed, box.pending) == (2, 3, 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "an event could not be made, and is lost"
+    ]
+
+
+def test_nothing_but_events_that_cannot_be_made_takes_no_slot() -> None:
+    box = outbox()
+    box.add(Maker(13, []))
+
+    assert box.seal() is None
+    assert (box.unmade, box.pending) == (1, 0)
+
+
+def test_events_that_must_wait_for_a_slot_are_made_meanwhile() -> None:
+    box, made = outbox(slots=1), list[int]()
+    add(box, 1)
+    box.seal()
+    for number in (2, 3):
+        box.add(Maker(number, made))
+
+    assert box.seal() is None
+    assert made == [2, 3]
+    box.acknowledge(1)
+    assert sent(box.seal_now()) == [2, 3]

@@ -1,4 +1,4 @@
-"""Events: each value of an ending lands in its field, each property in its bit."""
+"""Events: each value of a record lands in its field, each property in its bit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from libs.common.catalog import Listing
-from libs.common.envelope import RequestSource, Timings, Units, Usage
+from libs.common.clock import ManualClock
+from libs.common.deadline import fix
+from libs.common.envelope import RequestSource, TimeBounds, Timings, Units, Usage
 from libs.common.errors import Aborted, OutOfCapacity, RequestError
 from libs.common.events.values import Flag, InferenceEvent
 from services.server.endpoints import Endpoint
 from services.server.inference_events import event_of
-from services.server.records import Ending
+from services.server.records import Record
 from services.server.shards import OwnedShard
 from services.server.turnstile import Lease, Turnstile
 from tests.fakes import a_model, a_request
@@ -53,30 +55,28 @@ def a_shard(*, beta: bool) -> OwnedShard:
     return OwnedShard(model=model, colo="ams", index=0, epoch=1, turnstile=turnstile)
 
 
-def an_ending(**changes: Any) -> Ending:
+def a_record(**changes: Any) -> Record:
     values: dict[str, Any] = {
         "request": a_request(),
         "shard": None,
-        "lease": None,
-        "error": None,
-        "usage": Usage(),
-        "timings": Timings(),
+        "tokens": None,
+        "deadline": fix(TimeBounds(), 1.0),
+        "clock": ManualClock(),
+        "ended": lambda _: None,
+        "task": None,
+        "arrived": 1.0,
         "arrived_ms": 5,
-        "took_s": 0.0,
-        "first_token_s": 0.0,
         "queue_size": 0,
-        "queued": False,
-        "bytes_out": 0,
     }
-    return Ending(**(values | changes))
+    return Record(**(values | changes))
 
 
-def told(ending: Ending, *, over_unix_socket: bool = False) -> InferenceEvent:
-    return event_of(ending, colo="ams", over_unix_socket=over_unix_socket)
+def told(record: Record, *, over_unix_socket: bool = False) -> InferenceEvent:
+    return event_of(record, "ams", over_unix_socket)
 
 
 def test_each_value_lands_in_its_field() -> None:
-    ending = an_ending(
+    record = a_record(
         request=REQUEST,
         lease=a_lease(),
         usage=Usage(tokens_in=41, tokens_out=42, neurons=43.5),
@@ -87,7 +87,7 @@ def test_each_value_lands_in_its_field() -> None:
         bytes_out=64,
     )
 
-    assert told(ending) == InferenceEvent(
+    assert told(record) == InferenceEvent(
         account_id="account",
         model_id="model",
         request_id="id",
@@ -133,15 +133,21 @@ def test_each_value_lands_in_its_field() -> None:
     )
 
 
-@pytest.mark.parametrize(("stream", "milliseconds"), [(True, 250.0), (False, 0.0)])
-def test_only_a_stream_has_a_first_token(stream: bool, milliseconds: float) -> None:
-    ending = an_ending(request=a_request(stream=stream), first_token_s=0.25)
+@pytest.mark.parametrize(
+    ("stream", "first_part_at", "milliseconds"),
+    [(True, 1.25, 250.0), (True, 0.0, 0.0), (False, 1.25, 0.0)],
+    ids=["a stream", "a stream without parts", "an answer"],
+)
+def test_only_a_stream_has_a_first_token(
+    stream: bool, first_part_at: float, milliseconds: float
+) -> None:
+    record = a_record(request=a_request(stream=stream), first_part_at=first_part_at)
 
-    assert told(ending).time_to_first_token == milliseconds
+    assert told(record).time_to_first_token == milliseconds
 
 
 def test_a_call_that_nobody_served_has_no_endpoint_but_its_error() -> None:
-    event = told(an_ending(error=OutOfCapacity("full")))
+    event = told(a_record(error=OutOfCapacity))
 
     assert (event.endpoint, event.model_container_id, event.chosen_because) == ("", "", "")
     assert (event.error_code, event.http_status) == (OutOfCapacity.code, OutOfCapacity.http)
@@ -157,21 +163,21 @@ def test_a_call_that_nobody_served_has_no_endpoint_but_its_error() -> None:
         ({"lease": a_lease(external=True)}, Flag.EXTERNAL_ENDPOINT),
         ({"lease": a_lease()}, 0),
         ({"queued": True}, Flag.QUEUED_IN_COLO),
-        ({"error": Aborted("left")}, Flag.CANCELLED),
-        ({"error": RequestError("failed")}, 0),
+        ({"error": Aborted}, Flag.CANCELLED),
+        ({"error": RequestError}, 0),
         ({"request": a_request(visited_colos=("fra",))}, Flag.FORWARDED),
         ({"request": a_request(background=True)}, Flag.BACKGROUND),
     ],
 )
 def test_each_property_is_its_bit(changes: dict[str, Any], flag: int) -> None:
-    ending = an_ending(**changes)
+    record = a_record(**changes)
 
-    assert told(ending).flags == flag
-    assert told(ending, over_unix_socket=True).flags == flag | Flag.UNIX_SOCKET
+    assert told(record).flags == flag
+    assert told(record, over_unix_socket=True).flags == flag | Flag.UNIX_SOCKET
 
 
 def test_an_event_never_changes() -> None:
-    event = told(an_ending())
+    event = told(a_record())
 
     with pytest.raises(AttributeError):
         event.cost = 2  # type: ignore[misc]

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from libs.common.catalog import Price
 from libs.common.clock import ManualClock
+from libs.common.deadline import fix
 from libs.common.envelope import TimeBounds, Timings, Usage
 from libs.common.errors import OutOfCapacity, RequestError, Unavailable
 from libs.common.events.sinks import MemorySink
 from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import LATE_US, Outcomes
-from services.server.records import Ending
+from services.server.records import Record
 from services.server.shards import OwnedShard
 from services.server.turnstile import Lease, Turnstile
 from tests.fakes import COLO, MODEL, a_model, a_request
@@ -43,22 +45,20 @@ def a_lease(shard: OwnedShard) -> Lease:
     return Lease(shard.turnstile, Endpoint(instance="i", address="h:1", concurrency=1), "only", 1)
 
 
-def ending(shard: OwnedShard | None, **changes: Any) -> Ending:
+def a_record(shard: OwnedShard | None, **changes: Any) -> Record:
     values: dict[str, Any] = {
         "request": a_request(source_colo="fra"),
         "shard": shard,
-        "lease": None,
-        "error": None,
-        "usage": Usage(),
-        "timings": Timings(),
+        "tokens": None,
+        "deadline": fix(TimeBounds(), 1.0),
+        "clock": ManualClock(),
+        "ended": lambda _: None,
+        "task": None,
+        "arrived": 1.0,
         "arrived_ms": 5,
-        "took_s": 0.0,
-        "first_token_s": 0.0,
         "queue_size": 0,
-        "queued": False,
-        "bytes_out": 0,
     }
-    return Ending(**(values | changes))
+    return Record(**(values | changes))
 
 
 async def test_a_record_begins_with_what_is_known_on_arrival(
@@ -74,6 +74,17 @@ async def test_a_record_begins_with_what_is_known_on_arrival(
     assert shard.counters.arrivals == 1
 
 
+async def test_calls_of_a_model_share_what_reads_its_answers(
+    outcomes: Outcomes, shard: OwnedShard
+) -> None:
+    first, second = (outcomes.open(a_request(), shard).tokens for _ in range(2))
+    shard.model = a_model(price=Price(per_request=2.0))
+    third = outcomes.open(a_request(), shard).tokens
+
+    assert first is second
+    assert third is not first
+
+
 async def test_a_record_of_a_call_for_a_shard_that_is_not_here(outcomes: Outcomes) -> None:
     record = outcomes.open(a_request(), None)
 
@@ -85,7 +96,7 @@ def test_a_served_call_is_counted_in_its_shard_and_the_metrics(
 ) -> None:
     usage, timings = Usage(tokens_in=3, tokens_out=4), Timings(forward_us=2_000_000)
     for _ in range(2):
-        outcomes.record(ending(shard, lease=a_lease(shard), usage=usage, timings=timings))
+        outcomes.record(a_record(shard, lease=a_lease(shard), usage=usage, timings=timings))
 
     metrics = outcomes.metrics
     assert (shard.counters.done, shard.counters.service_s, shard.mean_service_s) == (2, 4.0, 2.0)
@@ -98,27 +109,27 @@ def test_a_served_call_is_counted_in_its_shard_and_the_metrics(
 def test_tokens_that_a_model_tells_below_zero_are_not_taken_off(
     outcomes: Outcomes, shard: OwnedShard
 ) -> None:
-    outcomes.record(ending(shard, usage=Usage(tokens_in=-3, tokens_out=-4)))
+    outcomes.record(a_record(shard, usage=Usage(tokens_in=-3, tokens_out=-4)))
 
-    assert set(outcomes.metrics.tokens.values()) == {0}
+    assert outcomes.metrics.tokens == {}
 
 
 @pytest.mark.parametrize(
     ("error", "rejected", "turned"),
     [
-        (OutOfCapacity("full"), {"fra": 1}, {(COLO, MODEL, "rejected"): 1}),
-        (Unavailable("gone"), {}, {}),
+        (OutOfCapacity, {"fra": 1}, {(COLO, MODEL, "rejected"): 1}),
+        (Unavailable, {}, {}),
     ],
     ids=["rejected", "lost"],
 )
 def test_a_failed_call_is_counted_with_its_error(
     outcomes: Outcomes,
     shard: OwnedShard,
-    error: RequestError,
+    error: type[RequestError],
     rejected: dict[str, int],
     turned: dict[object, int],
 ) -> None:
-    outcomes.record(ending(shard, error=error))
+    outcomes.record(a_record(shard, error=error))
 
     metrics = outcomes.metrics
     assert (shard.counters.done, shard.counters.rejected) == (0, rejected)
@@ -130,14 +141,14 @@ def test_a_failed_call_is_counted_with_its_error(
 def test_a_call_that_waited_long_is_late(outcomes: Outcomes, shard: OwnedShard) -> None:
     for waited_us in (LATE_US - 1, LATE_US):
         timings = Timings(permit_wait_us=waited_us)
-        outcomes.record(ending(shard, lease=a_lease(shard), queued=True, timings=timings))
+        outcomes.record(a_record(shard, lease=a_lease(shard), queued=True, timings=timings))
 
     assert shard.counters.waited_1s == 1
     assert outcomes.metrics.turnstile == {(COLO, MODEL, "queued"): 2}
 
 
 def test_a_call_without_a_shard_is_counted_too(outcomes: Outcomes, sink: MemorySink) -> None:
-    outcomes.record(ending(None, error=Unavailable("moved")))
+    outcomes.record(a_record(None, error=Unavailable))
 
     assert outcomes.metrics.requests == {(COLO, MODEL, Unavailable.http): 1}
     assert len(sink.events) == 1

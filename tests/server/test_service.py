@@ -188,3 +188,17 @@ async def test_a_changed_catalog_changes_the_permits(world: World, server: Infer
 
 def test_a_cost_that_was_left_out_on_the_wire_is_one() -> None:
     assert request_from_bytes(InferRequestMessage(payload_kind=1).SerializeToString()).cost == 1
+
+
+async def test_a_cancel_that_comes_after_the_end_cancels_nobody(server: InferenceServer) -> None:
+    parts = [part async for part in server.stream(a_request())]
+    stream = server.stream(a_request())
+    for _ in parts:
+        last = await anext(stream)
+    assert last.outcome is not None
+
+    server.cancel(account="a" * 32, request_id="0" * 26)
+    await asyncio.sleep(0)
+    await stream.aclose()
+
+    assert server.in_flight == 0

@@ -1,6 +1,8 @@
 """The server when things go wrong: what is retried, what is told, what is recorded."""
 
 import asyncio
+import contextlib
+import gc
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -22,6 +24,7 @@ from libs.common.events.sinks import MemorySink
 from libs.common.world import World
 from libs.common.world_map import Ref, Update
 from services.server.endpoints import Endpoint
+from services.server.records import Record
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_model, a_request, a_server, a_world, an_instance, put
 from tests.server.looking import event, load, raising
@@ -238,3 +241,23 @@ def test_a_model_renamed_with_its_old_name_as_an_alias_harms_nobody(
     world.apply(Update(version=9, puts=(renamed,), deletes=(Ref("model", old.name),)))
 
     assert list(server.shards) == []
+
+
+async def test_a_failed_call_leaves_nothing_to_the_garbage_collector(
+    server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    async def fail(*_: object) -> bytes:
+        raise ModelFailed("no")  # a new one each time: an error holds its frames
+
+    backend.on_infer = fail
+    request = a_request()
+
+    gc.disable()
+    try:
+        with contextlib.suppress(ModelFailed):
+            await server.infer(request)
+        records = [each for each in gc.get_objects() if isinstance(each, Record)]
+    finally:
+        gc.enable()
+
+    assert [each for each in records if each.request is request] == []

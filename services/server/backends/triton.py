@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
 from libs.common import wire
@@ -20,6 +22,7 @@ from libs.common.errors import (
 )
 from libs.common.hops import Channel
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.varint import varint
 from libs.lean import Method, RpcError, Status
 from services.server.backends.lora import tensors_for
 from services.server.endpoints import Endpoint
@@ -33,15 +36,23 @@ MODEL_STREAM_INFER = Method(SERVICE + "ModelStreamInfer", metadata=REAL_STATUS)
 MODEL_READY = Method(SERVICE + "ModelReady")
 DECOUPLED = frozenset({"vllm", "tensorrt_llm_api"})  # dialects whose models answer by stream alone
 PROBE_S = 1.0
+# Longer than calls last: an idle connection costs little, a call that is cut off much.
+CLOSE_AFTER_S = 900.0
 QUEUE_FULL = ("queue", "Exceeds maximum")
 
 
 class TritonBackend:
     """Implements `services.server.ports.Backend`; keeps one channel per address."""
 
-    def __init__(self, connect: Callable[[str], Channel]) -> None:
+    def __init__(
+        self, connect: Callable[[str], Channel], *, close_after_s: float = CLOSE_AFTER_S
+    ) -> None:
         self._connect = connect
+        self._close_after_s = close_after_s
         self._channels: dict[str, Channel] = {}
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._names: dict[str, tuple[Model, bytes]] = {}
 
     def __repr__(self) -> str:
         return f"<TritonBackend {', '.join(sorted(self._channels)) or 'unconnected'}>"
@@ -52,10 +63,10 @@ class TritonBackend:
         """Run the request; a decoupled model's one answer comes by stream."""
         if model.backend.dialect in DECOUPLED:
             return await self._first_of_stream(endpoint, model, request, timeout_s)
-        message = _message(model, request)
-        call = self._channel(endpoint).unary(MODEL_INFER, message, timeout_s=timeout_s)
+        channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
+        message = self._message(model, request)
         try:
-            return Answer(await call)
+            return Answer(await channel.unary(MODEL_INFER, message, timeout_s=timeout_s))
         except RpcError as error:
             raise _meaning(error) from error
 
@@ -66,9 +77,9 @@ class TritonBackend:
         now = time.monotonic()
         if deadline.until_first(now) <= 0:
             raise DeadlineExceeded("the call's time is used up")
-        call = self._channel(endpoint).stream(
-            MODEL_STREAM_INFER, _message(model, request), timeout_s=deadline.total - now
-        )
+        channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
+        message = self._message(model, request)
+        call = channel.stream(MODEL_STREAM_INFER, message, timeout_s=deadline.total - now)
         call.due = min(deadline.first_part, deadline.total)
         try:
             while messages := await call.read():
@@ -83,14 +94,27 @@ class TritonBackend:
         """Whether the model is loaded there."""
         asked = kserve.ModelReadyRequest(name=model.served_as).SerializeToString()
         with suppress(RpcError):
-            answer = await self._channel(endpoint).unary(MODEL_READY, (asked,), timeout_s=PROBE_S)
+            channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
+            answer = await channel.unary(MODEL_READY, (asked,), timeout_s=PROBE_S)
             return kserve.ModelReadyResponse.FromString(answer).ready
         return False
 
+    def keep(self, addresses: AbstractSet[str]) -> None:
+        """Close the channels to all other addresses, once calls there have had time to end."""
+        for address in addresses & self._leaving.keys():
+            self._leaving.pop(address).cancel()
+        for address in self._channels.keys() - addresses - self._leaving.keys():
+            loop = asyncio.get_running_loop()
+            self._leaving[address] = loop.call_later(self._close_after_s, self._leave, address)
+
     async def close(self) -> None:
         """Close every channel."""
+        while self._leaving:
+            self._leaving.popitem()[1].cancel()
         while self._channels:
             await self._channels.popitem()[1].close()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def _first_of_stream(
         self, endpoint: Endpoint, model: Model, request: InferRequest, timeout_s: float
@@ -105,19 +129,27 @@ class TritonBackend:
             await parts.aclose()
         raise ModelFailed("the model's stream ended without an answer", sent=True)
 
-    def _channel(self, endpoint: Endpoint) -> Channel:
-        found = self._channels.get(endpoint.address)
-        if found is None:
-            found = self._channels[endpoint.address] = self._connect(endpoint.address)
-        return found
+    def _open(self, address: str) -> Channel:
+        self._channels[address] = channel = self._connect(address)
+        return channel
 
+    def _leave(self, address: str) -> None:
+        del self._leaving[address]
+        closing = asyncio.create_task(self._channels.pop(address).close(), name=f"left {address}")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
-def _message(model: Model, request: InferRequest) -> Sequence[bytes]:
-    """Return the chunks of a ModelInferRequest: the payload, and what only we know."""
-    name, number = wire.model_name(model.served_as), wire.request_id(request.request_id)
-    if request.adapter and (added := tensors_for(model, request)):
-        return request.payload, wire.tensors_to_payload(added), name, number
-    return request.payload, name, number
+    def _message(self, model: Model, request: InferRequest) -> Sequence[bytes]:
+        """Return the chunks of a ModelInferRequest: the payload, and what only we know."""
+        known = self._names.get(model.name)
+        if known is None or known[0] is not model:
+            named = wire.model_name(model.served_as) + wire.REQUEST_ID
+            known = self._names[model.name] = (model, named)
+        number = request.request_id.encode()
+        ours = known[1] + varint(len(number)) + number
+        if request.adapter and (added := tensors_for(model, request)):
+            return request.payload, wire.tensors_to_payload(added), ours
+        return request.payload, ours
 
 
 def _meaning(error: RpcError) -> RequestError:
