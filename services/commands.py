@@ -140,7 +140,7 @@ def _port(text: str) -> int:
 
 
 def _workers(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= MOST_WORKERS:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"expected 1 to {MOST_WORKERS}, got {text!r}")
     return int(text)
 
@@ -278,7 +278,7 @@ def _shifted(address: str, by: int) -> str:
     if not address:
         return ""
     host, port = host_port(address)
-    return f"{in_brackets(host)}:{port + by}"
+    return f"{in_brackets(host)}:{port + by if port else 0}"
 
 
 def _names(service: str) -> list[str]:

@@ -12,3 +12,4 @@ FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 def set_up(level: str) -> None:
     """Log from `level` on."""
     logging.basicConfig(level=level.upper(), format=FORMAT, stream=sys.stderr)
+    logging.getLogger("hpack").setLevel(logging.WARNING)  # it tells of every byte

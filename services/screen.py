@@ -10,7 +10,7 @@ from pathlib import Path
 
 from libs.common.catalog import Model
 from libs.common.world import World
-from libs.common.world_map import Colo, Instance, Token
+from libs.common.world_map import Colo, Instance, Shard, Token
 from services.control.tokens import account_of, kept_token
 from services.embedded import Running
 
@@ -46,8 +46,9 @@ def ready(world: World, regions: Mapping[str, Collection[str]]) -> bool:
     """Whether every model that should run has an instance that does, in each region."""
     models = [model for model in world.table(Model).values() if model.scaling.min > 0]
     up = {(e.model, e.colo) for e in world.table(Instance).values() if e.state == "ready"}
+    owned = {shard.model for shard in world.table(Shard).values() if shard.owner}
     return bool(world.complete) and all(
-        any((model.name, colo) in up for colo in colos)
+        model.name in owned and any((model.name, colo) in up for colo in colos)
         for model in models
         for colos in regions.values()
     )

@@ -93,7 +93,12 @@ class Standalone:
             listen = {name: flags.pop(name, None) for name in ("listen", "advertise")}
             config = self.config.settings("entry", entry.Config, **flags)
             settings = self.config.settings(
-                "server", server.Config, name=f"{config.name}-server", colo=config.colo, **listen
+                "server",
+                server.Config,
+                name=f"{config.name}-server",
+                colo=config.colo,
+                transport=flags.get("transport"),
+                **listen,
             )
             address, local = await self._server(stack, plane, settings)
             where = await self._entry(stack, plane, config, local={address: local})

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from services.commands import _parser
+from services.commands import BENCHES, _parser, _shifted
 from services.state_folder import Occupied, state_folder
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +72,117 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         line = mistake("analytics", "--state-dir", str(tmp_path), "--listen", address)
 
     assert line == f"constellation: cannot listen on {address}: the port is in use"
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "257", "1.5", "many", ""])
+def test_a_number_of_workers_that_cannot_be_is_told(
+    count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _parser({}).parse_args(["entry", f"--workers={count}"])
+
+    assert ended.value.code == 2
+    assert f"--workers: expected 1 to 256, got '{count}'" in capsys.readouterr().err
+
+
+def test_workers_on_a_port_in_use_are_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        several = ("--workers", "2", "--state-dir", str(tmp_path))
+        line = mistake("entry", *several, "--http", address, "--grpc", "")
+
+    assert line == f"constellation: cannot listen on {address}: Address already in use"
+
+
+def test_each_worker_shows_its_metrics_on_the_next_port() -> None:
+    assert [_shifted("127.0.0.1:9195", by) for by in (0, 1)] == ["127.0.0.1:9195", "127.0.0.1:9196"]
+    assert _shifted("[::1]:9195", 2) == "[::1]:9197"
+    assert _shifted("", 1) == ""
+
+
+@contextmanager
+def two_workers(state: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run two entries on one port; yield their parent, and where they are once both are up."""
+    command = ("entry", "--workers", "2", "--state-dir", str(state))
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "services.cli", *command, "--http", "127.0.0.1:0", "--grpc", ""],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    workers: list[int] = []
+    assert parent.stdout is not None
+    try:
+        told = [parent.stdout.readline() for _ in range(3)]
+        workers = children(parent.pid)
+        assert sorted(line.count("2 workers") for line in told) == [0, 0, 1]
+        yield parent, told[0].partition("http ")[2].partition(",")[0]
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        assert ended(workers)
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def ended(pids: list[int]) -> bool:
+    """Whether these processes end within a while."""
+    until = time.monotonic() + 10
+    while alive := [each for each in pids if Path(f"/proc/{each}").exists()]:
+        if time.monotonic() > until:
+            raise AssertionError(f"still there: {alive}")
+        time.sleep(0.05)
+    return True
+
+
+def is_healthy(address: str) -> bool:
+    with urllib.request.urlopen(f"http://{address}/healthz", timeout=10) as answer:
+        return bool(answer.status == 200)
+
+
+@pytest.mark.xdist_group("up")
+def test_a_worker_that_dies_is_started_again_and_all_end_in_order(tmp_path: Path) -> None:
+    with two_workers(tmp_path) as (parent, address):
+        one, other = children(parent.pid)
+        os.kill(one, signal.SIGKILL)
+        assert parent.stdout is not None
+
+        assert "entry is up" in parent.stdout.readline()
+        again = children(parent.pid)
+        assert other in again
+        assert len(again) == 2
+        assert one not in again
+        assert all(is_healthy(address) for _ in range(8))
+        parent.terminate()
+        assert parent.wait(timeout=30) == 0
+        assert ended(again)
+
+
+@pytest.mark.xdist_group("up")
+def test_workers_end_with_their_parent_however_it_ends(tmp_path: Path) -> None:
+    with two_workers(tmp_path) as (parent, address):
+        workers = children(parent.pid)
+        assert is_healthy(address)
+
+        parent.kill()
+        parent.wait()
+
+        assert ended(workers)
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_every_benchmark_that_can_be_named_is_there(name: str) -> None:
+    assert callable(import_module(f"bench.{name}").main)
+
+
+def test_a_transport_that_there_is_not_is_told(tmp_path: Path) -> None:
+    line = mistake("entry", "--state-dir", str(tmp_path), "--transport", "quick")
+
+    assert line.endswith("entry.transport: input should be 'lean' or 'grpcio', got 'quick'")
 
 
 @pytest.mark.parametrize("file", ["token", "control.db", "events.duckdb"])

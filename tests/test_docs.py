@@ -18,12 +18,13 @@ from prometheus_client import CollectorRegistry
 
 from libs.common.catalog import Finetune, Model
 from libs.common.catalog_files import load_catalog
-from libs.common.errors import BY_REASON
+from libs.common.errors import BY_REASON, BadHttp
 from libs.common.world_map import Colo
 from services.analytics import app as analytics
 from services.commands import _parser
 from services.control import app as control
 from services.entry import app as entry
+from services.entry.fronts.hot import MEANINGS
 from services.entry.fronts.ops import ROUTES
 from services.entry.metrics import EntryMetrics
 from services.entry.options import SCHEMA as OPTIONS
@@ -36,7 +37,9 @@ from services.server import app as server
 from services.server.metrics import ServerMetrics
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted(
+    each for folder in ("", "docs", "bench") for each in (ROOT / folder).glob("*.md")
+)
 CONFIGS: Mapping[str, Any] = {
     "entry": entry.Config,
     "server": server.Config,
@@ -46,8 +49,11 @@ CONFIGS: Mapping[str, Any] = {
     "analytics": analytics.Config,
 }
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-NAME = re.compile(r"`((?:services|libs)(?:\.\w+)+)`")
-FILE = re.compile(r"`((?:services|libs|proto|models|config|tests|docs)/[\w./-]*)`")
+NAME = re.compile(r"`((?:services|libs|bench)(?:\.\w+)+)`")
+FOLDERS = "services|libs|proto|models|config|tests|docs|bench"
+FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
+
+FUZZ = re.compile(r"environ.get\(\"(\w+_FUZZ_SECONDS)\"")
 
 Row = tuple[str, ...]
 
@@ -232,6 +238,15 @@ def test_no_error_is_told_that_is_not_there() -> None:
     assert reasons - BY_REASON.keys() <= {"reason", "---"}
 
 
+def test_every_refusal_of_what_is_no_request_is_told() -> None:
+    code = "".join(each.read_text("utf-8") for each in (ROOT / "libs/http1").glob("*.py"))
+    told = {row[0]: row[1] for row in rows(section("docs/api.md", "Limits")) if row[0].isdigit()}
+
+    statuses = set(re.findall(r"Refusal\((\d{3}),", code)) - {"500"}
+    assert len(statuses) >= 8
+    assert told == {each: str(MEANINGS.get(int(each), BadHttp).code) for each in statuses}
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_route_is_told(route: str) -> None:
     assert f"`{route}`" in text("docs/api.md")
@@ -265,6 +280,15 @@ def test_every_demo_model_and_finetune_is_told() -> None:
         assert f"`{name}`" in text("docs/models.md")
 
 
+def test_every_variable_that_lengthens_a_test_is_one() -> None:
+    told = set(re.findall(r"\w+_FUZZ_SECONDS", text("CONTRIBUTING.md")))
+
+    tests = list((ROOT / "tests").rglob("test_fuzz.py"))
+    read = {name for each in tests for name in FUZZ.findall(each.read_text("utf-8"))}
+    assert told == read
+    assert len(read) == len(tests)
+
+
 def test_every_make_target_is_told() -> None:
     targets = re.findall(r"^([a-z]+):.*##", text("Makefile"), re.M)
 
@@ -280,7 +304,7 @@ def test_every_name_in_a_document_is_in_the_code(path: Path) -> None:
 
 
 def test_the_walks_are_told_with_names() -> None:
-    for walk, least in (("Unary", 12), ("Stream", 6), ("Scaling", 14), ("Event", 8)):
+    for walk, least in (("Unary", 22), ("Stream", 10), ("Scaling", 14), ("Event", 12)):
         assert len(NAME.findall(section("ARCHITECTURE.md", walk))) >= least
 
 

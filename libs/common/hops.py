@@ -95,12 +95,25 @@ class HopTls:
 
 
 def hop_tls(cert: Path | None, key: Path | None, ca: Path | None) -> HopTls | None:
-    """Return the three files, None for none of them; ValueError for a part of them."""
-    if cert and key and ca:
-        return HopTls(cert=cert, key=key, ca=ca)
-    if cert or key or ca:
-        raise ValueError("hop_cert, hop_key and hop_ca belong together: expected all or none")
-    return None
+    """Return the three files, None for none of them.
+
+    CannotListen for a part of them, and for a file that cannot be read.
+    """
+    if not (cert or key or ca):
+        return None
+    if not (cert and key and ca):
+        raise CannotListen("hop_cert, hop_key and hop_ca belong together: expected all or none")
+    for path in (cert, key, ca):
+        check_readable(path)
+    return HopTls(cert=cert, key=key, ca=ca)
+
+
+def check_readable(path: Path) -> None:
+    """Raise CannotListen, with the file's name, for one that cannot be read."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CannotListen(f"{path}: {error.strerror}") from error
 
 
 def connect(

@@ -41,6 +41,8 @@ async def run_until_signalled(app: AbstractAsyncContextManager[object]) -> None:
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
+    finally:
+        gc.unfreeze()  # else what was spared would be reported as leaked
 
 
 def leave_startup_to_rest() -> None:

@@ -228,11 +228,21 @@ async def _keep_on_disk(disk: SnapshotFile, world: World, unsaved: asyncio.Event
         while True:
             await unsaved.wait()
             unsaved.clear()
-            await asyncio.to_thread(_save, disk, world.everything())
+            await _save_beside(disk, world.everything())
             await asyncio.sleep(SAVE_EVERY_S)
     finally:
         if unsaved.is_set():
             _save(disk, world.everything())
+
+
+async def _save_beside(disk: SnapshotFile, update: Update) -> None:
+    """Save in a thread; who cancels waits for it, else it could overwrite what is saved later."""
+    saving = asyncio.ensure_future(asyncio.to_thread(_save, disk, update))
+    try:
+        await asyncio.shield(saving)
+    except asyncio.CancelledError:
+        await asyncio.wait([saving])
+        raise
 
 
 def _save(disk: SnapshotFile, update: Update) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from libs.common.bounds import AtLeastOne, Seconds
+from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
-from libs.common.hops import HopTls, Transport, hop_tls
+from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.ports import Inference
-from libs.common.rpc import grpc_server
+from libs.common.rpc import CannotListen, grpc_server
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
 from libs.http1 import Limits, TlsFiles
@@ -46,8 +46,8 @@ class Config:
     body_s: Seconds = 30.0  # for its body
     idle_s: Seconds = 75.0  # a connection may stay open without a request
     write_s: Seconds = 60.0  # a client may read nothing of an answer
-    first_part_ceiling_s: float = 240.0
-    drain_s: float = 10.0
+    first_part_ceiling_s: Seconds = 240.0
+    drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, the HTTP port speaks HTTPS
     tls_key: Path | None = None
     reuse_port: bool = False  # several entries listen on the same ports
@@ -71,11 +71,13 @@ class Config:
 
     @property
     def tls(self) -> TlsFiles | None:
-        """Return the HTTP port's certificate; ValueError for half of one."""
+        """Return the HTTP port's certificate; CannotListen for half of one."""
         if self.tls_cert and self.tls_key:
+            check_readable(self.tls_cert)
+            check_readable(self.tls_key)
             return TlsFiles(cert=self.tls_cert, key=self.tls_key)
         if self.tls_cert or self.tls_key:
-            raise ValueError("tls_cert and tls_key belong together: expected both or none")
+            raise CannotListen("tls_cert and tls_key belong together: expected both or none")
         return None
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Final
 from libs.common.errors import (
     BadHttp,
     DeadlineExceeded,
+    Internal,
     RequestError,
     TooLarge,
     Unavailable,
@@ -25,6 +26,7 @@ ACCOUNTS: Final = "/client/v4/accounts/"
 RUN: Final = "ai/run/"
 CHAT, EMBEDDINGS = "chat/completions", "embeddings"
 MEANINGS: Final[dict[int, type[RequestError]]] = {
+    500: Internal,
     408: DeadlineExceeded,
     413: TooLarge,
     503: Unavailable,

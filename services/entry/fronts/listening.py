@@ -62,6 +62,8 @@ async def listen(
 async def _hang_up(_: web.BaseRequest, response: web.StreamResponse) -> None:
     """End the connection: aiohttp has it now, and the next request may be for a hot route."""
     response.force_close()
+    response.headers["Connection"] = "close"  # the headers are made before this is called
+    response.headers.pop("Server", None)
 
 
 def _quiet_logger() -> logging.Logger:

@@ -1,0 +1,79 @@
+"""What a request may cost, counted and not timed: calls of functions, and memory that is kept.
+
+A bound that no longer holds is not to be raised in passing: docs/performance.md says what a
+call costs, and what the bounds of the project are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import orjson
+
+from tests.hot_path import HotPath, a_token, calls_of
+
+T = TypeVar("T")
+UNARY_CALLS = 200
+WAKEUP_CALLS = 70  # of a stream that gets one token
+TOKEN_CALLS = 12  # each further one that comes with it
+KEPT_BLOCKS = 0.5  # per request: what is never given back shows as one or more
+
+
+async def in_the_loop(work: Callable[[], T]) -> T:
+    """Run something as a protocol's callback does: in the loop, and in no task."""
+    results: list[T] = []
+    asyncio.get_running_loop().call_soon(lambda: results.append(work()))
+    await asyncio.sleep(0)
+    return results[0]
+
+
+async def test_a_unary_call_costs_few_calls() -> None:
+    hot = HotPath()
+
+    def work() -> int:
+        for _ in range(20):  # caches are filled, layouts are learnt
+            answer = hot.unary()
+        assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["success"]
+        return calls_of(hot.unary)
+
+    assert await in_the_loop(work) <= UNARY_CALLS
+
+
+async def test_a_streamed_token_costs_few_calls() -> None:
+    hot = HotPath()
+
+    def work() -> tuple[int, int]:
+        stream = hot.begin_stream()
+        for _ in range(20):
+            stream.give([a_token("word")])
+        one, nine = [a_token("a")], [a_token(text) for text in "abcdefghi"]
+        alone = calls_of(lambda: stream.give(one))
+        together = calls_of(lambda: stream.give(nine))
+        return alone, together
+
+    alone, together = await in_the_loop(work)
+    await hot.leave()
+
+    assert alone <= WAKEUP_CALLS
+    assert (together - alone) / 8 <= TOKEN_CALLS
+
+
+async def test_a_request_leaves_nothing_behind() -> None:
+    hot = HotPath()
+
+    def work() -> float:
+        for _ in range(200):
+            hot.unary()
+        gc.collect()
+        before = sys.getallocatedblocks()
+        for _ in range(400):
+            hot.unary()
+        gc.collect()
+        return (sys.getallocatedblocks() - before) / 400
+
+    assert await in_the_loop(work) <= KEPT_BLOCKS
+    assert hot.sink.count == 600
