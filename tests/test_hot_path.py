@@ -17,9 +17,9 @@ import orjson
 from tests.hot_path import HotPath, a_token, calls_of
 
 T = TypeVar("T")
-UNARY_CALLS = 200
-WAKEUP_CALLS = 70  # of a stream that gets one token
-TOKEN_CALLS = 12  # each further one that comes with it
+UNARY_CALLS = 190
+WAKEUP_CALLS = 60  # of a stream that gets one token
+TOKEN_CALLS = 6  # each further one that comes with it
 KEPT_BLOCKS = 0.5  # per request: what is never given back shows as one or more
 
 

@@ -6,14 +6,14 @@ Only what is new is looked at: the id is stepped over, and the tensors' contents
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.varint import read_varint, varint
-from libs.common.wire import Tensor, payload_to_tensors
+from libs.common.wire import Tensor, payload_to_tensors, total
 
 T = TypeVar("T")
 RAW_OUTPUT = 0x32  # field 6 of a ModelInferResponse, as bytes
@@ -29,10 +29,6 @@ class Layout(Struct, frozen=True, gc=False):
     after_at: int
     contents_at: int
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]  # name, datatype, shape
-
-    def fits(self, payload: bytes) -> bool:
-        """Whether an answer looks like this."""
-        return payload.startswith(self.before) and payload.startswith(self.after, self.after_at)
 
 
 def layout_of(payload: bytes) -> Layout | None:
@@ -67,32 +63,50 @@ class AnswerReader:
 
     def read(self, payload: bytes) -> Mapping[str, Tensor]:
         """Return the tensors by name; DecodeError for what is no answer."""
+        found = self._cut(payload)
+        return self._decode(payload) if found is None else found
+
+    def tensor(self, payload: bytes, name: str) -> Tensor | None:
+        """Return one tensor, None where the answer has none of that name; DecodeError as `read`."""
+        found = self._cut(payload, name)
+        if found is None:
+            found = self._decode(payload)
+        return found.get(name)
+
+    def whole_number(self, payload: bytes, name: str) -> int | None:
+        """Return what a counting tensor adds up to, None where there is none; DecodeError."""
+        return total(self.tensor(payload, name))
+
+    def _cut(self, payload: bytes, only: str = "") -> Mapping[str, Tensor] | None:
+        """Return all tensors, or only one; None for an answer that looks new or does not add up."""
         layout = self._layout
-        if layout is not None and layout.fits(payload):
-            found = _cut(layout, payload)
-            if found is not None:
-                return found
+        if (
+            layout is None
+            or not payload.startswith(layout.before)
+            or not payload.startswith(layout.after, layout.after_at)
+        ):
+            return None
+        found = {}
+        at = layout.contents_at
+        try:
+            for name, datatype, shape in layout.tensors:
+                size = payload[at + 1]
+                if payload[at] != RAW_OUTPUT:
+                    return None
+                at += 2
+                if size > 127:
+                    size, at = read_varint(payload, at - 1)
+                if not only or name == only:
+                    found[name] = Tensor(name, datatype, shape, payload[at : at + size])
+                at += size
+        except IndexError:  # it is cut short
+            return None
+        return found if at == len(payload) else None
+
+    def _decode(self, payload: bytes) -> Mapping[str, Tensor]:
+        """Read what looks new, and learn how it looks."""
         self._layout = layout_of(payload)
         return payload_to_tensors(payload)
-
-
-def _cut(layout: Layout, payload: bytes) -> Mapping[str, Tensor] | None:
-    """Return the tensors, None for contents that do not add up."""
-    found = {}
-    at, end = layout.contents_at, len(payload)
-    for name, datatype, shape in layout.tensors:
-        if at + 2 > end or payload[at] != RAW_OUTPUT:
-            return None
-        size = payload[at + 1]
-        at += 2
-        if size > 127:
-            try:
-                size, at = read_varint(payload, at - 1)
-            except IndexError:
-                return None
-        found[name] = Tensor(name, datatype, shape, payload[at : at + size])
-        at += size
-    return found if at == end else None
 
 
 class PartReader(Generic[T]):
@@ -113,22 +127,34 @@ class PartReader(Generic[T]):
 
     def read(self, payload: bytes) -> tuple[bytes, T]:
         """Return text and meaning; KeyError without the tensor, DecodeError for what is no part."""
-        layout = self._layout
-        if (
-            layout is not None
-            and payload.startswith(layout.before)
-            and payload.startswith(layout.after, layout.after_at)
-        ):
-            at = layout.contents_at + 1
-            size = payload[at]
-            at += 1
-            if size > 127:
-                size, at = read_varint(payload, at - 1)
-            end = at + size
-            found = self._tails.get(payload[end:])
-            if found is not None:
-                return payload[at + PREFIX_BYTES : end], found
-        return self._decode(payload)
+        return self.read_all((payload,))[0]
+
+    def read_all(self, payloads: Sequence[bytes]) -> list[tuple[bytes, T]]:
+        """Read parts that came together; raises as `read` does, for the first that is bad."""
+        layout, tails = self._layout, self._tails
+        if layout is None:
+            return [self._decode(each) for each in payloads]
+        found: list[tuple[bytes, T]] = []
+        size_at = layout.contents_at + 1
+        known = None  # how a part begins; others of the same stream do, too
+        for payload in payloads:
+            begins = payload[:size_at]
+            if begins == known or (
+                payload.startswith(layout.before)
+                and payload.startswith(layout.after, layout.after_at)
+            ):
+                known = begins
+                try:
+                    size, at = payload[size_at], size_at + 1
+                    if size > 127:
+                        size, at = read_varint(payload, size_at)
+                    end = at + size
+                    found.append((payload[at + PREFIX_BYTES : end], tails[payload[end:]]))
+                    continue
+                except (IndexError, KeyError):  # it is cut short, or ends in a new way
+                    pass
+            found.append(self._decode(payload))
+        return found
 
     def _decode(self, payload: bytes) -> tuple[bytes, T]:
         tensors = payload_to_tensors(payload)
@@ -141,8 +167,7 @@ class PartReader(Generic[T]):
 
     def _learn(self, payload: bytes, layout: Layout, size: int, meaning: T) -> None:
         if layout != self._layout:
-            self._layout = layout
-            self._tails.clear()
+            self._layout, self._tails = layout, {}  # anew: who is reading goes on with the old ones
         if len(self._tails) < MOST_TAILS:
             tail = layout.contents_at + 1 + len(varint(size)) + size
             self._tails[payload[tail:]] = meaning

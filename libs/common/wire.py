@@ -36,7 +36,7 @@ _DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
-_WHOLE_NUMBERS = {"INT32": 4, "UINT32": 4, "INT64": 8, "UINT64": 8}
+_COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
 
 
 class Tensor(Struct, frozen=True, gc=False):
@@ -88,6 +88,19 @@ def tensors_to_payload(tensors: Iterable[Tensor]) -> bytes:
         chunks += (RAW_INPUT, varint(len(each.data)), each.data)
     chunks[0] = _described(tuple(metas))
     return b"".join(chunks)
+
+
+def texts_to_payload(name: str, values: Sequence[str]) -> bytes:
+    """Write a payload of one BYTES tensor, as `text` makes it."""
+    chunks: list[bytes] = []
+    size = 0
+    for each in values:
+        raw = each.encode()
+        length = len(raw)
+        chunks += (length.to_bytes(4, "little"), raw)
+        size += 4 + length
+    head = _described(((name, "BYTES", (len(values),)),))
+    return b"".join((head, RAW_INPUT, varint(size), *chunks))
 
 
 @lru_cache(maxsize=1024)
@@ -155,8 +168,9 @@ def total(tensor: Tensor | None) -> int | None:
     """Return the sum of a counting tensor; None where there is nothing to add up."""
     if tensor is None:
         return None
-    if len(tensor.data) == _WHOLE_NUMBERS.get(tensor.datatype):
-        return int.from_bytes(tensor.data, "little", signed=tensor.datatype[0] == "I")
+    signed = _COUNTS.get((tensor.datatype, len(tensor.data)))
+    if signed is not None:  # one whole number, as mostly
+        return int.from_bytes(tensor.data, "little", signed=signed)
     try:
         return int(tensor.array().sum())
     except (TypeError, ValueError):

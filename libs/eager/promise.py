@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -25,7 +25,8 @@ class Waiter(Protocol):
 class Promise(Generic[T]):
     """Resolved, failed or cancelled once; what comes after that is ignored.
 
-    `on_cancel` is called when the one who waits is cancelled.
+    `on_cancel` is called when the one who waits is cancelled. The loop is that of who waits:
+    to ask for the running one costs as much as all the rest, and mostly nobody needs it.
     """
 
     __slots__ = (
@@ -44,9 +45,9 @@ class Promise(Generic[T]):
         loop: asyncio.AbstractEventLoop | None = None,
         on_cancel: Callable[[], None] | None = None,
     ) -> None:
-        self._loop = loop or asyncio.get_running_loop()
+        self._loop = loop
         self._asyncio_future_blocking = False
-        self._value: T | None = None
+        self._value: Any = None
         self._error: BaseException | None = None
         self._callback: tuple[Callable[[Any], object], Context | None] | None = None
         self.waiter: Waiter | None = None
@@ -59,9 +60,16 @@ class Promise(Generic[T]):
 
     def resolve(self, value: T) -> None:
         """Give the value to who waits."""
-        if not self.done:
-            self._value = value
+        if self.done:
+            return
+        self._value = value
+        waiter = self.waiter
+        if waiter is None:
             self._settle()
+        else:  # as mostly
+            self.done = True
+            self.waiter = self.on_cancel = None
+            waiter.resume()
 
     def fail(self, error: BaseException) -> None:
         """Raise the error where somebody waits."""
@@ -88,11 +96,12 @@ class Promise(Generic[T]):
                 raise self._error
             finally:
                 self._error = self._error.with_traceback(None)  # no cycle through our frame
-        return cast(T, self._value)
+        value: T = self._value
+        return value
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop that it belongs to; asyncio's tasks ask for it."""
-        return self._loop
+        return self._loop or asyncio.get_running_loop()
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None
@@ -107,7 +116,10 @@ class Promise(Generic[T]):
         if not self.done:
             self._asyncio_future_blocking = True
             yield self
-        return self.result()
+        if self._error is not None:
+            self.result()  # raises
+        value: T = self._value
+        return value
 
     def _settle(self, *, soon: bool = False) -> None:
         self.done = True
@@ -115,9 +127,9 @@ class Promise(Generic[T]):
         if self.waiter is not None:
             waiter, self.waiter = self.waiter, None
             if soon:
-                self._loop.call_soon(waiter.resume)
+                self.get_loop().call_soon(waiter.resume)
             else:
                 waiter.resume()
         elif self._callback is not None:
             (callback, context), self._callback = self._callback, None
-            self._loop.call_soon(callback, self, context=context)
+            self.get_loop().call_soon(callback, self, context=context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from libs.eager.promise import Promise
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 class EagerTask(Generic[T]):
     """Drives one coroutine; `on_done` hears of its end, in the same turn of the loop.
 
+    Begins at the first `resume`. `error` is what the coroutine raised, a CancelledError included.
+
     Not listed in `asyncio.all_tasks`: being listed costs as much as all the rest.
     """
 
@@ -26,12 +28,12 @@ class EagerTask(Generic[T]):
         "_cancelling",
         "_coroutine",
         "_done",
-        "_error",
         "_loop",
         "_must_cancel",
         "_on_done",
         "_value",
         "_waits_for",
+        "error",
     )
 
     def __init__(
@@ -47,8 +49,8 @@ class EagerTask(Generic[T]):
         self._cancelling = 0
         self._must_cancel = False
         self._done = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
+        self._value: Any = None
+        self.error: BaseException | None = None
 
     def __repr__(self) -> str:
         state = "done" if self._done else f"waits for {self._waits_for!r}"
@@ -63,13 +65,14 @@ class EagerTask(Generic[T]):
         """Return the coroutine's value, or raise what it raised."""
         if not self._done:
             raise asyncio.InvalidStateError("the task goes on")
-        if self._error is not None:
-            raise self._error
-        return cast(T, self._value)
+        if self.error is not None:
+            raise self.error
+        value: T = self._value
+        return value
 
     def exception(self) -> BaseException | None:
-        """Return what the coroutine raised, a CancelledError included."""
-        return self._error
+        """Return the error, if any; named as asyncio's tasks do."""
+        return self.error
 
     def cancel(self, msg: object = None) -> bool:
         """Raise CancelledError where the coroutine waits; whether it was still running."""
@@ -107,10 +110,10 @@ class EagerTask(Generic[T]):
         except StopIteration as stop:
             self._value, self._done = stop.value, True
         except (KeyboardInterrupt, SystemExit) as error:
-            self._error, self._done = error, True
+            self.error, self._done = error, True
             raise
         except BaseException as error:  # noqa: BLE001 - a task keeps whatever ends it
-            self._error, self._done = error, True
+            self.error, self._done = error, True
         else:
             if type(waits_for) is Promise and not self._must_cancel:
                 waits_for.waiter = self

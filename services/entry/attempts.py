@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from msgspec import Struct
 
 from libs.common.errors import ModelStarting, OutOfCapacity, RequestError, Unavailable
 from services.entry.routing import Target
@@ -11,35 +11,31 @@ WAIT_FOR_A_SERVER_MS = 2000
 WORDS = (OutOfCapacity, ModelStarting, Unavailable)  # what says most to the caller first
 
 
-class Attempts:
+class Attempts(Struct, eq=False):
     """The targets of one call, and why each could not serve it."""
 
-    def __init__(self, targets: tuple[Target, ...], *, model: str) -> None:
-        self._targets = targets
-        self._model = model
-        self._errors: list[RequestError] = []
+    targets: tuple[Target, ...]
+    model: str
+    errors: list[RequestError] = []
 
     def __repr__(self) -> str:
-        return f"<Attempts {len(self._errors)}/{len(self._targets)} of {self._model}>"
-
-    def __iter__(self) -> Iterator[tuple[int, Target]]:
-        return enumerate(self._targets)
+        return f"<Attempts {len(self.errors)}/{len(self.targets)} of {self.model}>"
 
     def failed(self, error: RequestError) -> None:
         """Note why a target could not serve; raises what no other could mend."""
         if not error.retryable or error.sent:
             raise error
-        self._errors.append(error)
+        self.errors.append(error)
 
     def verdict(self) -> RequestError:
         """Return the one error that stands for all, with the longest wait that was named."""
-        if not self._errors:
-            text = f"no server serves {self._model} now"
+        if not self.errors:
+            text = f"no server serves {self.model} now"
             return Unavailable(text, retry_after_ms=WAIT_FOR_A_SERVER_MS)
-        kind = next((k for k in WORDS if any(type(e) is k for e in self._errors)), None)
-        alike = [each for each in self._errors if kind is None or type(each) is kind]
+        kind = next((k for k in WORDS if any(type(e) is k for e in self.errors)), None)
+        alike = [each for each in self.errors if kind is None or type(each) is kind]
         text = str(alike[-1])
-        if kind is OutOfCapacity and len(self._targets) > 1:
+        if kind is OutOfCapacity and len(self.targets) > 1:
             text = "No more data centers to forward the request to"
         wait_ms = max(each.retry_after_ms for each in alike)
         return type(alike[-1])(text, retry_after_ms=wait_ms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from libs.common.clock import Clock
 from libs.common.errors import AccountBlocked, Unauthenticated, WrongAccount
 from libs.common.tokens import token_hash
@@ -9,6 +11,7 @@ from libs.common.world import World
 from libs.common.world_map import Account, Token
 
 MOST_HASHES = 10_000
+LONGEST_KEPT = 256  # a header may have any number of spaces in it
 
 
 class Auth:
@@ -23,21 +26,24 @@ class Auth:
         # A world changes its tables, and never puts others in their place.
         self._tokens = world.table(Token)
         self._accounts = world.table(Account)
-        # By secret, of tokens that there are. Looking one up tells nothing of the others: a dict
-        # compares texts only where their hashes are the same, and those are keyed anew in every
-        # process, so that no part of a secret can be found out by how long its refusal takes.
+        # By Authorization header, of tokens that there are. Looking one up tells nothing of the
+        # others: a dict compares texts only where their hashes are the same, and those are keyed
+        # anew in every process, so that no part of a secret can be found out by how long its
+        # refusal takes.
         self._hashes: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<Auth tokens={len(self._tokens)} remembered={len(self._hashes)}>"
 
-    def token(self, secret: str, *, account: str = "") -> Token:
-        """Return the token, which must be of `account` where one is named.
+    def caller(self, headers: Mapping[str, str], *, account: str = "") -> Token:
+        """Return the token of a request's headers, which must be of `account` where one is named.
 
         Raises Unauthenticated, WrongAccount, AccountBlocked.
         """
-        known = self._hashes.get(secret)
-        token = (self._tokens.get(known) if known else None) or self._find(secret)
+        try:
+            token = self._tokens[self._hashes[headers["authorization"]]]
+        except KeyError:  # it has not been seen, or its token is gone
+            token = self._look_up(headers)
         owner = self._accounts.get(token.account)
         if owner is None:  # a deleted account's tokens open nothing
             raise Unauthenticated("Authentication error")
@@ -49,20 +55,28 @@ class Auth:
             raise AccountBlocked(f"account {owner.id} is blocked")
         return token
 
+    def _look_up(self, headers: Mapping[str, str]) -> Token:
+        """Find the token of these headers; what they said is remembered if there is one."""
+        said = headers.get("authorization", "")
+        self._hashes.pop(said, None)
+        secret = bearer(said)
+        if not secret:
+            return self._find(headers.get("x-auth-key", ""))
+        token = self._find(secret)
+        if len(said) <= LONGEST_KEPT:
+            if len(self._hashes) >= MOST_HASHES:
+                self._hashes.clear()
+            self._hashes[said] = token.hash
+        return token
+
     def _find(self, secret: str) -> Token:
-        """Return the token of a secret that has not been seen, or whose token is gone."""
-        self._hashes.pop(secret, None)
-        known = token_hash(secret)
-        token = self._tokens.get(known) if secret else None
+        token = self._tokens.get(token_hash(secret)) if secret else None
         if token is None:  # and not kept: guesses would fill the memory
             raise Unauthenticated("Authentication error")
-        if len(self._hashes) >= MOST_HASHES:
-            self._hashes.clear()
-        self._hashes[secret] = known
         return token
 
 
-def bearer(authorization: str | None) -> str:
+def bearer(authorization: str) -> str:
     """Return the token of an Authorization header, empty where there is none."""
-    scheme, _, secret = (authorization or "").partition(" ")
+    scheme, _, secret = authorization.partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""

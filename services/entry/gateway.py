@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
@@ -29,18 +30,19 @@ from libs.common.request_ids import new_request_id
 from libs.common.world import World
 from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
-from services.entry.calls import Answer, Call, Plan
+from services.entry.calls import NOTHING, Answer, Call, Plan
 from services.entry.limits import NO_BOUNDS, time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.routing import Routes, Target
-from services.entry.tasks.base import Result, Task, Templates
+from services.entry.tasks.base import ParsedInput, Result, Task, Templates
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
 
 CONTROL_FIELDS = frozenset(
     {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
 )
+NOWHERE = Target("", "", "", 0, 0)
 
 
 class Served(Struct, frozen=True, kw_only=True, gc=False):
@@ -50,6 +52,7 @@ class Served(Struct, frozen=True, kw_only=True, gc=False):
     task: Task
     targets: tuple[Target, ...]
     bounds: TimeBounds
+    is_open: bool  # to every account
 
 
 class Gateway:
@@ -94,48 +97,39 @@ class Gateway:
         Raises UnknownModel, ModelNotAllowed, LoraUnsupported, BadInput.
         """
         served = self._served.get(call.model) or self._look_up(call.model)
-        model, task, body = served.model, served.task, call.body
-        _check_access(model, call)
+        task, body = served.task, call.body
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
+        if call.task or not (plain and served.is_open):
+            _check_access(served.model, call)
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
-        options = read_options(call.options, body.get("options"))
-        adapter = "" if plain else self._finetune(call, model)
-        stream = (call.stream or not plain) and _wants_stream(call) and task.streams
-        targets, bounds = served.targets, served.bounds
-        if options.preferred_colo or call.session:
-            targets = self._routes.to(model.name, options.preferred_colo, call.session)
-        if call.bounds is not NO_BOUNDS:
-            bounds = time_bounds(model.timeouts, call.bounds, ceiling_s=self._ceiling_s)
-        wish = model.priority if options.priority is None else options.priority
+        if plain and call.told is NOTHING:
+            targets = served.targets
+            request = self._envelope(call, served, parsed, targets)
+        else:
+            targets, request = self._as_told(call, served, parsed)
         return Plan(
-            call=call,
-            request_id=self.new_id(targets),
-            model=model,
+            request=request,
+            model=served.model,
             task=task,
             parsed=parsed,
-            payload=task.payload(parsed, stream=stream, adapter=adapter),
-            stream=stream,
-            options=options,
-            priority=min(wish, call.token.max_priority),
-            adapter=adapter,
             targets=targets,
-            bounds=bounds,
             began=self._clock.now(),
         )
 
     async def run(self, plan: Plan) -> Answer:
         """Run the plan and return its one answer."""
-        attempts = Attempts(plan.targets, model=plan.model.name)
+        attempts = Attempts(plan.targets, plan.model.name)
         try:
-            for attempt, target in attempts:
+            for attempt, target in enumerate(plan.targets):
                 try:
                     server = self._connections(target.address)
-                    reply = await server.infer(self._envelope(plan, target, attempt))
+                    request = self._again(plan, target, attempt) if attempt else plan.request
+                    reply = await server.infer(request)
                 except RequestError as error:
                     attempts.failed(error)
                 else:
                     result = plan.task.render(plan.parsed, reply)
-                    return Answer(request_id=plan.request_id, result=result, outcome=reply.outcome)
+                    return Answer(result=result, outcome=reply.outcome)
             raise attempts.verdict()
         except RequestError as error:
             self._count(plan, error)
@@ -147,13 +141,14 @@ class Gateway:
         Whatever is raised before the first results is a refusal; after it, the
         stream is broken. Closing the generator stops the model.
         """
-        attempts = Attempts(plan.targets, model=plan.model.name)
+        attempts = Attempts(plan.targets, plan.model.name)
         begun = False
         try:
-            for attempt, target in attempts:
+            for attempt, target in enumerate(plan.targets):
                 try:
                     server = self._connections(target.address)
-                    stream = server.stream(self._envelope(plan, target, attempt))
+                    request = self._again(plan, target, attempt) if attempt else plan.request
+                    stream = server.stream(request)
                     async with aclosing(stream):
                         renderer = plan.task.renderer()
                         async for parts in stream:
@@ -174,9 +169,8 @@ class Gateway:
             self._count(plan, error)
             raise
 
-    def new_id(self, targets: tuple[Target, ...] = ()) -> str:
-        """Return the id of a call that goes to the first of these, or nowhere."""
-        shard = targets[0].shard if targets else 0
+    def new_id(self, shard: int = 0) -> str:
+        """Return the id of a call that goes to this shard, or nowhere."""
         return new_request_id(now_ms=self._clock.unix_ms(), shard=shard, rng=self._rng)
 
     def _count(self, plan: Plan, error: RequestError) -> None:
@@ -194,6 +188,7 @@ class Gateway:
             task=self._tasks.of(model),
             targets=self._routes.to(model.name),
             bounds=time_bounds(model.timeouts, NO_BOUNDS, ceiling_s=self._ceiling_s),
+            is_open=model.access.accounts == "all",
         )
         return served
 
@@ -218,38 +213,76 @@ class Gateway:
             )
         return finetune.id
 
-    def _envelope(self, plan: Plan, target: Target, attempt: int) -> InferRequest:
-        """Return what is sent to one target."""
-        call, options, bounds = plan.call, plan.options, plan.bounds
-        if attempt:
-            bounds = fix(bounds, plan.began).remaining(self._clock.now())
-        return InferRequest(
-            request_id=plan.request_id,
-            client_request_id=call.client_request_id,
-            account=call.token.account,
-            model=plan.model.name,
-            task=plan.task.name,
-            payload=plan.payload,
-            payload_kind=plan.task.payload_kind,
-            stream=plan.stream,
-            finetune=plan.adapter,
-            adapter=plan.adapter,
-            session=call.session,
-            priority=plan.priority,
+    def _as_told(
+        self, call: Call, served: Served, parsed: ParsedInput
+    ) -> tuple[tuple[Target, ...], InferRequest]:
+        """Return where a call goes that says more than its input, and what is sent there."""
+        model, told = served.model, call.told
+        options = read_options(told.options, call.body.get("options"))
+        adapter = self._finetune(call, model)
+        stream = _wants_stream(call) and served.task.streams
+        targets, bounds = served.targets, served.bounds
+        if options.preferred_colo or told.session:
+            targets = self._routes.to(model.name, options.preferred_colo, told.session)
+        if told.bounds is not NO_BOUNDS:
+            bounds = time_bounds(model.timeouts, told.bounds, ceiling_s=self._ceiling_s)
+        wish = model.priority if options.priority is None else options.priority
+        request = self._envelope(call, served, parsed, targets, stream=stream, adapter=adapter)
+        return targets, replace(
+            request,
+            finetune=adapter,
+            adapter=adapter,
+            session=told.session,
+            priority=min(wish, call.token.max_priority),
             max_queue_ms=options.max_queue_ms,
             reject_if_busy=options.reject_if_busy,
             preferred_colo=options.preferred_colo,
             time_bounds=bounds,
-            retry_count=call.retry_count,
-            attempt=attempt,
-            idempotency_key=call.idempotency_key,
+            retry_count=told.retry_count,
+            idempotency_key=told.idempotency_key,
+            request_source=told.source,
+            traceparent=told.traceparent,
+        )
+
+    def _envelope(
+        self,
+        call: Call,
+        served: Served,
+        parsed: ParsedInput,
+        targets: tuple[Target, ...],
+        stream: bool = False,
+        adapter: str = "",
+    ) -> InferRequest:
+        """Return what is sent to the first target for a call that has no wishes."""
+        model, task = served.model, served.task
+        first = targets[0] if targets else NOWHERE
+        return InferRequest(
+            request_id=self.new_id(first.shard),
+            account=call.token.account,
+            model=model.name,
+            payload=task.payload(parsed, stream=stream, adapter=adapter),
+            payload_kind=task.payload_kind,
+            task=task.name,
+            stream=stream,
+            client_request_id=call.client_request_id,
+            priority=min(model.priority, call.token.max_priority),
+            time_bounds=served.bounds,
             source_colo=self.colo,
+            shard=first.shard,
+            shard_epoch=first.epoch,
+            units=parsed.units,
+            bytes_in=call.bytes_in,
+        )
+
+    def _again(self, plan: Plan, target: Target, attempt: int) -> InferRequest:
+        """Return what is sent to a target after the first, with the time that is left."""
+        request = plan.request
+        return replace(
+            request,
+            attempt=attempt,
             shard=target.shard,
             shard_epoch=target.epoch,
-            request_source=call.source,
-            traceparent=call.traceparent,
-            units=plan.parsed.units,
-            bytes_in=call.bytes_in,
+            time_bounds=fix(request.time_bounds, plan.began).remaining(self._clock.now()),
         )
 
 
@@ -272,8 +305,8 @@ def _without(body: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
 
 
 def _wants_stream(call: Call) -> bool:
-    if call.stream is not None:
-        return call.stream
+    if call.told.stream is not None:
+        return call.told.stream
     wish = truth(call.body.get("stream", False))
     if not isinstance(wish, bool | None):
         raise bad_input(["stream"], "expected a boolean")

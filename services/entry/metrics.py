@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from types import TracebackType
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -18,23 +19,20 @@ OVERLOADED = (429, 503)
 PREFIX = "constellation_entry_"
 
 
-class Counted:
+class Counted(Struct, eq=False):
     """One request while it is answered, with what its front learns of it; a context manager."""
 
-    __slots__ = ("_metrics", "colo", "error", "is_over", "task")
-
-    def __init__(self, metrics: EntryMetrics, colo: str) -> None:
-        self._metrics = metrics
-        self.colo = colo
-        self.task = ""
-        self.error: RequestError | None = None  # of a stream that broke after its 200
-        self.is_over = False
+    metrics: EntryMetrics
+    colo: str
+    task: str = ""
+    error: RequestError | None = None  # of a stream that broke after its 200, too
+    is_over: bool = False
 
     def __repr__(self) -> str:
         return f"<Counted {self.colo} {self.task or 'no task'}{' over' if self.is_over else ''}>"
 
     def __enter__(self) -> Counted:
-        self._metrics.in_flight[(self.colo,)] += 1
+        self.metrics.in_flight[(self.colo,)] += 1
         return self
 
     def __exit__(
@@ -44,9 +42,9 @@ class Counted:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            self._metrics.end(self, 200)
+            self.metrics.end(self, 200)
         else:
-            self._metrics.end(self, *how_it_ended(error))
+            self.metrics.end(self, *how_it_ended(error))
 
 
 class EntryMetrics(Collector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from google.protobuf.message import DecodeError
 
@@ -83,14 +84,22 @@ class TokenCounter:
         self.bytes_out += sum(map(len, payloads))
         if self._reader.parts is None:
             return
-        read = self._reader.parts.read
-        for payload in payloads:
-            try:
-                _, tokens = read(payload)
-            except UNREADABLE:
-                continue
+        try:
+            read = self._reader.parts.read_all(payloads)
+        except UNREADABLE:
+            read = self._readable(payloads)
+        for _, tokens in read:
             if tokens >= 0:
                 self._added = (self._added or 0) + tokens
+
+    def _readable(self, payloads: Sequence[bytes]) -> list[tuple[bytes, int]]:
+        """Read what can be read, one by one: a model may answer anything."""
+        assert self._reader.parts is not None
+        read = []
+        for payload in payloads:
+            with suppress(*UNREADABLE):
+                read.append(self._reader.parts.read(payload))
+        return read
 
     def totals(self) -> tuple[int, int]:
         """Return tokens in and out."""

@@ -26,7 +26,7 @@ from libs.common.errors import (
 from libs.common.request_ids import shard_of
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Token
-from services.entry.calls import Call
+from services.entry.calls import Call, Told
 from services.entry.gateway import Gateway
 from tests.entry.fakes import (
     ACCOUNT,
@@ -44,8 +44,18 @@ from tests.entry.fakes import (
 TOKEN = Token(hash="", account=ACCOUNT, max_priority=6)
 
 
-def call(body: dict[str, Any] | None = None, model: str = TEXT, **rest: Any) -> Call:
-    return Call(token=TOKEN, model=model, body=body or {"prompt": "hi"}, **rest)
+def call(
+    body: dict[str, Any] | None = None, model: str = TEXT, task: str = "", **told: Any
+) -> Call:
+    return Call(
+        token=TOKEN,
+        model=model,
+        body=body or {"prompt": "hi"},
+        task=task,
+        client_request_id="c",
+        bytes_in=9,
+        told=Told(**told),
+    )
 
 
 def gateway(world: World | None = None, **servers: FakeServer) -> Gateway:
@@ -153,17 +163,13 @@ async def test_the_envelope_says_all_that_the_way_needs() -> None:
         "tags": ["x"],
         "options": {"rejectIfBusy": True, "maxQueueMs": 50, "gateway": {}},
     }
-    plan = entry.plan(
-        call(
-            body, "demo", options={"priority": "9"}, session="s", client_request_id="c", bytes_in=9
-        )
-    )
+    plan = entry.plan(call(body, "demo", options={"priority": "9"}, session="s"))
 
     answer = await entry.run(plan)
 
     (sent,) = server.requests
     assert answer.result["response"] == "ho"
-    assert answer.request_id == sent.request_id == plan.request_id
+    assert sent.request_id == plan.request.request_id
     assert shard_of(sent.request_id) == 0
     assert (sent.model, sent.task, sent.account) == (TEXT, "text-generation", ACCOUNT)
     assert (sent.finetune, sent.adapter) == ("ft-1", "ft-1")
@@ -296,7 +302,7 @@ async def test_closing_a_stream_early_stops_the_model() -> None:
 def test_a_task_that_cannot_stream_answers_whole() -> None:
     plan = gateway(small_world("ams")).plan(call({"text": "a", "stream": True}, VECTORS))
 
-    assert not plan.stream
+    assert not plan.request.stream
 
 
 def test_a_changed_catalog_entry_is_compiled_anew() -> None:

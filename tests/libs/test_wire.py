@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
@@ -9,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common import wire
-from libs.common.pb import kserve_pb2 as kserve
 from libs.common.answers import AnswerReader, PartReader
+from libs.common.pb import kserve_pb2 as kserve
 from libs.common.varint import read_varint, varint
 from libs.common.wire import Tensor
 
@@ -51,6 +53,11 @@ def test_a_payload_is_a_message_that_grows_by_appending() -> None:
     assert list(message.raw_input_contents) == [b"\1\0\0\0x\2\0\0\0yz", b"\1"]
 
 
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200)))
+def test_texts_are_written_as_their_tensor_is(texts: list[str]) -> None:
+    assert wire.texts_to_payload("a", texts) == wire.tensors_to_payload([wire.text("a", *texts)])
+
+
 @pytest.mark.parametrize("size", [0, 10, 100, 1000, 100_000])
 def test_an_answer_is_cut_out_of_its_stream_message(size: int) -> None:
     answer = part(b"x" * size)
@@ -74,6 +81,40 @@ def test_a_reader_says_of_every_part_what_decoding_says(
     read = [reader.read(part(*each)) for each in parts]
 
     assert read == [(text, (reason.encode(), tokens)) for text, reason, tokens in parts]
+    assert reader.read_all([part(*each) for each in parts]) == read
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans())))
+def test_parts_that_come_together_are_read_as_one_by_one(
+    parts: list[tuple[str, int, bool]],
+) -> None:
+    reader = PartReader("text_output", meaning)
+    payloads = []
+    for request, tokens, is_odd in parts:
+        message = kserve.ModelInferResponse.FromString(part(b"x", tokens=tokens, request=request))
+        if is_odd:  # its tensors after the text are others, their bytes the same
+            message.outputs[2].name = "something"
+        payloads.append(message.SerializeToString())
+
+    read = reader.read_all(payloads)
+
+    expected = [(b"x", (b"None", -1 if is_odd else tokens)) for _, tokens, is_odd in parts]
+    assert read == reader.read_all(payloads) == expected
+
+
+@given(st.integers(0, 200), st.binary(max_size=3))
+def test_a_broken_part_is_never_cut(at: int, junk: bytes) -> None:
+    reader, whole = PartReader("text_output", lambda tensors: len(tensors)), part(b"some text")
+    reader.read(whole)
+    broken = whole[:at] + junk
+    try:
+        tensors = wire.payload_to_tensors(broken)
+        expected = b"".join(tensors["text_output"].texts()), len(tensors)
+    except (DecodeError, KeyError, struct.error) as error:
+        with pytest.raises(type(error)):
+            reader.read_all([whole, broken])
+    else:
+        assert reader.read_all([whole, broken])[1] == expected
 
 
 def test_a_part_that_looks_different_is_decoded() -> None:
@@ -104,7 +145,13 @@ def test_answers_are_cut_as_they_would_be_decoded(answers: list[tuple[bytes, str
 
     for text, request, tokens in answers:
         payload = part(text, tokens=tokens, request=request)
-        assert reader.read(payload) == wire.payload_to_tensors(payload)
+        decoded = wire.payload_to_tensors(payload)
+        assert reader.read(payload) == decoded
+        for name in (*decoded, "another"):
+            assert reader.tensor(payload, name) == decoded.get(name)
+        assert reader.whole_number(payload, "num_output_tokens") == tokens
+        assert reader.whole_number(payload, "another") is None
+        assert reader.whole_number(payload, "text_output") is None
 
 
 @given(st.integers(0, 200), st.binary(max_size=3))
@@ -115,9 +162,11 @@ def test_a_broken_answer_is_never_cut(at: int, junk: bytes) -> None:
     try:
         expected = wire.payload_to_tensors(broken)
     except DecodeError:
-        with pytest.raises(DecodeError):
-            reader.read(broken)
+        for read in (reader.read, lambda payload: reader.tensor(payload, "text_output")):
+            with pytest.raises(DecodeError):
+                read(broken)
     else:
+        assert reader.tensor(broken, "text_output") == expected.get("text_output")
         assert reader.read(broken) == expected
 
 

@@ -60,19 +60,20 @@ def json_object(raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise bad_input([], f"not valid JSON at {where}: {error.msg}") from None
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         raise bad_input([], "expected a JSON object")
     return value
 
 
 def to_json(value: Any) -> bytes:
     """Write an answer; arrays of numpy become lists."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(value, None, orjson.OPT_SERIALIZE_NUMPY)
 
 
-def enveloped(result: Any) -> dict[str, Any]:
-    """Return the envelope of a success."""
-    return {"result": result, "success": True, "errors": [], "messages": []}
+def enveloped(result: Any) -> bytes:
+    """Write the envelope of a success."""
+    written = orjson.dumps(result, None, orjson.OPT_SERIALIZE_NUMPY)
+    return b'{"result":' + written + b',"success":true,"errors":[],"messages":[]}'
 
 
 def error_body(error: RequestError) -> dict[str, Any]:

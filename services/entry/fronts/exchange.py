@@ -1,6 +1,6 @@
 """One request of a hot route and its answer: counted, and never without an end.
 
-    Exchange(request, responder, ...).run(work)
+    Exchange(...).run(work, loop)
 
 The work runs at once, without a task of the loop's, and nothing of this stands between
 a front and the model.
@@ -16,10 +16,9 @@ from urllib.parse import parse_qsl
 
 from libs.common.errors import Internal, RequestError
 from libs.common.world_map import Token
-from libs.eager import EagerTask, start
+from libs.eager import EagerTask
 from libs.http1 import Request, Responder
-from services.entry.auth import Auth, bearer
-from services.entry.calls import Call, Plan
+from services.entry.calls import NOTHING, Call, Plan, Told
 from services.entry.fronts.bodies import (
     JSON_HEADER,
     client_id,
@@ -31,7 +30,7 @@ from services.entry.fronts.bodies import (
 )
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
-from services.entry.metrics import CLIENT_LEFT, EntryMetrics
+from services.entry.metrics import CLIENT_LEFT, Counted
 
 TOLD = frozenset(  # headers that say something of a call
     {
@@ -46,119 +45,99 @@ MOST_RETRIES = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
 
-class Exchange:
-    """A request while it is answered; what its work raises becomes the answer."""
+class Exchange(Counted, kw_only=True, eq=False):
+    """A request while it is answered, and counted; what its work raises becomes the answer."""
 
-    __slots__ = (
-        "_gateway",
-        "_metrics",
-        "_request_id",
-        "bytes_in",
-        "client_request_id",
-        "counted",
-        "request",
-        "responder",
-    )
-
-    def __init__(
-        self, request: Request, responder: Responder, *, metrics: EntryMetrics, gateway: Gateway
-    ) -> None:
-        self.request = request
-        self.responder = responder
-        theirs = request.headers.get("x-request-id")
-        self.client_request_id = client_id(theirs) if theirs else ""
-        self.counted = metrics.begin(gateway.colo)
-        self._metrics = metrics
-        self._gateway = gateway
-        self._request_id = ""
-        self.bytes_in = 0
+    request: Request
+    responder: Responder
+    gateway: Gateway
+    request_id: str = ""  # once it is planned
+    client_request_id: str = ""
+    bytes_in: int = 0
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.request.method} {self.request.path} {self._request_id}>"
+        return f"<Exchange {self.request.method} {self.request.path} {self.request_id}>"
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
         """Run what answers, until it is done or the client has left."""
-        self.responder.on_gone = start(work, self._ended).cancel
+        self.metrics.in_flight[(self.colo,)] += 1
+        if "x-request-id" in self.request.headers:
+            self.client_request_id = client_id(self.request.headers["x-request-id"])
+        task = EagerTask(work, self._ended, loop)
+        self.responder.on_gone = task.cancel
+        task.resume()
 
     def call(self, token: Token, model: str, body: Mapping[str, Any], *, task: str = "") -> Call:
         """Return the call, with what query and headers say of it."""
         request = self.request
-        headers = request.headers
-        if not request.query and TOLD.isdisjoint(headers):  # as most are
-            return Call(
-                token=token,
-                model=model,
-                body=body,
-                task=task,
-                client_request_id=self.client_request_id,
-                bytes_in=self.bytes_in,
-            )
-        told = headers.get
+        silent = not request.query and TOLD.isdisjoint(request.headers)  # as most are
         return Call(
             token=token,
             model=model,
             body=body,
             task=task,
-            options=dict(parse_qsl(request.query, keep_blank_values=True)),
-            session=_printable(told("x-session-affinity", ""))[:128],
             client_request_id=self.client_request_id,
-            idempotency_key=_printable(told("idempotency-key", ""))[:256],
-            traceparent=_printable(told("traceparent", ""))[:64],
-            retry_count=_retries(told("x-stainless-retry-count", "")),
-            bounds=longest_silence(told("x-stainless-read-timeout")),
             bytes_in=self.bytes_in,
+            told=NOTHING if silent else _told(request),
         )
-
-    def token(self, auth: Auth, *, account: str = "") -> Token:
-        """Return the caller's token; raises as `Auth.token` does."""
-        headers = self.request.headers
-        secret = bearer(headers.get("authorization")) or headers.get("x-auth-key", "")
-        return auth.token(secret, account=account)
 
     def body(self, *, limit: int) -> dict[str, Any]:
         """Return the body, whatever type it claims, as curl's -d does."""
-        raw, encoding = self.request.body, self.request.headers.get("content-encoding")
-        if encoding:
-            raw = decoded(raw, encoding, limit=limit)
+        raw, headers = self.request.body, self.request.headers
+        if "content-encoding" in headers:
+            raw = decoded(raw, headers["content-encoding"], limit=limit)
         self.bytes_in = len(raw)
         return json_object(raw)
 
     def planned(self, plan: Plan) -> None:
         """Take what the answer's headers and the metrics need."""
-        self._request_id = plan.request_id
-        self.counted.task = plan.task.name
+        self.request_id = plan.request.request_id
+        self.task = plan.task.name
 
-    def answer(self, value: Any) -> None:
+    def answer(self, body: bytes) -> None:
         """Answer with JSON."""
-        self.responder.answer(200, self.headers(JSON_HEADER), to_json(value))
+        self.responder.answer(200, self.headers(JSON_HEADER), body)
 
     def headers(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
         """Return these and the headers that every answer has."""
-        headers = [*more, ("x-constellation-request-id", self._request_id)]
+        headers = [*more, ("x-constellation-request-id", self.request_id)]
         if self.client_request_id:
             headers.append(("x-request-id", self.client_request_id))
         return headers
 
     def _ended(self, task: EagerTask[None]) -> None:
         """Answer what was raised; a client that left gets no answer."""
-        error = task.exception()
+        error = task.error
         if error is None:
-            self._metrics.end(self.counted, 200)
+            self.metrics.end(self, 200)
         elif isinstance(error, asyncio.CancelledError | ConnectionError):
-            self._metrics.end(self.counted, CLIENT_LEFT)
+            self.metrics.end(self, CLIENT_LEFT)
             self.responder.abort()
         else:
             self._refuse(error)
 
     def _refuse(self, error: BaseException) -> None:
-        self._request_id = self._request_id or self._gateway.new_id()  # refused before it had one
+        self.request_id = self.request_id or self.gateway.new_id()  # refused before it had one
         if not isinstance(error, RequestError):
-            what = (self.request.method, self.request.path, self._request_id)
+            what = (self.request.method, self.request.path, self.request_id)
             log.error("%s %s (%s) failed for a reason of ours", *what, exc_info=error)
             error = Internal("internal error")
-        self._metrics.end(self.counted, error.http, error)
+        self.metrics.end(self, error.http, error)
         headers = self.headers(JSON_HEADER, *error_headers(error).items())
         self.responder.answer(error.http, headers, to_json(error_body(error)))
+
+
+def _told(request: Request) -> Told:
+    """Read what query and headers say of a call."""
+    told = request.headers.get
+    return Told(
+        options=dict(parse_qsl(request.query, keep_blank_values=True)),
+        session=_printable(told("x-session-affinity", ""))[:128],
+        idempotency_key=_printable(told("idempotency-key", ""))[:256],
+        traceparent=_printable(told("traceparent", ""))[:64],
+        retry_count=_retries(told("x-stainless-retry-count", "")),
+        bounds=longest_silence(told("x-stainless-read-timeout")),
+    )
 
 
 def _printable(value: str) -> str:

@@ -15,8 +15,8 @@ from libs.common.pb.binding_pb2_grpc import (
     add_BindingServiceServicer_to_server,
 )
 from libs.common.rpc import Context, statuses
-from services.entry.auth import Auth, bearer
-from services.entry.calls import Call, Plan
+from services.entry.auth import Auth
+from services.entry.calls import Call, Plan, Told
 from services.entry.fronts.bodies import JSON, client_id, json_object, to_json, too_large
 from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
@@ -45,7 +45,7 @@ class Bindings(BindingServiceServicer):
                 counted.task = plan.task.name
                 answer = await self._gateway.run(plan)
             body = to_json(answer.result)
-            return pb.RunResponse(body=body, content_type=JSON, request_id=answer.request_id)
+            return pb.RunResponse(body=body, content_type=JSON, request_id=plan.request.request_id)
 
     async def RunStream(  # type: ignore[override]  # may write, too; the stub knows yield alone
         self, request: pb.RunRequest, context: Context
@@ -55,7 +55,7 @@ class Bindings(BindingServiceServicer):
             with self._metrics.request(self._gateway.colo) as counted:
                 plan = self._gateway.plan(self._call(request, context, stream=True))
                 counted.task = plan.task.name
-                if not plan.stream:
+                if not plan.request.stream:
                     answer = await self._gateway.run(plan)
                     await context.write(pb.RunStreamResponse(body=to_json(answer.result)))
                 else:
@@ -64,7 +64,7 @@ class Bindings(BindingServiceServicer):
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """List what the account may run."""
         async with statuses(context):
-            token = self._auth.token(_secret(context), account=request.account)
+            token = self._auth.caller(_headers(context), account=request.account)
             models = self._gateway.models(token.account)
             return pb.ModelsResponse(
                 models=[
@@ -88,7 +88,7 @@ class Bindings(BindingServiceServicer):
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 
     def _call(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Call:
-        token = self._auth.token(_secret(context), account=request.account)
+        token = self._auth.caller(_headers(context), account=request.account)
         if len(request.body) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)
         left = context.time_remaining()
@@ -97,15 +97,17 @@ class Bindings(BindingServiceServicer):
             token=token,
             model=request.model,
             body=json_object(request.body),
-            options=dict(request.options),
-            stream=stream,
-            session=request.session[:128],
             client_request_id=client_id(request.request_id),
-            idempotency_key=request.idempotency_key[:256],
-            traceparent=request.traceparent[:64],
-            bounds=TimeBounds(total_ms=total_ms),
-            source=RequestSource.WORKER_BINDING,
             bytes_in=len(request.body),
+            told=Told(
+                options=dict(request.options),
+                stream=stream,
+                session=request.session[:128],
+                idempotency_key=request.idempotency_key[:256],
+                traceparent=request.traceparent[:64],
+                bounds=TimeBounds(total_ms=total_ms),
+                source=RequestSource.WORKER_BINDING,
+            ),
         )
 
 
@@ -115,7 +117,9 @@ def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> 
     health.add(server)
 
 
-def _secret(context: Context) -> str:
+def _headers(context: Context) -> dict[str, str]:
+    """Return what says who calls."""
     metadata = dict(context.invocation_metadata() or ())
     value = metadata.get("authorization", "")
-    return bearer(value if isinstance(value, str) else value.decode("utf-8", "replace"))
+    said = value if isinstance(value, str) else value.decode("utf-8", "replace")
+    return {"authorization": said}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
@@ -57,11 +58,14 @@ class HotRoutes:
         work = self.find(path)
         if work is None:
             return None
-        metrics, gateway = self._metrics, self._gateway
+        metrics, gateway, colo = self._metrics, self._gateway, self._gateway.colo
+        loop = asyncio.get_running_loop()  # which is the same for all requests
 
         def handle(request: Request, responder: Responder) -> None:
-            exchange = Exchange(request, responder, metrics=metrics, gateway=gateway)
-            exchange.run(work(exchange))
+            exchange = Exchange(
+                metrics, colo, request=request, responder=responder, gateway=gateway
+            )
+            exchange.run(work(exchange), loop)
 
         if len(self._handlers) >= MOST_KEPT:
             self._handlers.clear()
@@ -79,7 +83,7 @@ class HotRoutes:
             return None
         if rest.startswith(RUN) and len(rest) > len(RUN):
             model, run = rest[len(RUN) :], self._workers_ai.run
-            return partial(run, account=account, model=model)
+            return partial(run, account, model)
         return self._of_openai(rest[6:], account) if rest.startswith("ai/v1/") else None
 
     def refuse(self, refusal: Refusal) -> tuple[int, list[tuple[str, str]], bytes]:
@@ -92,7 +96,7 @@ class HotRoutes:
 
     def _of_openai(self, name: str, account: str) -> Work | None:
         if name == CHAT:
-            return partial(self._openai.chat, account=account)
+            return partial(self._openai.chat, account)
         if name == EMBEDDINGS:
-            return partial(self._openai.embed, account=account)
+            return partial(self._openai.embed, account)
         return None

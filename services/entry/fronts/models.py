@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from libs.common.errors import RequestError
-from services.entry.auth import Auth, bearer
+from services.entry.auth import Auth
 from services.entry.fronts.bodies import JSON, client_id, error_body, error_headers, to_json
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
@@ -36,9 +36,8 @@ class Models:
             return _answer(request, error.http, error_body(error), headers)
 
     def _listed(self, request: web.Request) -> dict[str, object]:
-        headers = request.headers
-        secret = bearer(headers.get("Authorization")) or headers.get("X-Auth-Key", "")
-        token = self._auth.token(secret, account=request.match_info.get("account", ""))
+        account = request.match_info.get("account", "")
+        token = self._auth.caller(request.headers, account=account)
         models = [
             {
                 "id": model.name,

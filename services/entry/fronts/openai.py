@@ -10,6 +10,7 @@ from libs.common.clock import Clock
 from libs.common.errors import BadInput
 from services.entry.auth import Auth
 from services.entry.calls import Plan
+from services.entry.fronts.bodies import to_json
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.openai_bodies import (
     ChatFrames,
@@ -34,20 +35,20 @@ class OpenAi:
         self._clock = clock
         self._max_body_bytes = max_body_bytes
 
-    async def chat(self, exchange: Exchange, account: str) -> None:
+    async def chat(self, account: str, exchange: Exchange) -> None:
         """Answer a conversation, whole or in chunks."""
         said, plan = self._plan(exchange, account, chat_body, task="text-generation", names={})
         created = self._clock.unix_ms() // 1000
-        if plan.stream:
-            frames = ChatFrames(request_id=plan.request_id, translated=said, created=created)
+        if plan.request.stream:
+            frames = ChatFrames(request_id=exchange.request_id, translated=said, created=created)
             await stream_answer(exchange, plan, self._gateway.stream(plan), frames)
             return
         answer = await self._gateway.run(plan)
-        exchange.answer(
-            completion(answer.result, request_id=plan.request_id, model=said.model, created=created)
-        )
+        number, model = exchange.request_id, said.model
+        said_back = completion(answer.result, request_id=number, model=model, created=created)
+        exchange.answer(to_json(said_back))
 
-    async def embed(self, exchange: Exchange, account: str) -> None:
+    async def embed(self, account: str, exchange: Exchange) -> None:
         """Answer with the vectors of one or more texts."""
         names = {"text": "input"}
         said, plan = self._plan(
@@ -56,7 +57,7 @@ class OpenAi:
         check_dimensions(said, _dimensions(plan.model))
         answer = await self._gateway.run(plan)
         tokens = answer.outcome.usage.tokens_in
-        exchange.answer(embeddings(answer.result, translated=said, prompt_tokens=tokens))
+        exchange.answer(to_json(embeddings(answer.result, translated=said, prompt_tokens=tokens)))
 
     def _plan(
         self,
@@ -68,7 +69,7 @@ class OpenAi:
         names: Mapping[str, str],
     ) -> tuple[Translated, Plan]:
         """Read the body in OpenAI's words; `names` are theirs for our fields."""
-        token = exchange.token(self._auth, account=account)
+        token = self._auth.caller(exchange.request.headers, account=account)
         said = translate(exchange.body(limit=self._max_body_bytes))
         call = exchange.call(token, said.model, said.ours, task=task)
         try:

@@ -39,11 +39,11 @@ async def stream_answer(
         except TimeoutError:
             responder.abort()  # the reader does not read
         except RequestError as error:
-            exchange.counted.error = error
+            exchange.error = error
         except Exception:
             log.exception("a stream broke for a reason of ours")
-            exchange.counted.error = Internal("internal error")
-        if exchange.counted.error:
-            responder.write(sse(error_body(exchange.counted.error)))
+            exchange.error = Internal("internal error")
+        if exchange.error:
+            responder.write(sse(error_body(exchange.error)))
         responder.write(SSE_DONE)
         responder.end()

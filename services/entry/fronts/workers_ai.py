@@ -15,7 +15,7 @@ from services.entry.gateway import Gateway
 from services.entry.tasks.base import Result
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-PADDING = [b',"p":"%b"}\n\n' % ALPHABET[: at % 36 + 1].encode() for at in range(64)]
+PADDING = [b',"p":"%b"}\n\n' % ALPHABET[: at % 36 + 1].encode() for at in range(256)]
 
 
 class WorkersAi:
@@ -29,13 +29,13 @@ class WorkersAi:
         self._max_body_bytes = max_body_bytes
         self._frames = padded(rng)
 
-    async def run(self, exchange: Exchange, account: str, model: str) -> None:
+    async def run(self, account: str, model: str, exchange: Exchange) -> None:
         """Run a model."""
-        token = exchange.token(self._auth, account=account)
+        token = self._auth.caller(exchange.request.headers, account=account)
         body = exchange.body(limit=self._max_body_bytes)
         plan = self._gateway.plan(exchange.call(token, model, body))
         exchange.planned(plan)
-        if plan.stream:
+        if plan.request.stream:
             await stream_answer(exchange, plan, self._gateway.stream(plan), self._frames)
         else:
             answer = await self._gateway.run(plan)
@@ -47,12 +47,13 @@ def padded(rng: random.Random) -> Frames:
     bits, dumps = rng.getrandbits, orjson.dumps
 
     def frames(results: Sequence[Result]) -> bytes:
+        dice = bits(8 * len(results)).to_bytes(len(results), "little")
         return b"".join(
             [
                 sse(result)
                 if "usage" in result
-                else b"data: " + dumps(result)[:-1] + PADDING[bits(6)]
-                for result in results
+                else b"data: " + dumps(result)[:-1] + PADDING[thrown]
+                for result, thrown in zip(results, dice, strict=True)
             ]
         )
 

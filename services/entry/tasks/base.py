@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from msgspec import Struct
@@ -51,7 +51,7 @@ class Task(ABC):
         """`templates` returns the text of a chat template by the path that the catalog has."""
         self.model = model
         self.input = InputSchema(self.schema, model.schema)
-        self._answers = AnswerReader()
+        self.answers = AnswerReader()
         self._ours = {theirs: name for name, theirs in model.backend.tensors.items()}
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Task(ABC):
 
     def outputs(self, payload: bytes) -> Mapping[str, Tensor]:
         """Read an answer's tensors under the task's names for them."""
-        tensors = self._answers.read(payload)
+        tensors = self.answers.read(payload)
         if not self._ours:
             return tensors
         return {self._ours.get(name, name): tensor for name, tensor in tensors.items()}
@@ -92,9 +92,10 @@ def needed(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     return tensors[name]
 
 
-def no_tensor(name: str, payload: bytes) -> ModelFailed:
-    """Return the error for an answer without a tensor that it must have."""
-    return _missing(name, payload_to_tensors(payload))
+def no_tensor(name: str, payloads: Iterable[bytes]) -> ModelFailed:
+    """Return the error for the first of these answers that has no such tensor."""
+    answers = map(payload_to_tensors, payloads)
+    return _missing(name, next(each for each in answers if name not in each))
 
 
 def _missing(name: str, tensors: Mapping[str, Tensor]) -> ModelFailed:

@@ -37,13 +37,13 @@ class InputSchema:
 
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body's values and the defaults of the others; BadInput names a bad one."""
-        if not self._booleans.isdisjoint(body):
+        if self._booleans and not self._booleans.isdisjoint(body):
             words = {name: truth(body[name]) for name in self._booleans & body.keys()}
             body = {**body, **words}
         if not self._is_valid(body):
             raise self._complaint(body)
         values = {**self._defaults, **body}
-        if not self._integers.isdisjoint(body):
+        if self._integers and not self._integers.isdisjoint(body):
             for name in self._integers & body.keys():
                 values[name] = int(values[name])  # JSON Schema takes 5.0 for an integer
         return values

@@ -33,26 +33,30 @@ class TextEmbeddings(Task):
         """Look up what is the same for every call."""
         super().__init__(model, templates)
         self._text = self.tensor("text")
+        self._embedding = self.tensor("embedding")
 
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
         """Check the fields, and make one text a list of one."""
         values = self.input.read(body)
         texts = values["text"]
         if isinstance(texts, str):
-            values["text"] = texts = [texts]
-        characters = sum(map(len, texts))
+            characters = len(texts)
+            values["text"] = [texts]
+        else:
+            characters = sum(map(len, texts))
         return ParsedInput(values=values, units=Units(input_characters=characters))
 
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
         """Write the texts; how to pool only where it is not the default."""
-        values = parsed.values
-        tensors = [wire.text(self._text, *values["text"])]
-        if values["pooling"] != "mean":  # so that models need not know the tensor
-            tensors.append(wire.text(self.tensor("pooling"), values["pooling"]))
-        return wire.tensors_to_payload(tensors)
+        texts, pooling = parsed.values["text"], parsed.values["pooling"]
+        if pooling == "mean":  # so that models need not know the tensor
+            return wire.texts_to_payload(self._text, texts)
+        how = wire.text(self.tensor("pooling"), pooling)
+        return wire.tensors_to_payload((wire.text(self._text, *texts), how))
 
     def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
         """Return the vectors; `data` is an array of numpy, which the fronts write as it is."""
-        vectors = needed(self.outputs(reply.payload), "embedding").array()
+        found = self.answers.tensor(reply.payload, self._embedding)
+        vectors = (found or needed(self.outputs(reply.payload), "embedding")).array()
         pooling = parsed.values["pooling"]
         return {"shape": list(vectors.shape), "data": vectors, "pooling": pooling}

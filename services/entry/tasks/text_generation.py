@@ -156,19 +156,22 @@ class TextStream:
     """The parts of one text: a character cut in two waits for its other half."""
 
     def __init__(self, task: TextGeneration) -> None:
-        self._read = task.part_reader.read
+        self._reader = task.part_reader
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._is_cut = False
 
     def parts(self, payloads: Sequence[bytes]) -> list[Result]:
         """Return the text that each part adds, and why it ended where one says so."""
+        try:
+            read = self._reader.read_all(payloads)
+        except KeyError as error:
+            raise no_tensor(str(error.args[0]), payloads) from None
         results: list[Result] = []
-        for payload in payloads:
+        for raw, reason in read:
             try:
-                raw, reason = self._read(payload)
-            except KeyError as error:
-                raise no_tensor(str(error.args[0]), payload) from None
-            text = self._text(raw)
+                text = self._joined(raw) if self._is_cut else raw.decode()
+            except UnicodeDecodeError:  # it ends in mid character, or is no UTF-8
+                text = self._joined(raw)
             if reason:
                 results.append({"response": text, "finish_reason": reason})
             elif text:
@@ -180,12 +183,8 @@ class TextStream:
         rest = self._decoder.decode(b"", final=True)
         return {"response": rest, "usage": usage_of(outcome.usage)}
 
-    def _text(self, raw: bytes) -> str:
-        if not self._is_cut:
-            try:
-                return raw.decode()
-            except UnicodeDecodeError:
-                pass  # it ends in mid character, or is no UTF-8: the decoder keeps what is left
+    def _joined(self, raw: bytes) -> str:
+        """Return the text with what was left of the part before; the decoder keeps what is left."""
         text = self._decoder.decode(raw)
         self._is_cut = self._decoder.getstate()[0] != b""
         return text
