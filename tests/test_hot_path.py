@@ -38,7 +38,7 @@ async def test_a_unary_call_costs_few_calls() -> None:
         for _ in range(20):  # caches are filled, layouts are learnt
             answer = hot.unary()
         assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["success"]
-        return calls_of(hot.unary)
+        return min(calls_of(hot.unary) for _ in range(5))  # one of them may see a new second
 
     assert await in_the_loop(work) <= UNARY_CALLS
 
