@@ -250,7 +250,8 @@ async def test_a_thousand_clients_that_leave_anywhere_leave_nothing() -> None:
         site.responders.clear()
 
         assert len(site.gone) == waited > 0
-        assert len(site.server._core.timers) == 0
+        # A method that was cut makes a request for the other protocol, which is looked after so.
+        await until(lambda: len(site.server._core.timers) == 0)
         assert not site.server._core.connections
     await asyncio.sleep(0.02)
     site.requests.clear()
