@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,8 +14,8 @@ from bench.loads import Job
 from bench.measure import backend_running, run_load
 from bench.ours import OURS
 from bench.peers import PEERS
-from bench.processes import Failure, NotThere, memory_mb, prepare
-from bench.report import plain_table, say
+from bench.processes import NotThere, memory_mb, prepare
+from bench.report import say, told
 from bench.results import Row
 from bench.targets import Started, Target
 
@@ -28,18 +27,12 @@ TARGETS: Mapping[str, Target] = {**OURS, **PEERS}
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the arguments name; 1 if that could not be done."""
     arguments = parser().parse_args(argv)
-    try:
+
+    def rows() -> list[Row]:
         most = prepare() - SPARE_FILES
-        rows = [row for name in arguments.targets for row in measure(name, arguments, most)]
-    except Failure as error:
-        say(f"bench: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    say(plain_table(rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
-    return 0
+        return [row for name in arguments.targets for row in measure(name, arguments, most)]
+
+    return told(rows, arguments.json)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from bench.processes import Failure
 from bench.results import UNITS, Row
 
 HEADS = {
@@ -89,6 +92,21 @@ def verdict_table(told: Sequence[dict[str, Any]]) -> str:
         for each in told
     ]
     return table(("bar", "ratio", "must", "aim", "verdict"), rows)
+
+
+def told(make_rows: Callable[[], list[Row]], file: Path | None) -> int:
+    """Make rows, print them and write them down; return the command's exit code."""
+    try:
+        rows = make_rows()
+    except Failure as error:
+        say(f"bench: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    say(plain_table(rows))
+    if file:
+        file.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+    return 0
 
 
 def plain_table(rows: Sequence[Row]) -> str:

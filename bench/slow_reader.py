@@ -7,7 +7,6 @@ held against the same streams before.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +19,8 @@ from bench.loads import Job
 from bench.measure import backend_running, run_load
 from bench.ours import OURS
 from bench.peers import PEERS
-from bench.processes import Failure, memory_mb, prepare
-from bench.report import plain_table, say
+from bench.processes import memory_mb, prepare
+from bench.report import told
 from bench.results import Row
 from bench.targets import Started, Target
 
@@ -33,18 +32,12 @@ SETTLE_S = 1.5
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the arguments name; 1 if that could not be done."""
     arguments = parser().parse_args(argv)
-    try:
+
+    def rows() -> list[Row]:
         prepare()
-        rows = [measure(name, arguments) for name in arguments.targets]
-    except Failure as error:
-        say(f"bench: {error}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    say(plain_table(rows))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
-    return 0
+        return [measure(name, arguments) for name in arguments.targets]
+
+    return told(rows, arguments.json)
 
 
 def parser() -> argparse.ArgumentParser:

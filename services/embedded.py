@@ -19,18 +19,16 @@ from libs.common.catalog import Model
 from libs.common.catalog_files import Catalog
 from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile, node_names
-from libs.common.events.sinks import UnixSocketSink
 from libs.common.lifecycle import background
-from libs.common.ports import ControlPlane, EventSink, Inference
-from libs.common.world import World, follow, keep_reporting
+from libs.common.ports import ControlPlane, Inference
+from libs.common.world import World, follow
 from libs.common.world_map import Colo, Resource
 from services.analytics import app as analytics
 from services.control import app as control
 from services.entry import app as entry
-from services.entry.connections import Connections, over
-from services.entry.metrics import EntryMetrics
 from services.node import app as node
 from services.node.metrics import NodeMetrics
+from services.request_path import RequestPath
 from services.scheduler import app as scheduler
 from services.server import app as server
 from services.server.metrics import ServerMetrics
@@ -136,22 +134,9 @@ class Embedded:
         config = self.config.settings(
             "server", server.Config, name=f"{colo.name}-server", colo=colo.name
         )
-        sink: EventSink = await stack.enter_async_context(
-            UnixSocketSink(
-                self.options.state_dir / "events.sock",
-                server=config.name,
-                boot_epoch=self.clock.unix_ms(),
-            )
-        )
-        made = server.build(
-            config,
-            world=self.world,
-            sink=sink,
-            metrics=self.server_metrics,
-            clock=self.clock,
-        )
-        self.servers[made.server.me.address] = made.server
-        await stack.enter_async_context(server.serve(config, made, control=plane))
+        path = self._path(stack, plane)
+        address, local = await path.server(config, self.server_metrics)
+        self.servers[address] = local
 
     async def _entry(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> entry.Bound:
         config = self.config.settings(
@@ -162,20 +147,18 @@ class Embedded:
             http=self.options.http,
             grpc=self.options.grpc,
         )
-        connect = over(config.transport, config.hop_tls)
-        connections = Connections(world=self.world, connect=connect, local=self.servers)
-        stack.push_async_callback(connections.close)
-        made = entry.build(
-            config,
+        return await self._path(stack, plane).entry(config, local=self.servers)
+
+    def _path(self, stack: AsyncExitStack, plane: ControlPlane) -> RequestPath:
+        return RequestPath(
+            stack=stack,
+            plane=plane,
             world=self.world,
-            connections=connections,
-            metrics=EntryMetrics(self.registry),
-            templates=lambda path: (self.options.root / path).read_text("utf-8"),
+            registry=self.registry,
             clock=self.clock,
+            root=self.options.root,
+            state_dir=self.options.state_dir,
         )
-        reporting = keep_reporting(plane, made.report, backoff=Backoff())
-        await stack.enter_async_context(background(reporting, name="entry reports"))
-        return await stack.enter_async_context(entry.serve(config, made))
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,24 +21,19 @@ from libs.common.catalog_files import Catalog
 from libs.common.clients.control import ControlClient
 from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile
-from libs.common.events.sinks import UnixSocketSink
 from libs.common.lifecycle import background
 from libs.common.messages import SnapshotOnDisk
-from libs.common.ports import Inference
 from libs.common.rpc import CannotListen
-from libs.common.world import World, follow, keep_reporting
+from libs.common.world import World, follow
 from libs.common.world_map import Colo
 from services.analytics import app as analytics
 from services.control import app as control
 from services.entry import app as entry
-from services.entry.app import Config as EntryConfig
-from services.entry.connections import Connections, over
-from services.entry.metrics import EntryMetrics
 from services.node import app as node
 from services.node.metrics import NodeMetrics
+from services.request_path import RequestPath
 from services.scheduler import app as scheduler
 from services.server import app as server
-from services.server.app import Config as ServerConfig
 from services.server.metrics import ServerMetrics
 
 
@@ -71,7 +66,8 @@ class Standalone:
         async with AsyncExitStack() as stack:
             plane = await self._plane(stack, "entry")
             config = self.config.settings("entry", entry.Config, **self.options.flags)
-            yield await self._entry(stack, plane, config, local={})
+            bound = await self._path(stack, plane).entry(config, local={})
+            yield f"http {bound.http}, grpc {bound.grpc}"
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[str]:
@@ -81,7 +77,8 @@ class Standalone:
             config = self.config.settings(
                 "server", server.Config, {"listen": "127.0.0.1:0"}, **self.options.flags
             )
-            address, _ = await self._server(stack, plane, config)
+            metrics = ServerMetrics(self.registry)
+            address, _ = await self._path(stack, plane).server(config, metrics)
             yield address
 
     @asynccontextmanager
@@ -100,53 +97,21 @@ class Standalone:
                 transport=flags.get("transport"),
                 **listen,
             )
-            address, local = await self._server(stack, plane, settings)
-            where = await self._entry(stack, plane, config, local={address: local})
-            yield f"{where}, server {address}"
+            path = self._path(stack, plane)
+            address, local = await path.server(settings, ServerMetrics(self.registry))
+            bound = await path.entry(config, local={address: local})
+            yield f"http {bound.http}, grpc {bound.grpc}, server {address}"
 
-    async def _entry(
-        self,
-        stack: AsyncExitStack,
-        plane: ControlClient,
-        config: EntryConfig,
-        local: Mapping[str, Inference],
-    ) -> str:
-        connect = over(config.transport, config.hop_tls)
-        connections = Connections(world=self.world, connect=connect, local=local)
-        stack.push_async_callback(connections.close)
-        made = entry.build(
-            config,
+    def _path(self, stack: AsyncExitStack, plane: ControlClient) -> RequestPath:
+        return RequestPath(
+            stack=stack,
+            plane=plane,
             world=self.world,
-            connections=connections,
-            metrics=EntryMetrics(self.registry),
-            templates=lambda path: (self.options.root / path).read_text("utf-8"),
+            registry=self.registry,
             clock=self.clock,
+            root=self.options.root,
+            state_dir=self.options.state_dir,
         )
-        reporting = keep_reporting(plane, made.report, backoff=Backoff())
-        await stack.enter_async_context(background(reporting, name="entry reports"))
-        bound = await stack.enter_async_context(entry.serve(config, made))
-        return f"http {bound.http}, grpc {bound.grpc}"
-
-    async def _server(
-        self, stack: AsyncExitStack, plane: ControlClient, config: ServerConfig
-    ) -> tuple[str, Inference]:
-        """Serve, and return the address that the world knows, and the object itself."""
-        sink = await stack.enter_async_context(
-            UnixSocketSink(
-                self.options.state_dir / "events.sock",
-                server=config.name,
-                boot_epoch=self.clock.unix_ms(),
-            )
-        )
-        made = server.build(
-            config,
-            world=self.world,
-            sink=sink,
-            metrics=ServerMetrics(self.registry),
-            clock=self.clock,
-        )
-        await stack.enter_async_context(server.serve(config, made, control=plane))
-        return made.server.me.address, made.server
 
     @asynccontextmanager
     async def node(self) -> AsyncIterator[str]:

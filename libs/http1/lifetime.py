@@ -6,6 +6,7 @@ All time bounds are one number, `due`, which the server's timers look at.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +28,7 @@ LEAVING_S = 0.5  # what is on its way still gets when the server leaves
 log = logging.getLogger("libs.http1")
 
 
-class Lifetime(Outgoing):
+class Lifetime(Outgoing, ABC):
     """A connection without the reading of requests."""
 
     __slots__ = (
@@ -215,9 +216,9 @@ class Lifetime(Outgoing):
             self._read_paused = False
             self._transport.resume_reading()
 
+    @abstractmethod
     def _go_on(self) -> None:
         """Serve what was set aside."""
-        raise NotImplementedError
 
 
 def _too_late(phase: int, *, leaving: bool) -> Refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from libs.eager import Promise
@@ -48,13 +49,13 @@ class Call(Stream[Answer]):
 
     # what subclasses add
 
+    @abstractmethod
     def deliver(self) -> None:
         """Give what is there to who waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_end(self, error: RpcError | None) -> None:
         """Hear how it ended; the connection will call `deliver` soon."""
-        raise NotImplementedError
 
     # its end
 
@@ -170,9 +171,9 @@ class Call(Stream[Answer]):
         if ended and not self.is_over:
             self._conclude(RpcError(Status.INTERNAL, "the answer ends without a status"))
 
+    @abstractmethod
     def take(self, payload: bytes) -> None:
         """Take a piece of a message, or several."""
-        raise NotImplementedError
 
     def assemble(self, payload: bytes, into: list[bytes]) -> int:
         """Append the messages that are complete; return how much the last one lacks."""

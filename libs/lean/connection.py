@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Final, NoReturn, TypeVar
 
@@ -21,7 +22,7 @@ _head_of = frames.HEAD.unpack_from
 log = logging.getLogger(__name__)
 
 
-class Connection(Writer[P]):
+class Connection(Writer[P], ABC):
     """Reads frames; what the connection's own ones mean is for `Session` to say, below it."""
 
     def __init__(
@@ -59,29 +60,29 @@ class Connection(Writer[P]):
 
     # what subclasses add
 
+    @abstractmethod
     def read_settings(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Take a SETTINGS frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_ping(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Take a PING frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_goaway(self, stream_id: int, flags: int, payload: bytes) -> None:
         """Take a GOAWAY frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def break_off(self, failure: ConnectionFailure) -> None:
         """End the connection for what the peer did."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_new_headers(self, stream_id: int, parsed: P, ended: bool) -> None:
         """Take a header block of a stream that is not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_idle(self, stream_id: int) -> bool:
         """Whether a stream has never been."""
-        raise NotImplementedError
 
     def forget(self, stream: Stream[P]) -> None:
         """Let go of a stream that is over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -36,9 +37,9 @@ class Session(Connection[P]):
 
     # what subclasses add
 
+    @abstractmethod
     def opening(self) -> tuple[bytes, tuple[tuple[int, int], ...]]:
         """Return what comes before our SETTINGS, and what belongs into them."""
-        raise NotImplementedError
 
     def on_settings(self) -> None:
         """Hear that SETTINGS have come from the peer, its first or others."""

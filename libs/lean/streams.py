@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -51,7 +52,7 @@ class SendQueue:
         return taken
 
 
-class Stream(Generic[P]):
+class Stream(ABC, Generic[P]):
     """One call's half of a connection; P is what its header blocks are read as.
 
     It is in `connection.streams` until both sides have ended it, or one has reset it.
@@ -66,25 +67,25 @@ class Stream(Generic[P]):
     queue: SendQueue | None
     expected: int  # what a content-length says is still to come, or -1
 
+    @abstractmethod
     def on_headers(self, parsed: P, ended: bool) -> None:
         """Take a header block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_data(self, payload: bytes, ended: bool) -> None:
         """Take data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_reset(self, code: int) -> None:
         """Hear that the peer has reset the stream; it is forgotten already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_broken(self, text: str) -> None:
         """Hear that the peer broke a rule, and the stream was reset for it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_lost(self, text: str) -> None:
         """Hear that the connection is gone."""
-        raise NotImplementedError
 
     def on_sent(self) -> None:
         """Hear that all that had waited is sent, the end included."""

@@ -1,0 +1,65 @@
+"""A server and an entry with all that stands beside them, for whichever process runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from libs.common.backoff import Backoff
+from libs.common.clock import Clock
+from libs.common.events.sinks import UnixSocketSink
+from libs.common.lifecycle import background
+from libs.common.ports import ControlPlane, Inference
+from libs.common.world import World, keep_reporting
+from services.entry import app as entry
+from services.entry.connections import Connections, over
+from services.entry.metrics import EntryMetrics
+from services.server import app as server
+from services.server.metrics import ServerMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPath:
+    """Starts them on a stack, over one copy of the world."""
+
+    stack: AsyncExitStack
+    plane: ControlPlane
+    world: World
+    registry: CollectorRegistry
+    clock: Clock
+    root: Path  # what the catalog's paths are relative to
+    state_dir: Path
+
+    async def server(self, config: server.Config, metrics: ServerMetrics) -> tuple[str, Inference]:
+        """Serve; return the address that the world knows, and the object behind it."""
+        sink = await self.stack.enter_async_context(
+            UnixSocketSink(
+                self.state_dir / "events.sock",
+                server=config.name,
+                boot_epoch=self.clock.unix_ms(),
+            )
+        )
+        made = server.build(config, world=self.world, sink=sink, metrics=metrics, clock=self.clock)
+        await self.stack.enter_async_context(server.serve(config, made, control=self.plane))
+        return made.server.me.address, made.server
+
+    async def entry(self, config: entry.Config, local: Mapping[str, Inference]) -> entry.Bound:
+        """Listen; `local` are the servers of this process by address, all others are hops."""
+        connect = over(config.transport, config.hop_tls)
+        connections = Connections(world=self.world, connect=connect, local=local)
+        self.stack.push_async_callback(connections.close)
+        made = entry.build(
+            config,
+            world=self.world,
+            connections=connections,
+            metrics=EntryMetrics(self.registry),
+            templates=lambda path: (self.root / path).read_text("utf-8"),
+            clock=self.clock,
+        )
+        reporting = keep_reporting(self.plane, made.report, backoff=Backoff())
+        await self.stack.enter_async_context(background(reporting, name="entry reports"))
+        return await self.stack.enter_async_context(entry.serve(config, made))
