@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
@@ -16,6 +16,7 @@ from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest, TimeBounds
 from libs.common.errors import DeadlineExceeded
 from libs.common.events.sinks import MemorySink
+from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Instance, Resource, Server, Shard, Update
 from services.server.endpoints import Endpoint
@@ -61,8 +62,14 @@ class ScriptedBackend:
         raise AssertionError("late() raises")
 
     async def stream(
-        self, endpoint: Endpoint, model: Model, request: InferRequest, *, deadline: Deadline
-    ) -> AsyncGenerator[Sequence[bytes], None]:
+        self,
+        endpoint: Endpoint,
+        model: Model,
+        request: InferRequest,
+        send: Send,
+        *,
+        deadline: Deadline,
+    ) -> None:
         self.calls.append((endpoint.instance, request))
         parts, due = self.on_stream(endpoint, request), min(deadline.first_part, deadline.total)
         try:
@@ -75,7 +82,9 @@ class ScriptedBackend:
                 if part is None:
                     return
                 self.sent += 1
-                yield (part,)
+                room = send((part,))
+                if room is not None:
+                    await room
                 due = min(asyncio.get_running_loop().time() + deadline.idle, deadline.total)
         finally:
             await parts.aclose()

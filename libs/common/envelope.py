@@ -123,7 +123,7 @@ class InferReply(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Parts(Struct, frozen=True, gc=False):
-    """The parts of a streamed answer that came together; the last has the outcome, and none."""
+    """What came together of a streamed answer between processes; the last has the outcome."""
 
     payloads: Sequence[bytes]
     outcome: Outcome | None = None

@@ -142,12 +142,12 @@ def reply_from_bytes(data: bytes) -> InferReply:
     )
 
 
-def parts_to_bytes(parts: Parts) -> bytes:
-    """Write some parts of a stream."""
-    message = pb.StreamInferResponse(payloads=parts.payloads)
-    if parts.outcome is not None:
+def parts_to_bytes(payloads: Sequence[bytes], outcome: Outcome | None = None) -> bytes:
+    """Write some parts of a stream; the last has the outcome."""
+    message = pb.StreamInferResponse(payloads=payloads)
+    if outcome is not None:
         message.last = True
-        _set_outcome(message.outcome, message.occupancy, parts.outcome)
+        _set_outcome(message.outcome, message.occupancy, outcome)
     return message.SerializeToString()
 
 

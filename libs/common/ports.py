@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol, TypeAlias
 
-from libs.common.envelope import InferReply, InferRequest, Parts
+from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.events.values import Event
 from libs.common.world_map import Ref, Report, Resource, Update
+
+# Takes the parts of a stream that came together. What is returned, if anything, is waited for
+# before the next ones: so who reads slowly slows the model. What is raised ends the stream.
+Send: TypeAlias = Callable[[Sequence[bytes]], Awaitable[object] | None]
 
 
 class Inference(Protocol):
     """Runs a model: the server itself, or a client of one.
 
-    Both raise RequestError, and keep the request's time bounds. Whoever leaves
-    a stream early closes it, and that stops the model.
+    Both raise RequestError, and keep the request's time bounds. Cancelling the
+    call stops the model.
     """
 
     async def infer(self, request: InferRequest) -> InferReply:
         """Run the request and return its one answer."""
         ...
 
-    def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
-        """Run the request and yield its parts as they come; the last has the outcome."""
+    async def stream(self, request: InferRequest, send: Send) -> Outcome:
+        """Run the request, hand its parts to `send` as they come, and say how it was served."""
         ...
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,13 +17,7 @@ from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.deadline import fix
 from libs.common.envelope import InferRequest, TimeBounds
-from libs.common.errors import (
-    LoraUnsupported,
-    ModelNotAllowed,
-    RequestError,
-    StreamLost,
-    UnknownModel,
-)
+from libs.common.errors import LoraUnsupported, ModelNotAllowed, RequestError, UnknownModel
 from libs.common.ports import Inference
 from libs.common.request_ids import new_request_id
 from libs.common.world import World
@@ -43,6 +36,8 @@ CONTROL_FIELDS = frozenset(
     {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
 )
 NOWHERE = Target("", "", "", 0, 0)
+# Takes results that came together; what is returned, if anything, is waited for.
+Show: TypeAlias = Callable[[Sequence[Result]], Awaitable[object] | None]
 
 
 class Served(Struct, frozen=True, kw_only=True, gc=False):
@@ -135,35 +130,37 @@ class Gateway:
             self._count(plan, error)
             raise
 
-    async def stream(self, plan: Plan) -> AsyncGenerator[list[Result], None]:
-        """Run the plan and yield what the client sees, the last with the usage.
+    async def stream(self, plan: Plan, show: Show) -> None:
+        """Run the plan and hand to `show` what the client sees, the last with the usage.
 
         Whatever is raised before the first results is a refusal; after it, the
-        stream is broken. Closing the generator stops the model.
+        stream is broken. Cancelling the call stops the model.
         """
         attempts = Attempts(plan.targets, plan.model.name)
-        begun = False
+        renderer = plan.task.renderer()
+        has_begun = False
+
+        def render(payloads: Sequence[bytes]) -> Awaitable[object] | None:
+            nonlocal has_begun
+            has_begun = True
+            results = renderer.parts(payloads)
+            return show(results) if results else None
+
         try:
             for attempt, target in enumerate(plan.targets):
                 try:
                     server = self._connections(target.address)
                     request = self._again(plan, target, attempt) if attempt else plan.request
-                    stream = server.stream(request)
-                    async with aclosing(stream):
-                        renderer = plan.task.renderer()
-                        async for parts in stream:
-                            begun = True
-                            results = renderer.parts(parts.payloads)
-                            if parts.outcome:
-                                yield [*results, renderer.end(parts.outcome)]
-                                return
-                            if results:
-                                yield results
-                    raise StreamLost("the stream ended before its last part", sent=True)
+                    outcome = await server.stream(request, render)
                 except RequestError as error:
-                    if begun:
+                    if has_begun:
                         raise
                     attempts.failed(error)
+                else:
+                    room = show([renderer.end(outcome)])
+                    if room is not None:
+                        await room
+                    return
             raise attempts.verdict()
         except RequestError as error:
             self._count(plan, error)

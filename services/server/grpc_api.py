@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from libs.common.clients.inference import INFER, SERVICE, STREAM_INFER
@@ -59,11 +58,11 @@ class InferenceApi:
         return reply_to_chunks(await self._server.infer(_read(message)))
 
     async def _stream(self, call: ServerCall, message: bytes) -> None:
-        async with aclosing(self._server.stream(_read(message))) as stream:
-            async for parts in stream:
-                room = call.send((parts_to_bytes(parts),))
-                if room is not None:  # the reader is slow, and slows the model
-                    await room
+        def send(payloads: Sequence[bytes]) -> Awaitable[object] | None:
+            return call.send((parts_to_bytes(payloads),))
+
+        outcome = await self._server.stream(_read(message), send)
+        call.send((parts_to_bytes((), outcome),))
 
 
 def _answer(call: ServerCall, work: Coroutine[Any, Any, T], done: Callable[[T], None]) -> None:

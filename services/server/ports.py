@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec import Struct
 from libs.common.catalog import Model
 from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest
+from libs.common.ports import Send
 from services.server.endpoints import Endpoint
 
 
@@ -33,12 +33,18 @@ class Backend(Protocol):
         """Run the request and return its one answer, within the time."""
         ...
 
-    def stream(
-        self, endpoint: Endpoint, model: Model, request: InferRequest, *, deadline: Deadline
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Run the request and yield the parts that have come, within all bounds.
+    async def stream(
+        self,
+        endpoint: Endpoint,
+        model: Model,
+        request: InferRequest,
+        send: Send,
+        *,
+        deadline: Deadline,
+    ) -> None:
+        """Run the request and hand its parts to `send` as they come, within all bounds.
 
-        Closing it stops the model.
+        Cancelling it stops the model.
         """
         ...
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 
 from libs.common.clock import Clock
-from libs.common.envelope import InferReply, InferRequest, Parts
+from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.errors import (
     ModelStarting,
     OutOfCapacity,
@@ -17,10 +16,11 @@ from libs.common.errors import (
     StreamLost,
     Unavailable,
 )
+from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, ShardLoad
 from services.server.outcomes import Outcomes
-from services.server.ports import Backend
+from services.server.ports import Answer, Backend
 from services.server.records import Record
 from services.server.shards import OwnedShard, Shards
 from services.server.turnstile import Lease
@@ -54,8 +54,9 @@ class InferenceServer:
     async def infer(self, request: InferRequest) -> InferReply:
         """Run the request and return its one answer."""
         shard, record = self._open(request)
+        answer: Answer | None = None
         try:
-            while True:
+            while answer is None:
                 with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
                     left = record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
@@ -65,43 +66,41 @@ class InferenceServer:
                         )
                     except Unavailable as error:
                         self._lost(record, lease, error)
-                        continue
-                if lease.endpoint.failures:
-                    lease.endpoint.recovered()
-                return InferReply(
-                    payload=answer.payload,
-                    content_type=answer.content_type,
-                    outcome=record.answered(answer.payload),
-                )
+            _served(record)
+            return InferReply(
+                payload=answer.payload,
+                content_type=answer.content_type,
+                outcome=record.answered(answer.payload),
+            )
         except BaseException as error:
             record.failed(error)
             raise
         finally:
             self._running.discard(record)
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
-        """Run the request and yield its parts; the permit lives as long as the stream."""
+    async def stream(self, request: InferRequest, send: Send) -> Outcome:
+        """Run the request and hand on its parts; the permit lives as long as the stream."""
         shard, record = self._open(request)
+
+        def pass_on(payloads: Sequence[bytes]) -> Awaitable[object] | None:
+            record.parts(payloads)
+            return send(payloads)
+
+        is_whole = False
         try:
-            while True:
+            while not is_whole:
                 with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
                     record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
-                    stream = backend.stream(
-                        lease.endpoint, shard.model, request, deadline=record.deadline
-                    )
                     try:
-                        async with aclosing(stream):
-                            async for payloads in stream:
-                                record.parts(payloads)
-                                yield Parts(payloads)
+                        await backend.stream(
+                            lease.endpoint, shard.model, request, pass_on, deadline=record.deadline
+                        )
+                        is_whole = True
                     except Unavailable as error:
                         self._lost(record, lease, error)
-                        continue
-                if lease.endpoint.failures:
-                    lease.endpoint.recovered()
-                yield Parts((), record.done())
-                return
+            _served(record)
+            return record.done()
         except BaseException as error:
             record.failed(error)
             raise
@@ -179,6 +178,13 @@ class InferenceServer:
             raise error
         record.retried = True
         record.lease, record.leased_at = None, 0.0
+
+
+def _served(record: Record) -> None:
+    """An endpoint has answered: it is well."""
+    endpoint = record.lease.endpoint if record.lease else None
+    if endpoint is not None and endpoint.failures:
+        endpoint.recovered()
 
 
 def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:

@@ -30,6 +30,7 @@ from services.server.grpc_api import InferenceApi
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance
 from tests.short_dirs import short_dir
+from tests.streams import parts_of
 
 MEGABYTE = 1024 * 1024
 
@@ -153,7 +154,7 @@ async def test_a_large_payload_passes(inference: Inference) -> None:
 
 
 async def test_a_stream_ends_with_its_outcome(inference: Inference) -> None:
-    parts = [part async for part in inference.stream(a_request(stream=True))]
+    parts = [part async for part in parts_of(inference, a_request(stream=True))]
 
     assert joined(parts) == [b"part 0", b"part 1", b"part 2"]
     assert parts[-1].outcome is not None
@@ -169,7 +170,7 @@ async def test_parts_come_as_they_are_made(inference: Inference, backend: Script
         yield b"second"
 
     backend.on_stream = one_then_wait
-    parts = inference.stream(a_request())
+    parts = parts_of(inference, a_request())
 
     assert list((await anext(parts)).payloads) == [b"first"]
     more.set()
@@ -226,7 +227,7 @@ async def test_a_stream_that_breaks_keeps_the_parts_before(
     payloads = []
 
     with pytest.raises(StreamLost):
-        async for part in inference.stream(a_request()):
+        async for part in parts_of(inference, a_request()):
             payloads.extend(part.payloads)
 
     assert payloads == [b"one"]
@@ -265,7 +266,7 @@ async def test_leaving_a_stream_stops_the_model(
             yield b"more"
 
     backend.on_stream = endless
-    async with aclosing(inference.stream(a_request())) as parts:
+    async with aclosing(parts_of(inference, a_request())) as parts:
         await anext(parts)
 
     await eventually(lambda: backend.closed == 1)
@@ -283,7 +284,7 @@ async def test_a_deadline_ends_the_call(
     bounds = TimeBounds(first_part_ms=50, total_ms=5_000)
 
     with pytest.raises(DeadlineExceeded):
-        await anext(inference.stream(a_request(time_bounds=bounds)))
+        await anext(parts_of(inference, a_request(time_bounds=bounds)))
 
     await eventually(lambda: server.in_flight == 0)
 
@@ -302,7 +303,7 @@ async def test_each_wait_of_a_stream_is_bounded(
     came: list[bytes] = []
 
     with pytest.raises(DeadlineExceeded):
-        async for parts in inference.stream(a_request(time_bounds=bounds)):
+        async for parts in parts_of(inference, a_request(time_bounds=bounds)):
             came.extend(parts.payloads)
 
     assert len(came) == parts_before
@@ -321,7 +322,7 @@ async def test_an_endless_stream_ends_with_its_time(
     bounds = TimeBounds(first_part_ms=5_000, idle_ms=5_000, total_ms=100)
 
     with pytest.raises(DeadlineExceeded):
-        async for _ in inference.stream(a_request(time_bounds=bounds)):
+        async for _ in parts_of(inference, a_request(time_bounds=bounds)):
             pass
 
     await eventually(lambda: server.in_flight == 0)
@@ -350,7 +351,7 @@ async def test_a_slow_reader_slows_the_model(
             yield bytes(MEGABYTE)
 
     backend.on_stream = fast
-    async with aclosing(inference.stream(a_request())) as parts:
+    async with aclosing(parts_of(inference, a_request())) as parts:
         await anext(parts)
         await asyncio.sleep(0.5)
 

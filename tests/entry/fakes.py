@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry
 from libs.common import wire
 from libs.common.catalog import Backend, Finetune, Lora, Model
 from libs.common.clock import Clock
-from libs.common.envelope import InferReply, InferRequest, Outcome, Parts, Usage
-from libs.common.errors import DeadlineExceeded
+from libs.common.envelope import InferReply, InferRequest, Outcome, Usage
+from libs.common.errors import DeadlineExceeded, StreamLost
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.ports import Inference
+from libs.common.ports import Inference, Send
 from libs.common.tokens import token_hash
 from libs.common.wire import Tensor
 from libs.common.world import World
@@ -96,16 +96,19 @@ class FakeServer:
             raise DeadlineExceeded("no answer in time", sent=True) from error
         return InferReply(payload=payloads[-1], outcome=OUTCOME)
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
+    async def stream(self, request: InferRequest, send: Send) -> Outcome:
         self.requests.append(request)
         self.reached.set()
         ended = False
         try:
             async for payload in self._play():
-                yield Parts((payload,))
-            if self.outcome:
-                yield Parts((), self.outcome)
+                room = send((payload,))
+                if room is not None:
+                    await room
+            if self.outcome is None:
+                raise StreamLost("the stream ended before its last part", sent=True)
             ended = True
+            return self.outcome
         finally:
             if not ended:
                 self.cancelled.set()

@@ -1,7 +1,7 @@
 """The gateway: what it refuses, where it sends, and when it tries elsewhere."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -40,6 +40,7 @@ from tests.entry.fakes import (
     says,
     small_world,
 )
+from tests.streams import results_of
 
 TOKEN = Token(hash="", account=ACCOUNT, max_priority=6)
 
@@ -248,7 +249,7 @@ async def test_what_another_colo_cannot_mend_is_raised_at_once(error: RequestErr
     assert not other.requests
 
 
-async def read(stream: AsyncGenerator[list[dict[str, Any]], None]) -> list[dict[str, Any]]:
+async def read(stream: AsyncGenerator[Sequence[dict[str, Any]], None]) -> list[dict[str, Any]]:
     async with aclosing(stream):
         return [each async for results in stream for each in results]
 
@@ -259,7 +260,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 async def test_a_stream_is_its_parts_and_then_the_usage() -> None:
     entry = gateway(ams=FakeServer(says("a"), says(""), says("b", "stop")))
 
-    shown = await read(entry.stream(entry.plan(call(stream=True))))
+    shown = await read(results_of(entry, entry.plan(call(stream=True))))
 
     assert shown == [
         {"response": "a"},
@@ -273,9 +274,9 @@ async def test_a_stream_falls_over_only_before_its_first_part() -> None:
     entry = gateway(ams=FakeServer(OutOfCapacity("full")), lhr=room)
     broken = gateway(ams=FakeServer(says("a"), Unavailable("lost")), lhr=room)
 
-    assert (await read(entry.stream(entry.plan(call(stream=True)))))[0] == {"response": "ho"}
+    assert (await read(results_of(entry, entry.plan(call(stream=True)))))[0] == {"response": "ho"}
     with pytest.raises(Unavailable):
-        await read(broken.stream(broken.plan(call(stream=True))))
+        await read(results_of(broken, broken.plan(call(stream=True))))
     assert len(room.requests) == 1
 
 
@@ -285,13 +286,13 @@ async def test_a_stream_without_its_last_part_was_lost() -> None:
     entry = gateway(ams=server)
 
     with pytest.raises(StreamLost):
-        await read(entry.stream(entry.plan(call(stream=True))))
+        await read(results_of(entry, entry.plan(call(stream=True))))
 
 
 async def test_closing_a_stream_early_stops_the_model() -> None:
     server = FakeServer(says("a"), asyncio.Event())
     entry = gateway(ams=server)
-    results = entry.stream(entry.plan(call(stream=True)))
+    results = results_of(entry, entry.plan(call(stream=True)))
 
     await anext(results)
     await results.aclose()

@@ -12,6 +12,7 @@ from libs.common.clients.inference import INFER, STREAM_INFER, RemoteInference
 from libs.common.errors import Unavailable
 from libs.common.hops import ServerCall, Transport, connect, listening
 from tests.fakes import a_request
+from tests.streams import parts_of
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ async def asked(
             if kind == "unary":
                 await client.infer(a_request())
             else:
-                async for _ in client.stream(a_request(stream=True)):
+                async for _ in parts_of(client, a_request(stream=True)):
                     pass
 
         task = asyncio.create_task(call())

@@ -18,6 +18,7 @@ from libs.common.world import World
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_model, a_request, an_instance, put
 from tests.server.looking import event, load
+from tests.streams import parts_of
 
 
 async def test_an_answer_comes_with_its_outcome(server: InferenceServer) -> None:
@@ -44,14 +45,14 @@ async def test_one_event_tells_of_the_call(server: InferenceServer, sink: Memory
 async def test_a_stream_holds_its_permit_to_its_end(
     server: InferenceServer, sink: MemorySink
 ) -> None:
-    held = [load(server).in_flight async for _ in server.stream(a_request(stream=True))]
+    held = [load(server).in_flight async for _ in parts_of(server, a_request(stream=True))]
 
     assert held == [1, 1, 1, 0]
     assert event(sink).flags & Flag.STREAMED
 
 
 async def test_the_last_part_has_the_outcome(server: InferenceServer) -> None:
-    parts = [part async for part in server.stream(a_request())]
+    parts = [part async for part in parts_of(server, a_request())]
 
     payloads = [list(part.payloads) for part in parts]
     assert payloads == [[b"part 0"], [b"part 1"], [b"part 2"], []]
@@ -61,7 +62,7 @@ async def test_the_last_part_has_the_outcome(server: InferenceServer) -> None:
 async def test_leaving_a_stream_stops_the_model_and_frees_the_permit(
     server: InferenceServer, backend: ScriptedBackend, sink: MemorySink
 ) -> None:
-    async with aclosing(server.stream(a_request())) as parts:
+    async with aclosing(parts_of(server, a_request())) as parts:
         await anext(parts)
 
     assert (backend.closed, load(server).in_flight) == (1, 0)
@@ -163,7 +164,7 @@ async def test_a_draining_endpoint_finishes_its_calls_and_gets_no_more(
     world: World, server: InferenceServer, backend: ScriptedBackend
 ) -> None:
     put(world, an_instance(1))
-    streams = [server.stream(a_request()) for _ in range(2)]
+    streams = [parts_of(server, a_request()) for _ in range(2)]
     for each in streams:
         await anext(each)
 
@@ -191,8 +192,8 @@ def test_a_cost_that_was_left_out_on_the_wire_is_one() -> None:
 
 
 async def test_a_cancel_that_comes_after_the_end_cancels_nobody(server: InferenceServer) -> None:
-    parts = [part async for part in server.stream(a_request())]
-    stream = server.stream(a_request())
+    parts = [part async for part in parts_of(server, a_request())]
+    stream = parts_of(server, a_request())
     for _ in parts:
         last = await anext(stream)
     assert last.outcome is not None

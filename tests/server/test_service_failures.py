@@ -28,6 +28,7 @@ from services.server.records import Record
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_model, a_request, a_server, a_world, an_instance, put
 from tests.server.looking import event, load, raising
+from tests.streams import parts_of
 
 
 async def test_queue_time_is_bounded_by_the_request(
@@ -112,7 +113,7 @@ async def test_a_stream_that_breaks_after_its_first_part_is_lost(
     parts: list[Parts] = []
 
     with pytest.raises(StreamLost):
-        async for part in server.stream(a_request()):
+        async for part in parts_of(server, a_request()):
             parts.append(part)  # noqa: PERF401 - what came before the error counts
 
     assert [list(part.payloads) for part in parts] == [[b"one"]]
@@ -141,7 +142,7 @@ async def test_a_stream_keeps_its_time_bounds(
     seen = 0
 
     with pytest.raises(DeadlineExceeded):
-        async for _ in server.stream(a_request(time_bounds=bounds)):
+        async for _ in parts_of(server, a_request(time_bounds=bounds)):
             seen += 1
 
     assert (seen, load(server).in_flight, backend.closed) == (parts_before, 0, 1)
@@ -204,7 +205,7 @@ async def test_parts_that_come_without_a_pause_keep_the_total_too(
     backend.on_stream = endless
 
     with pytest.raises(DeadlineExceeded):
-        async for _ in server.stream(a_request(time_bounds=TimeBounds(total_ms=50))):
+        async for _ in parts_of(server, a_request(time_bounds=TimeBounds(total_ms=50))):
             pass
 
 

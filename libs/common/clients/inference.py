@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
 
 from google.protobuf.message import DecodeError
 
 from libs.common import deadline
-from libs.common.envelope import InferReply, InferRequest, Parts
+from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.envelopes import parts_from_messages, reply_from_bytes, request_to_chunks
-from libs.common.errors import Internal, RequestError, Unavailable
+from libs.common.errors import Internal, RequestError, StreamLost, Unavailable
 from libs.common.hops import Channel
+from libs.common.ports import Send
 from libs.common.statuses import error_from
 from libs.lean import Method, RpcError
 
@@ -44,8 +44,8 @@ class RemoteInference:
         except DecodeError as error:
             raise Internal("the server's answer cannot be read") from error
 
-    async def stream(self, request: InferRequest) -> AsyncGenerator[Parts, None]:
-        """Run the request and yield its parts; closing it cancels the call."""
+    async def stream(self, request: InferRequest, send: Send) -> Outcome:
+        """Run the request, hand its parts to `send`, and say how it was served."""
         now = time.monotonic() + GRACE_S
         until = deadline.fix(request.time_bounds, now)
         message = request_to_chunks(request)
@@ -53,7 +53,13 @@ class RemoteInference:
         call.due = min(until.first_part, until.total)
         try:
             while messages := await call.read():
-                yield parts_from_messages(messages)
+                parts = parts_from_messages(messages)
+                if parts.payloads:
+                    room = send(parts.payloads)
+                    if room is not None:
+                        await room
+                if parts.outcome is not None:
+                    return parts.outcome
                 call.due = min(time.monotonic() + GRACE_S + until.idle, until.total)
         except RpcError as error:
             raise _raised(error) from error
@@ -61,6 +67,7 @@ class RemoteInference:
             raise Internal("the server's answer cannot be read") from error
         finally:
             call.cancel()
+        raise StreamLost("the stream ended before its last part", sent=True)
 
     async def close(self) -> None:
         """Close the channel; calls in flight end as Unavailable."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import Sequence
 
 import grpc
 
@@ -22,6 +22,7 @@ from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
 from services.entry.metrics import EntryMetrics
+from services.entry.tasks.base import Result
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
 
@@ -76,14 +77,14 @@ class Bindings(BindingServiceServicer):
 
     async def _write(self, plan: Plan, context: Context) -> None:
         """Write a stream; writes wait for the reader, so all of them together are bounded."""
+
+        async def write(results: Sequence[Result]) -> None:
+            for result in results:
+                await context.write(pb.RunStreamResponse(body=to_json(result)))
+
         try:
-            async with (
-                asyncio.timeout(longest_stream_s(plan.model.timeouts)),
-                aclosing(self._gateway.stream(plan)) as stream,
-            ):
-                async for results in stream:
-                    for result in results:
-                        await context.write(pb.RunStreamResponse(body=to_json(result)))
+            async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
+                await self._gateway.stream(plan, write)
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 

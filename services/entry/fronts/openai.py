@@ -41,7 +41,7 @@ class OpenAi:
         created = self._clock.unix_ms() // 1000
         if plan.request.stream:
             frames = ChatFrames(request_id=exchange.request_id, translated=said, created=created)
-            await stream_answer(exchange, plan, self._gateway.stream(plan), frames)
+            await stream_answer(exchange, self._gateway, plan, frames)
             return
         answer = await self._gateway.run(plan)
         number, model = exchange.request_id, said.model

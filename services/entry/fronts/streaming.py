@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 
-from libs.common.errors import Internal, RequestError
+from libs.common.errors import DeadlineExceeded, Internal, RequestError
 from services.entry.calls import Plan
 from services.entry.fronts.bodies import SSE_DONE, error_body, sse
 from services.entry.fronts.exchange import Exchange
+from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
 from services.entry.tasks.base import Result
 
@@ -19,31 +19,35 @@ Frames = Callable[[Sequence[Result]], bytes]
 log = logging.getLogger(__name__)
 
 
-async def stream_answer(
-    exchange: Exchange, plan: Plan, stream: AsyncGenerator[list[Result], None], frames: Frames
-) -> None:
+async def stream_answer(exchange: Exchange, gateway: Gateway, plan: Plan, frames: Frames) -> None:
     """Answer with a stream; leaving early, as when the client does, stops the model."""
     responder = exchange.responder
-    async with aclosing(stream):
-        results = await anext(stream)
-        responder.begin(200, exchange.headers(*HEADERS))
-        try:
-            async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
-                room = responder.write(frames(results))
-                if room is not None:
-                    await room
-                async for results in stream:
-                    room = responder.write(frames(results))
-                    if room is not None:
-                        await room
-        except TimeoutError:
-            responder.abort()  # the reader does not read
-        except RequestError as error:
-            exchange.error = error
-        except Exception:
-            log.exception("a stream broke for a reason of ours")
-            exchange.error = Internal("internal error")
-        if exchange.error:
-            responder.write(sse(error_body(exchange.error)))
-        responder.write(SSE_DONE)
-        responder.end()
+
+    def show(results: Sequence[Result]) -> Awaitable[None] | None:
+        if not responder.has_begun:
+            responder.begin(200, exchange.headers(*HEADERS))
+        return responder.write(frames(results))
+
+    try:
+        async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
+            await gateway.stream(plan, show)
+    except TimeoutError as error:
+        if not responder.has_begun:
+            raise DeadlineExceeded("the stream did not begin in time", sent=True) from error
+        responder.abort()  # the reader does not read
+        return
+    except Exception as error:
+        if not responder.has_begun:
+            raise
+        exchange.error = _told(error)
+        responder.write(sse(error_body(exchange.error)))
+    responder.write(SSE_DONE)
+    responder.end()
+
+
+def _told(error: Exception) -> RequestError:
+    """Return what the client is told of why its stream broke."""
+    if isinstance(error, RequestError):
+        return error
+    log.error("a stream broke for a reason of ours", exc_info=error)
+    return Internal("internal error")

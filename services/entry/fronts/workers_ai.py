@@ -36,7 +36,7 @@ class WorkersAi:
         plan = self._gateway.plan(exchange.call(token, model, body))
         exchange.planned(plan)
         if plan.request.stream:
-            await stream_answer(exchange, plan, self._gateway.stream(plan), self._frames)
+            await stream_answer(exchange, self._gateway, plan, self._frames)
         else:
             answer = await self._gateway.run(plan)
             exchange.answer(enveloped(answer.result))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 
@@ -20,8 +20,9 @@ from libs.common.errors import (
     RequestError,
     Unavailable,
 )
-from libs.common.hops import Channel
+from libs.common.hops import Channel, Stream
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.ports import Send
 from libs.common.varint import varint
 from libs.lean import Method, RpcError, Status
 from services.server.backends.lora import tensors_for
@@ -71,19 +72,21 @@ class TritonBackend:
             raise _meaning(error) from error
 
     async def stream(
-        self, endpoint: Endpoint, model: Model, request: InferRequest, *, deadline: Deadline
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Run the request and yield its parts; leaving cancels it in Triton."""
-        now = time.monotonic()
-        if deadline.until_first(now) <= 0:
-            raise DeadlineExceeded("the call's time is used up")
-        channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
-        message = self._message(model, request)
-        call = channel.stream(MODEL_STREAM_INFER, message, timeout_s=deadline.total - now)
-        call.due = min(deadline.first_part, deadline.total)
+        self,
+        endpoint: Endpoint,
+        model: Model,
+        request: InferRequest,
+        send: Send,
+        *,
+        deadline: Deadline,
+    ) -> None:
+        """Run the request and hand its parts to `send`; leaving cancels it in Triton."""
+        call = self._call(endpoint, model, request, deadline)
         try:
             while messages := await call.read():
-                yield wire.stream_parts(messages)
+                room = send(wire.stream_parts(messages))
+                if room is not None:
+                    await room
                 call.due = min(time.monotonic() + deadline.idle, deadline.total)
         except RpcError as error:
             raise _meaning(error) from error
@@ -121,13 +124,28 @@ class TritonBackend:
     ) -> Answer:
         due = time.monotonic() + timeout_s
         deadline = Deadline(first_part=due, idle=timeout_s, total=due)
-        parts = self.stream(endpoint, model, request, deadline=deadline)
+        call = self._call(endpoint, model, request, deadline)
         try:
-            async for payloads in parts:
-                return Answer(payloads[0])
+            messages = await call.read()
+        except RpcError as error:
+            raise _meaning(error) from error
         finally:
-            await parts.aclose()
-        raise ModelFailed("the model's stream ended without an answer", sent=True)
+            call.cancel()
+        if not messages:
+            raise ModelFailed("the model's stream ended without an answer", sent=True)
+        return Answer(wire.stream_parts(messages[:1])[0])
+
+    def _call(
+        self, endpoint: Endpoint, model: Model, request: InferRequest, deadline: Deadline
+    ) -> Stream:
+        now = time.monotonic()
+        if deadline.until_first(now) <= 0:
+            raise DeadlineExceeded("the call's time is used up")
+        channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
+        message = self._message(model, request)
+        call = channel.stream(MODEL_STREAM_INFER, message, timeout_s=deadline.total - now)
+        call.due = min(deadline.first_part, deadline.total)
+        return call
 
     def _open(self, address: str) -> Channel:
         self._channels[address] = channel = self._connect(address)
