@@ -1,1 +1,5 @@
 """What several services share."""
+
+from libs import compiled
+
+compiled.use()

@@ -6,8 +6,24 @@ import os
 
 import pytest
 
+from libs import compiled
+
 # Several workers share few cores: threads of their own in every one would only be in the way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "interpreted: looks at frames, which compiled code has not")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the interpreter can tell, where the hot path is compiled."""
+    if not compiled.in_use():
+        return
+    out = [each for each in items if each.get_closest_marker("interpreted")]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [each for each in items if each not in out]
 
 
 @pytest.hookimpl(wrapper=True)

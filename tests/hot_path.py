@@ -145,7 +145,8 @@ class HotPath:
             rng=random.Random(1),
         )
         server.shards.sync()
-        entry = build(
+        self._server = server
+        self._entry = entry = build(
             Config(colo="ams"),
             world=world,
             connections={"local:s": server}.__getitem__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 
 import aiohttp
+import pytest
 
 from libs.common.envelope import InferRequest
 from libs.common.events.sinks import MemorySink
@@ -23,6 +24,7 @@ FRAMES = [
 ]
 
 
+@pytest.mark.interpreted
 async def test_five_frames_stand_before_the_backend() -> None:
     world, backend = small_world("ams"), ScriptedBackend()
     put(world, Instance(id="i", model=TEXT, colo="ams", address="a:1", state="ready"))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import orjson
+import pytest
 
 from tests.hot_path import HotPath, a_token, calls_of
 
@@ -31,6 +32,7 @@ async def in_the_loop(work: Callable[[], T]) -> T:
     return results[0]
 
 
+@pytest.mark.interpreted
 async def test_a_unary_call_costs_few_calls() -> None:
     hot = HotPath()
 
@@ -43,6 +45,7 @@ async def test_a_unary_call_costs_few_calls() -> None:
     assert await in_the_loop(work) <= UNARY_CALLS
 
 
+@pytest.mark.interpreted
 async def test_a_streamed_token_costs_few_calls() -> None:
     hot = HotPath()
 

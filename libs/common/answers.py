@@ -7,9 +7,8 @@ Only what is new is looked at: the id is stepped over, and the tensors' contents
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from msgspec import Struct
 
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.varint import read_varint, varint
@@ -21,7 +20,8 @@ PREFIX_BYTES = 4  # a BYTES element has its length before it
 MOST_TAILS = 64
 
 
-class Layout(Struct, frozen=True, gc=False):
+@dataclass(frozen=True)
+class Layout:
     """How a model's answers begin: bytes, an id of a fixed length, bytes, then the contents."""
 
     before: bytes
@@ -148,9 +148,10 @@ class PartReader(Generic[T]):
                     size, at = payload[size_at], size_at + 1
                     if size > 127:
                         size, at = read_varint(payload, size_at)
-                    end = at + size
-                    found.append((payload[at + PREFIX_BYTES : end], tails[payload[end:]]))
-                    continue
+                    text_at, end = at + PREFIX_BYTES, at + size
+                    if text_at <= end:
+                        found.append((payload[text_at:end], tails[payload[end:]]))
+                        continue
                 except (IndexError, KeyError):  # it is cut short, or ends in a new way
                     pass
             found.append(self._decode(payload))

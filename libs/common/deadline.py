@@ -5,19 +5,23 @@ What came without a bound gets `LONGEST_S`: no wait is without an end.
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from libs.common.envelope import TimeBounds
 
 LONGEST_S = 24 * 3600.0
 
 
-class Deadline(Struct, frozen=True, gc=False):
+class Deadline:
     """The three bounds of a call, as monotonic seconds; the idle gap in seconds."""
 
-    first_part: float
-    total: float
-    idle: float
+    __slots__ = ("first_part", "idle", "total")
+
+    def __init__(self, first_part: float, total: float, idle: float) -> None:
+        self.first_part = first_part
+        self.total = total
+        self.idle = idle
+
+    def __repr__(self) -> str:
+        return f"<Deadline first={self.first_part} total={self.total} idle={self.idle}>"
 
     def until_first(self, now: float) -> float:
         """Seconds left for the first part, never below 0."""

@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from libs.common.pb import kserve_pb2 as kserve
@@ -39,13 +38,25 @@ _DTYPES = {
 _COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
 
 
-class Tensor(Struct, frozen=True, gc=False):
+class Tensor:
     """One named array as Triton has it: `data` is little-endian, BYTES with length prefixes."""
 
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    data: bytes
+    __slots__ = ("data", "datatype", "name", "shape")
+
+    def __init__(self, name: str, datatype: str, shape: tuple[int, ...], data: bytes) -> None:
+        self.name = name
+        self.datatype = datatype
+        self.shape = shape
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name} {self.datatype}{list(self.shape)}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tensor) and (
+            (self.name, self.datatype, self.shape, self.data)
+            == (other.name, other.datatype, other.shape, other.data)
+        )
 
     def array(self) -> NDArray[np.generic]:
         """Return the numbers, shaped; TypeError for BYTES."""

@@ -45,15 +45,15 @@ class ServerCall(Stream[Request]):
         "_is_started",
         "_message",
         "_room",
+        "_server",
         "due",
         "is_over",
         "on_cancel",
         "request",
     )
-    connection: ServerConnection
 
     def __init__(self, connection: ServerConnection, stream_id: int, request: Request) -> None:
-        self.connection = connection
+        self.connection = self._server = connection  # as what it is to all, and to us
         self.id = stream_id
         self.send_window = connection.initial_send_window
         self.window = connection.initial_window
@@ -161,7 +161,7 @@ class ServerCall(Stream[Request]):
         connection = self.connection
         self.on_cancel = None
         if self.due is not None:
-            connection.timers.discard(self)  # type: ignore[arg-type]  # it has a due
+            self._server.timers.discard(self)  # type: ignore[arg-type]  # it has a due
         if self._has_ended:
             connection.forget(self)
         else:
@@ -211,7 +211,7 @@ class ServerCall(Stream[Request]):
         hook, self.on_cancel = self.on_cancel, None
         was_over, self.is_over = self.is_over, True
         if self.due is not None:
-            self.connection.timers.discard(self)  # type: ignore[arg-type]  # it has a due
+            self._server.timers.discard(self)  # type: ignore[arg-type]  # it has a due
         self.on_room()
         if not was_over:
             self._call_soon(hook)
@@ -228,7 +228,7 @@ class ServerCall(Stream[Request]):
         request = self.request
         if request.timeout_s is not None:
             self.due = time.monotonic() + request.timeout_s
-            self.connection.timers.add(self)  # type: ignore[arg-type]  # it has a due
+            self._server.timers.add(self)  # type: ignore[arg-type]  # it has a due
         if ended:
             self._end_request()
 
@@ -314,7 +314,7 @@ class ServerCall(Stream[Request]):
         if self.is_over or message is None:
             return
         try:
-            self.connection.handlers[self.path](self, message)
+            self._server.handlers[self.path](self, message)
         except (Exception, asyncio.CancelledError):
             log.exception("the handler of %s failed", self.path)
             self.fail(Status.INTERNAL, "internal error")

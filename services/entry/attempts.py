@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from libs.common.errors import ModelStarting, OutOfCapacity, RequestError, Unavailable
 from services.entry.routing import Target
 
@@ -11,12 +9,15 @@ WAIT_FOR_A_SERVER_MS = 2000
 WORDS = (OutOfCapacity, ModelStarting, Unavailable)  # what says most to the caller first
 
 
-class Attempts(Struct, eq=False):
+class Attempts:
     """The targets of one call, and why each could not serve it."""
 
-    targets: tuple[Target, ...]
-    model: str
-    errors: list[RequestError] = []
+    __slots__ = ("errors", "model", "targets")
+
+    def __init__(self, targets: tuple[Target, ...], model: str) -> None:
+        self.targets = targets
+        self.model = model
+        self.errors: list[RequestError] = []
 
     def __repr__(self) -> str:
         return f"<Attempts {len(self.errors)}/{len(self.targets)} of {self.model}>"

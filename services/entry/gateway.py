@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from libs.common.catalog import Model
@@ -40,14 +39,22 @@ NOWHERE = Target("", "", "", 0, 0)
 Show: TypeAlias = Callable[[Sequence[Result]], Awaitable[object] | None]
 
 
-class Served(Struct, frozen=True, kw_only=True, gc=False):
+class Served:
     """A model as calls find it, until the world changes."""
 
-    model: Model
-    task: Task
-    targets: tuple[Target, ...]
-    bounds: TimeBounds
-    is_open: bool  # to every account
+    __slots__ = ("bounds", "is_open", "model", "targets", "task")
+
+    def __init__(
+        self, model: Model, task: Task, targets: tuple[Target, ...], bounds: TimeBounds
+    ) -> None:
+        self.model = model
+        self.task = task
+        self.targets = targets
+        self.bounds = bounds
+        self.is_open = model.access.accounts == "all"
+
+    def __repr__(self) -> str:
+        return f"<Served {self.model.name} at {len(self.targets)} targets>"
 
 
 class Gateway:
@@ -185,7 +192,6 @@ class Gateway:
             task=self._tasks.of(model),
             targets=self._routes.to(model.name),
             bounds=time_bounds(model.timeouts, NO_BOUNDS, ceiling_s=self._ceiling_s),
-            is_open=model.access.accounts == "all",
         )
         return served
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from types import TracebackType
 
-from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -19,14 +18,17 @@ OVERLOADED = (429, 503)
 PREFIX = "constellation_entry_"
 
 
-class Counted(Struct, eq=False):
+class Counted:
     """One request while it is answered, with what its front learns of it; a context manager."""
 
-    metrics: EntryMetrics
-    colo: str
-    task: str = ""
-    error: RequestError | None = None  # of a stream that broke after its 200, too
-    is_over: bool = False
+    __slots__ = ("colo", "error", "is_over", "metrics", "task")
+
+    def __init__(self, metrics: EntryMetrics, colo: str) -> None:
+        self.metrics = metrics
+        self.colo = colo
+        self.task = ""
+        self.error: RequestError | None = None  # of a stream that broke after its 200, too
+        self.is_over = False
 
     def __repr__(self) -> str:
         return f"<Counted {self.colo} {self.task or 'no task'}{' over' if self.is_over else ''}>"

@@ -51,10 +51,9 @@ class Outcomes:
         """Begin the record of a call."""
         clock = self._clock
         now = clock.now()
-        tokens, waiting = None, 0
+        tokens = None
         if shard:
             shard.counters.arrivals += 1
-            waiting = len(shard.turnstile.queue)
             tokens = self._tokens.get(shard.model.name)
             if tokens is None or tokens.model is not shard.model:
                 tokens = self._tokens[shard.model.name] = TokenReader(shard.model)
@@ -62,14 +61,12 @@ class Outcomes:
             request,
             shard,
             tokens,
-            deadlines.fix(request.time_bounds, now),
-            clock,
-            self.record,
+            deadline=deadlines.fix(request.time_bounds, now),
+            clock=clock,
+            ended=self.record,
             # To find the running loop costs twice what it costs to find its task.
-            asyncio.current_task(self._loop or self._start()),
-            now,
-            clock.unix_ms(),
-            waiting,
+            task=asyncio.current_task(self._loop or self._start()),
+            arrived=now,
         )
 
     def record(self, record: Record) -> None:

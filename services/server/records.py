@@ -6,8 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
-
 from libs.common.clock import Clock
 from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest, Outcome, Timings, Usage
@@ -17,36 +15,54 @@ from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
 from services.server.turnstile import Lease
 
+NO_USAGE = Usage()
+NO_TIMINGS = Timings()
 log = logging.getLogger(__name__)
 
 
-class Record(Struct, eq=False):
+class Record:
     """One call on its way; `ended` hears of its end, once, and finds all there is to say."""
 
-    request: InferRequest
-    shard: OwnedShard | None
-    tokens: TokenReader | None
-    deadline: Deadline
-    clock: Clock
-    ended: Callable[[Record], None]
-    task: asyncio.Task[object] | None
-    arrived: float
-    arrived_ms: int
-    queue_size: int
-    queued: bool = False
-    retried: bool = False
-    cancelled: bool = False
-    leased_at: float = 0.0
-    first_part_at: float = 0.0
-    lease: Lease | None = None
-    counter: TokenCounter | None = None
-    # What its end adds. The error's class alone: an error holds its frames, and they the record.
-    is_over: bool = False
-    error: type[RequestError] | None = None
-    usage: Usage = Usage()
-    timings: Timings = Timings()
-    took_s: float = 0.0
-    bytes_out: int = 0
+    def __init__(
+        self,
+        request: InferRequest,
+        shard: OwnedShard | None,
+        tokens: TokenReader | None,
+        *,
+        deadline: Deadline,
+        clock: Clock,
+        ended: Callable[[Record], None],
+        task: asyncio.Task[object] | None,
+        arrived: float,
+    ) -> None:
+        self.request = request
+        self.shard = shard
+        self.tokens = tokens
+        self.deadline = deadline
+        self.clock = clock
+        self.ended = ended
+        self.task = task
+        self.arrived = arrived
+        self.arrived_ms = clock.unix_ms()
+        self.queue_size = len(shard.turnstile.queue) if shard else 0
+        self.queued = False
+        self.retried = False
+        self.cancelled = False
+        self.leased_at = 0.0
+        self.first_part_at = 0.0
+        self.lease: Lease | None = None
+        self.counter: TokenCounter | None = None
+        # What its end adds. The error's class alone: an error holds its frames, they the record.
+        self.is_over = False
+        self.error: type[RequestError] | None = None
+        self.usage = NO_USAGE
+        self.timings = NO_TIMINGS
+        self.took_s = 0.0
+        self.bytes_out = 0
+
+    def __repr__(self) -> str:
+        state = "over" if self.is_over else "running" if self.lease else "waiting"
+        return f"<Record {self.request.request_id} {state}>"
 
     def has_id(self, request_id: str, by_client_id: bool) -> bool:
         """Whether the call goes by this id, ours or the client's."""

@@ -13,21 +13,25 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from msgspec import Struct
-
 from libs.common.errors import OutOfCapacity, QueueTimeUsedUp, RequestError
 from services.server.endpoints import Endpoint
 from services.server.selection import choose
 
 
-class Lease(Struct, eq=False):
+class Lease:
     """Permits on one endpoint; given back exactly once, by leaving the block."""
 
-    turnstile: Turnstile
-    endpoint: Endpoint
-    because: str
-    cost: int
-    is_open: bool = True
+    __slots__ = ("because", "cost", "endpoint", "is_open", "turnstile")
+
+    def __init__(self, turnstile: Turnstile, endpoint: Endpoint, because: str, cost: int) -> None:
+        self.turnstile = turnstile
+        self.endpoint = endpoint
+        self.because = because
+        self.cost = cost
+        self.is_open = True
+
+    def __repr__(self) -> str:
+        return f"<Lease of {self.cost} on {self.endpoint.instance} open={self.is_open}>"
 
     def __enter__(self) -> Lease:
         return self

@@ -122,6 +122,7 @@ async def test_leaving_cancels_what_does_not_end() -> None:
             await asking
 
 
+@pytest.mark.interpreted
 async def test_few_frames_stand_between_a_front_and_the_server() -> None:
     class Counting(FakeServer):
         frames: list[str]

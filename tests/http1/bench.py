@@ -27,6 +27,9 @@ class Loop:
     def call_soon(self, callback: Callable[..., object], *args: Any, **_: Any) -> None:
         self.soon.append((callback, args))
 
+    def get_debug(self) -> bool:
+        return False
+
     def run(self) -> None:
         for _ in range(1000):
             if not self.soon:
@@ -96,19 +99,6 @@ class Others(asyncio.Protocol):
         self.came += data
 
 
-class Watched:
-    """The timers, without a clock."""
-
-    def __init__(self) -> None:
-        self.all: dict[Any, None] = {}
-
-    def add(self, bounded: object) -> None:
-        self.all[bounded] = None
-
-    def discard(self, bounded: object) -> None:
-        self.all.pop(bounded, None)
-
-
 class Bench:
     """A connection, and all that is around it."""
 
@@ -121,8 +111,10 @@ class Bench:
         server = HttpServer(route=self.route, other=self.others, refuse=refused, limits=LIMITS)
         self.core: Core = server._core
         self.core.loop = cast(asyncio.AbstractEventLoop, self.loop)
-        self.timers = self.core.timers = Watched()  # type: ignore[assignment]
-        self.core.elsewhere._timers = self.timers  # type: ignore[assignment]
+        timers: Any = self.core.timers
+        loop: Any = self.loop
+        timers._ticking = asyncio.TimerHandle(0.0, print, (), loop)  # which never comes
+        self.watched: dict[Any, None] = timers._bounded
         self.begin()
 
     def begin(self) -> None:
@@ -130,7 +122,7 @@ class Bench:
         self.requests.clear()
         self.waiting.clear()
         self.loop.soon.clear()
-        self.timers.all.clear()
+        self.watched.clear()
         self.core.connections.clear()
         self.core.counters.connections = 0
         self.gone = 0
@@ -184,8 +176,8 @@ class Bench:
         elif what == "resume" and alive and self.paused:
             self.paused, self.transport.unsent = False, 0
             connection.resume_writing()
-        elif what == "expire" and connection in self.timers.all:
-            del self.timers.all[connection]
+        elif what == "expire" and connection in self.watched:
+            del self.watched[connection]
             connection.expire()
         elif what == "eof" and alive and not self.transport.closing:
             connection.eof_received()
@@ -203,7 +195,7 @@ class Bench:
         assert self.gone - told == len(open_still) <= 1
         assert not self.core.connections
         assert self.core.counters.connections == 0
-        assert self.connection not in self.timers.all
+        assert self.connection not in self.watched
         for name in ("_rest", "_incoming", "_responder", "_out", "_room", "_transport"):
             assert getattr(self.connection, name) is None, name
 
@@ -216,7 +208,7 @@ class Bench:
         assert self.transport.written.count(b"HTTP/1.1 ") >= len(self.requests) - 1 or self.lost
         if connection._phase not in (LINGER, CLOSING, GONE):
             assert not self.transport.closing
-            assert connection in self.timers.all
+            assert connection in self.watched
         if self.other:
             assert self.sent.endswith(self.other.came)
             assert self.other.came

@@ -20,6 +20,7 @@ from services.server.records import Record
 from services.server.shards import OwnedShard
 from services.server.turnstile import Lease, Turnstile
 from tests.fakes import a_model, a_request
+from tests.server.looking import recorded
 
 REQUEST = a_request(
     request_id="id",
@@ -68,7 +69,7 @@ def a_record(**changes: Any) -> Record:
         "arrived_ms": 5,
         "queue_size": 0,
     }
-    return Record(**(values | changes))
+    return recorded(**(values | changes))
 
 
 def told(record: Record, *, over_unix_socket: bool = False) -> InferenceEvent:

@@ -22,6 +22,7 @@ from services.server.records import Record
 from services.server.shards import OwnedShard
 from services.server.turnstile import Lease, Turnstile
 from tests.fakes import COLO, MODEL, a_model, a_request
+from tests.server.looking import recorded
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def a_record(shard: OwnedShard | None, **changes: Any) -> Record:
         "arrived_ms": 5,
         "queue_size": 0,
     }
-    return Record(**(values | changes))
+    return recorded(**(values | changes))
 
 
 async def test_a_record_begins_with_what_is_known_on_arrival(

@@ -30,7 +30,7 @@ from services.entry.fronts.bodies import (
 )
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
-from services.entry.metrics import CLIENT_LEFT, Counted
+from services.entry.metrics import CLIENT_LEFT, Counted, EntryMetrics
 
 TOLD = frozenset(  # headers that say something of a call
     {
@@ -45,15 +45,28 @@ MOST_RETRIES = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
 
-class Exchange(Counted, kw_only=True, eq=False):
+class Exchange(Counted):
     """A request while it is answered, and counted; what its work raises becomes the answer."""
 
-    request: Request
-    responder: Responder
-    gateway: Gateway
-    request_id: str = ""  # once it is planned
-    client_request_id: str = ""
-    bytes_in: int = 0
+    __slots__ = (
+        "bytes_in",
+        "client_request_id",
+        "gateway",
+        "request",
+        "request_id",
+        "responder",
+    )
+
+    def __init__(
+        self, metrics: EntryMetrics, gateway: Gateway, request: Request, responder: Responder
+    ) -> None:
+        super().__init__(metrics, gateway.colo)
+        self.request = request
+        self.responder = responder
+        self.gateway = gateway
+        self.request_id = ""  # once it is planned
+        self.client_request_id = ""
+        self.bytes_in = 0
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.path} {self.request_id}>"

@@ -58,13 +58,11 @@ class HotRoutes:
         work = self.find(path)
         if work is None:
             return None
-        metrics, gateway, colo = self._metrics, self._gateway, self._gateway.colo
+        metrics, gateway = self._metrics, self._gateway
         loop = asyncio.get_running_loop()  # which is the same for all requests
 
         def handle(request: Request, responder: Responder) -> None:
-            exchange = Exchange(
-                metrics, colo, request=request, responder=responder, gateway=gateway
-            )
+            exchange = Exchange(metrics, gateway, request, responder)
             exchange.run(work(exchange), loop)
 
         if len(self._handlers) >= MOST_KEPT:

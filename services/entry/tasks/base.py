@@ -6,8 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from msgspec import Struct
-
 from libs.common.answers import AnswerReader
 from libs.common.catalog import Model, TaskName
 from libs.common.envelope import InferReply, Outcome, PayloadKind, Units, Usage
@@ -20,11 +18,17 @@ Templates = Callable[[str], str]
 NO_UNITS = Units()
 
 
-class ParsedInput(Struct, frozen=True, kw_only=True, gc=False):
+class ParsedInput:
     """A body that was found right, with all defaults."""
 
-    values: Mapping[str, Any]
-    units: Units = NO_UNITS
+    __slots__ = ("units", "values")
+
+    def __init__(self, values: Mapping[str, Any], units: Units = NO_UNITS) -> None:
+        self.values = values
+        self.units = units
+
+    def __repr__(self) -> str:
+        return f"<ParsedInput {' '.join(self.values)}>"
 
 
 class Renderer(Protocol):

@@ -38,14 +38,14 @@ class InputSchema:
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body's values and the defaults of the others; BadInput names a bad one."""
         if self._booleans and not self._booleans.isdisjoint(body):
-            words = {name: truth(body[name]) for name in self._booleans & body.keys()}
-            body = {**body, **words}
+            body = {n: truth(v) if n in self._booleans else v for n, v in body.items()}
         if not self._is_valid(body):
             raise self._complaint(body)
         values = {**self._defaults, **body}
         if self._integers and not self._integers.isdisjoint(body):
-            for name in self._integers & body.keys():
-                values[name] = int(values[name])  # JSON Schema takes 5.0 for an integer
+            for name in self._integers:
+                if name in body:
+                    values[name] = int(values[name])  # JSON Schema takes 5.0 for an integer
         return values
 
     def _complaint(self, values: Mapping[str, Any]) -> BadInput:

@@ -1,0 +1,50 @@
+"""Which modules are compiled: what a request runs through, and nothing that only waits or wires."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BUILDS = ROOT / "build" / "compiled"
+GROUP = "constellation_hot"
+SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
+_PACKAGES = {
+    "libs.eager": "promise task timers",
+    "libs.http1": "answers bodies connection core heads lifetime messages outgoing responder",
+    "libs.lean": "calls channel client connection frames headers heads messages method"
+    " server_call server_connection session status streams writer",
+    "libs.common": "answers deadline envelopes prices request_ids varint wire",
+    "libs.common.clients": "inference",
+    "libs.common.events": "packing",
+    "services.entry": "attempts auth gateway metrics",
+    "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
+    "services.entry.tasks": "base chat schema text_embeddings text_generation",
+    "services.server": "endpoints grpc_api inference_events outcomes records selection service"
+    " shards tokens turnstile",
+    "services.server.backends": "triton",
+}
+HOT = tuple(f"{package}.{name}" for package, names in _PACKAGES.items() for name in names.split())
+
+
+def source(module: str) -> Path:
+    """Return where a module's source is."""
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def fitting() -> Path:
+    """Return where the build is, or would be, that fits these sources and this interpreter.
+
+    They all count together: compiled modules know one another's insides.
+    """
+    digest = hashlib.blake2b(SUFFIX.encode(), digest_size=8)
+    for module in HOT:
+        digest.update(source(module).read_bytes())
+    return BUILDS / digest.hexdigest()
+
+
+def files(build: Path) -> dict[str, Path]:
+    """Return the extension of each module in a build, and the one that has the code of all."""
+    extensions = {name: build.joinpath(*name.split(".")) for name in (*HOT, f"{GROUP}__mypyc")}
+    return {name: path.with_name(path.name + SUFFIX) for name, path in extensions.items()}
