@@ -82,18 +82,19 @@ class HeldStream:
 
     def __init__(self) -> None:
         self.due = 0.0
-        self.reader: Promise[list[bytes]] | None = None
+        self.sink: Callable[[list[bytes]], Promise[None] | None] | None = None
+        self.end: Promise[None] = Promise()
 
-    def read(self) -> Promise[list[bytes]]:
-        self.reader = Promise()
-        return self.reader
+    def forward(self, sink: Callable[[list[bytes]], Promise[None] | None]) -> Promise[None]:
+        self.sink = sink
+        return self.end
 
     def cancel(self) -> None:
         """It has ended."""
 
     def give(self, messages: list[bytes]) -> None:
-        assert self.reader
-        self.reader.resolve(messages)
+        assert self.sink
+        self.sink(messages)
 
 
 class HeldTransport(asyncio.Transport):

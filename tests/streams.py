@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from libs.common.envelope import InferRequest, Parts
 from libs.common.ports import Inference
+from libs.eager import Promise
 from services.entry.calls import Plan
 from services.entry.gateway import Gateway
 from services.entry.tasks.base import Result
 
 T = TypeVar("T")
-Give = Callable[[T], Awaitable[None]]
+Give = Callable[[T], Promise[None]]
 
 
 async def pulled(run: Callable[[Give[T]], Coroutine[Any, Any, None]]) -> AsyncGenerator[T, None]:
     """Yield what `run` gives away, each before it may go on; leaving cancels it."""
-    given: asyncio.Queue[tuple[T, asyncio.Future[None]] | None] = asyncio.Queue()
+    given: asyncio.Queue[tuple[T, Promise[None]] | None] = asyncio.Queue()
 
-    def give(item: T) -> Awaitable[None]:
-        taken = asyncio.get_running_loop().create_future()
+    def give(item: T) -> Promise[None]:
+        taken: Promise[None] = Promise(asyncio.get_running_loop())
         given.put_nowait((item, taken))
         return taken
 
@@ -31,8 +32,7 @@ async def pulled(run: Callable[[Give[T]], Coroutine[Any, Any, None]]) -> AsyncGe
     try:
         while pair := await given.get():
             yield pair[0]
-            if not pair[1].done():
-                pair[1].set_result(None)
+            pair[1].resolve(None)
         await task
     finally:
         task.cancel()

@@ -79,6 +79,13 @@ class GrpcioStream:
             _raise_unless_ours()
         return []
 
+    async def forward(self, sink: Callable[[list[bytes]], Promise[None] | None]) -> None:
+        """Call `sink` with each message, until the end."""
+        while messages := await self.read():
+            room = sink(messages)
+            if room is not None:
+                await room
+
     def cancel(self) -> None:
         """Stop the call."""
         self._call.cancel()

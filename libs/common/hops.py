@@ -15,11 +15,15 @@ from libs import lean
 from libs.common import grpcio_hops
 from libs.common.addresses import host_port
 from libs.common.rpc import MAX_MESSAGE_BYTES, CannotListen, clear_socket
+from libs.eager import Promise
 from libs.lean import Method
 
 Transport = Literal["lean", "grpcio"]
 UNIX = "unix:"
 KEEPALIVE_S = 10.0  # of silence in a call, until the other side is asked whether it is there
+
+
+Sink = Callable[[list[bytes]], Promise[None] | None]
 
 
 class Stream(Protocol):
@@ -29,6 +33,13 @@ class Stream(Protocol):
 
     def read(self) -> Awaitable[list[bytes]]:
         """Wait for messages, and return all that have come; none at the end. RpcError."""
+        ...
+
+    def forward(self, sink: Sink) -> Awaitable[None]:
+        """Call `sink` with messages as they come, and wait for the end. Raises RpcError.
+
+        What the sink returns, if anything, is waited for before the next call.
+        """
         ...
 
     def cancel(self) -> None:
@@ -63,7 +74,7 @@ class ServerCall(Protocol):
         """Send the chunks as the one answer, and end well."""
         ...
 
-    def send(self, messages: Sequence[bytes]) -> Awaitable[None] | None:
+    def send(self, messages: Sequence[bytes]) -> Promise[None] | None:
         """Send messages; what is returned, if anything, is to be waited for before the next."""
         ...
 
@@ -122,13 +133,19 @@ def connect(
     transport: Transport = "lean",
     tls: HopTls | None = None,
     keepalive_s: float = KEEPALIVE_S,
+    coalesce_s: float = 0.0,
 ) -> Channel:
-    """Return a channel; nothing is opened yet. A Unix socket is never encrypted."""
+    """Return a channel; nothing is opened yet. A Unix socket is never encrypted.
+
+    Many streams' data are read together, at most every `coalesce_s` (lean only).
+    """
     tls = None if address.startswith(UNIX) else tls
     if transport == "grpcio":
         return grpcio_hops.GrpcioChannel(address, tls.files if tls else None, keepalive_s)
     context = lean.client_context(tls.ca, tls.cert, tls.key) if tls else None
-    return lean.Channel(address, tls=context, limits=lean.Limits(keepalive_s=keepalive_s))
+    return lean.Channel(
+        address, tls=context, limits=lean.Limits(keepalive_s=keepalive_s, coalesce_s=coalesce_s)
+    )
 
 
 @asynccontextmanager

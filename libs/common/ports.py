@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.events.values import Event
 from libs.common.world_map import Ref, Report, Resource, Update
+from libs.eager import Promise
 
 # Takes the parts of a stream that came together. What is returned, if anything, is waited for
 # before the next ones: so who reads slowly slows the model. What is raised ends the stream.
-Send: TypeAlias = Callable[[Sequence[bytes]], Awaitable[object] | None]
+Send: TypeAlias = Callable[[Sequence[bytes]], Promise[None] | None]
 
 
 class Inference(Protocol):

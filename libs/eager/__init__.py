@@ -5,7 +5,7 @@ all the same. Everything here works together with plain asyncio, both ways.
 """
 
 from libs.eager.promise import Promise
-from libs.eager.task import EagerTask, start
+from libs.eager.task import EagerTask, promised, start
 from libs.eager.timers import Timers
 
-__all__ = ["EagerTask", "Promise", "Timers", "start"]
+__all__ = ["EagerTask", "Promise", "Timers", "promised", "start"]

@@ -43,7 +43,7 @@ class Promise(Generic[T]):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop | None = None,
-        on_cancel: Callable[[], None] | None = None,
+        on_cancel: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop
         self._asyncio_future_blocking = False

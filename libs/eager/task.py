@@ -147,6 +147,22 @@ class EagerTask(Generic[T]):
         self.resume()
 
 
+def promised(coroutine: Coroutine[Any, Any, T]) -> Promise[T]:
+    """Run the coroutine, and return the promise of what it returns; cancelling that cancels it."""
+
+    def ended(task: EagerTask[T]) -> None:
+        if task.error is None:
+            promise.resolve(task.result())
+        else:
+            promise.fail(task.error)
+
+    loop = asyncio.get_running_loop()
+    promise: Promise[T] = Promise(loop)
+    task = start(coroutine, ended, loop)
+    promise.on_cancel = None if promise.done else task.cancel
+    return promise
+
+
 def start(
     coroutine: Coroutine[Any, Any, T],
     on_done: Callable[[EagerTask[T]], None],

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from libs.eager import Promise
 from libs.lean.frames import ErrorCode
 from libs.lean.heads import Answer
-from libs.lean.messages import PREFIX, Assembler, Compressed, Message, TooLarge
+from libs.lean.messages import PREFIX, PREFIX_BYTES, Assembler, Compressed, Message, TooLarge
 from libs.lean.method import Method
 from libs.lean.status import OF_HTTP, RpcError, Status, of_reset
 from libs.lean.streams import Stream
 
 if TYPE_CHECKING:
     from libs.lean.channel import Channel
+
+Sink: TypeAlias = "Callable[[list[bytes]], Promise[None] | None]"
 
 
 class Call(Stream[Answer]):
@@ -26,6 +29,7 @@ class Call(Stream[Answer]):
         "_is_answered",
         "due",
         "is_over",
+        "is_streaming",
         "message",
         "method",
         "timeout_s",
@@ -39,6 +43,7 @@ class Call(Stream[Answer]):
         self.message = message
         self.due = due
         self.is_over = False
+        self.is_streaming = False
         self._channel = channel
         self._assembler: Assembler | None = None
         self._is_answered = False
@@ -68,6 +73,8 @@ class Call(Stream[Answer]):
         self.on_end(error)
         if self.id:
             connection = self.connection
+            if self.is_streaming:
+                connection.streaming -= 1
             connection.ready.append(self.deliver)
             if not connection.awake:
                 connection.wake()
@@ -244,16 +251,30 @@ class UnaryCall(Call):
 class ClientStream(Call):
     """A call with many messages for an answer. `due` may be moved at any time."""
 
-    __slots__ = ("_error", "_is_ready", "_loop", "_messages", "_owed", "_reader")
+    __slots__ = (
+        "_error",
+        "_is_ready",
+        "_loop",
+        "_messages",
+        "_over",
+        "_owed",
+        "_reader",
+        "_room",
+        "_sink",
+    )
 
     def __init__(
         self, channel: Channel, method: Method, message: Message, due: float, loop: Any
     ) -> None:
         super().__init__(channel, method, message, due)
+        self.is_streaming = True
         self._loop = loop
         self._messages: list[bytes] = []
         self._error: RpcError | None = None
         self._reader: Promise[list[bytes]] | None = None
+        self._sink: Sink | None = None  # in place of a reader
+        self._over: Promise[None] | None = None  # for who has given the sink
+        self._room: Promise[None] | None = None  # which the sink wants to be waited for
         self._is_ready = False  # `deliver` is going to be called
         self._owed = 0  # bytes handed out and not yet given back to the window; < 0: lent
 
@@ -263,14 +284,53 @@ class ClientStream(Call):
         What went before an error comes before the error. Who cancels a read cancels the call.
         """
         promise: Promise[list[bytes]] = Promise(self._loop)
-        if self._reader is not None:
-            raise RuntimeError("another read of this stream is waiting")
+        if self._reader is not None or self._sink is not None:
+            raise RuntimeError("this stream is being read")
         if self._messages or self.is_over:
             self._give(promise)
         else:
             promise.on_cancel = self._cancel_read
             self._reader = promise
         return promise
+
+    def forward(self, sink: Sink) -> Promise[None]:
+        """Call `sink` with all messages that come together; the promise is of the end.
+
+        Where the sink returns a promise, that is waited for before the next call. What it raises
+        cancels the call, and is raised by the promise; who cancels that cancels the call, too.
+        """
+        if self._reader is not None or self._sink is not None:
+            raise RuntimeError("this stream is being read")
+        self._over = over = Promise[None](self._loop, self.cancel)
+        self._sink = sink
+        self._push()
+        return over
+
+    def resume(self) -> None:
+        """Hear that there is room for more."""
+        self._room = None
+        self._push()
+
+    def _push(self) -> None:
+        """Give the sink what is there, until it has no room or has had all."""
+        over, sink = self._over, self._sink
+        if over is None or sink is None:
+            return
+        while self._messages and self._room is None and not over.done:
+            try:
+                room = sink(self._taken())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the end is awaited
+                over.fail(error)
+                self.cancel()
+                return
+            if room is not None and not room.done:
+                self._room = room
+                room.waiter = self
+        if self.is_over and self._room is None:
+            if self._error is None:
+                over.resolve(None)
+            else:
+                over.fail(self._error)
 
     def _cancel_read(self) -> None:
         self._reader = None
@@ -279,21 +339,30 @@ class ClientStream(Call):
     def deliver(self) -> None:
         """Give who reads what is there."""
         self._is_ready = False
+        if self._sink is not None:
+            self._push()
+            return
         reader = self._reader
         if reader is not None and (self._messages or self.is_over):
             self._reader = None
             self._give(reader)
 
     def _give(self, reader: Promise[list[bytes]]) -> None:
-        messages = self._messages
-        if messages or self._error is None:
-            self._messages = []
-            if not self.is_over:
-                self._owed += sum(map(len, messages)) + 5 * len(messages)
-                self._give_back()
-            reader.resolve(messages)
+        if self._messages or self._error is None:
+            reader.resolve(self._taken())
         else:
             reader.fail(self._error)
+
+    def _taken(self) -> list[bytes]:
+        """Hand out what is there."""
+        messages, self._messages = self._messages, []
+        if not self.is_over:
+            size = PREFIX_BYTES * len(messages)
+            for each in messages:
+                size += len(each)
+            self._owed += size
+            self._give_back()
+        return messages
 
     def _give_back(self) -> None:
         """Let the server send in place of what was read, and the rest of what it has begun."""
@@ -309,7 +378,7 @@ class ClientStream(Call):
         """Take messages, and pieces of them."""
         missing = self.assemble(payload, self._messages)
         if self._messages:
-            if not self._is_ready and self._reader is not None:
+            if not self._is_ready and (self._sink is not None or self._reader is not None):
                 self._is_ready = True
                 self.connection.ready.append(self.deliver)
         elif missing > self.window:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from libs.lean import frames
 from libs.lean.calls import Call
@@ -19,6 +19,8 @@ from libs.lean.status import Status
 from libs.lean.streams import Stream
 
 OnChange: TypeAlias = Callable[["ClientConnection"], None]
+MANY_STREAMS: Final = 16
+DENSE: Final = 3  # reads so many waits apart come alone, and need not wait
 
 
 class ClientConnection(Session[Answer]):
@@ -41,6 +43,7 @@ class ClientConnection(Session[Answer]):
         self._next_id = 1
         self._is_leaving = False
         self._is_full = False
+        self._last_read = 0.0  # in monotonic seconds, while many streams are under way
 
     def __repr__(self) -> str:
         state = self.reason if self._is_leaving else "open" if self.is_settled else "opening"
@@ -62,6 +65,8 @@ class ClientConnection(Session[Answer]):
         stream_id = self._next_id
         self._next_id += 2
         call.id = stream_id
+        if call.is_streaming:
+            self.streaming += 1
         call.connection = self
         call.window = self.initial_window
         call.send_window = self.initial_send_window
@@ -112,6 +117,26 @@ class ClientConnection(Session[Answer]):
         self._close_soon()
 
     # what the server says
+
+    def data_received(self, data: bytes) -> None:
+        """Read it; where many streams bring small parts, leave the next ones to the kernel."""
+        super().data_received(data)
+        if self.streaming >= MANY_STREAMS and self._coalesce_s:
+            now = time.monotonic()
+            if now - self._last_read < DENSE * self._coalesce_s:
+                self._leave_unread()
+            self._last_read = now
+
+    def _leave_unread(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            self.loop.call_later(self._coalesce_s, self._read_on)
+
+    def _read_on(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.resume_reading()
 
     def opening(self) -> tuple[bytes, tuple[tuple[int, int], ...]]:
         """Begin as clients do; nothing may be pushed."""

@@ -32,6 +32,7 @@ class Connection(Writer[P], ABC):
         self.blocks = blocks
         self.initial_window = max(limits.stream_window, frames.DEFAULT_WINDOW)
         self.heard = False
+        self.streaming = 0  # calls of ours under way whose answers are streams
         self._window = limits.connection_window
         self._low_window = limits.connection_window // 2
         self._largest = limits.max_frame_bytes << 8 | 0xFF  # comparable with length << 8 | type

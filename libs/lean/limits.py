@@ -23,7 +23,9 @@ class Limits:
     max_frame_bytes: int = 16 * KIB  # announced; larger ones are a little cheaper per byte
     header_table_bytes: int = 0  # announced; blocks are cached whole only if it is 0
     send_buffer: int = 128 * KIB  # bytes that may wait for a stream's slow peer
-    coalesce_s: float = 0.0  # least time between two writes of streams' data; 0: none is waited
+    # The least time between two writes of streams' data, and for a client between two reads
+    # while MANY_STREAMS are under way: many small parts together cost little more than one.
+    coalesce_s: float = 0.0
 
     connect_s: float = 3.0  # also for a server: the time until preface and SETTINGS are there
     keepalive_s: float = 10.0  # of silence while calls are in flight, then a PING

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from libs.common.errors import LoraUnsupported, ModelNotAllowed, RequestError, U
 from libs.common.ports import Inference
 from libs.common.request_ids import new_request_id
 from libs.common.world import World
+from libs.eager import Promise
 from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
@@ -36,7 +37,7 @@ CONTROL_FIELDS = frozenset(
 )
 NOWHERE = Target("", "", "", 0, 0)
 # Takes results that came together; what is returned, if anything, is waited for.
-Show: TypeAlias = Callable[[Sequence[Result]], Awaitable[object] | None]
+Show: TypeAlias = Callable[[Sequence[Result]], Promise[None] | None]
 
 
 class Served:
@@ -147,7 +148,7 @@ class Gateway:
         renderer = plan.task.renderer()
         has_begun = False
 
-        def render(payloads: Sequence[bytes]) -> Awaitable[object] | None:
+        def render(payloads: Sequence[bytes]) -> Promise[None] | None:
             nonlocal has_begun
             has_begun = True
             results = renderer.parts(payloads)

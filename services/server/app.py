@@ -41,9 +41,7 @@ class Config:
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
-    coalesce_s: SecondsOrNone = (
-        0.001  # between two writes of streams to an entry, while many parts come
-    )
+    coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
     transport: Transport = "lean"  # of hops from entries, and to Triton
     hop_cert: Path | None = None  # with all three, entries must show a certificate of this CA
     hop_key: Path | None = None
@@ -70,7 +68,12 @@ def build(
 ) -> App:
     """Assemble a server without opening anything."""
     triton = TritonBackend(
-        partial(connect, transport=config.transport, keepalive_s=TRITON_KEEPALIVE_S)
+        partial(
+            connect,
+            transport=config.transport,
+            keepalive_s=TRITON_KEEPALIVE_S,
+            coalesce_s=config.coalesce_s,
+        )
     )
     backends = {"triton": triton}
     outcomes = Outcomes(

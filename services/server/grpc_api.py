@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from libs.common.clients.inference import INFER, SERVICE, STREAM_INFER
@@ -14,7 +14,7 @@ from libs.common.errors import Internal, ModelRefused, RequestError
 from libs.common.hops import Handlers, ServerCall
 from libs.common.pb import inference_pb2 as pb
 from libs.common.statuses import message_of, trailers_of
-from libs.eager import EagerTask, start
+from libs.eager import EagerTask, Promise, start
 from libs.lean import Status
 from services.server.service import InferenceServer
 
@@ -58,7 +58,7 @@ class InferenceApi:
         return reply_to_chunks(await self._server.infer(_read(message)))
 
     async def _stream(self, call: ServerCall, message: bytes) -> None:
-        def send(payloads: Sequence[bytes]) -> Awaitable[object] | None:
+        def send(payloads: Sequence[bytes]) -> Promise[None] | None:
             return call.send((parts_to_bytes(payloads),))
 
         outcome = await self._server.stream(_read(message), send)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from libs.common.clock import Clock
@@ -19,6 +19,7 @@ from libs.common.errors import (
 from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, ShardLoad
+from libs.eager import Promise
 from services.server.outcomes import Outcomes
 from services.server.ports import Answer, Backend
 from services.server.records import Record
@@ -82,7 +83,7 @@ class InferenceServer:
         """Run the request and hand on its parts; the permit lives as long as the stream."""
         shard, record = self._open(request)
 
-        def pass_on(payloads: Sequence[bytes]) -> Awaitable[object] | None:
+        def pass_on(payloads: Sequence[bytes]) -> Promise[None] | None:
             record.parts(payloads)
             return send(payloads)
 

@@ -13,6 +13,7 @@ from libs.common.errors import Internal, RequestError, StreamLost, Unavailable
 from libs.common.hops import Channel
 from libs.common.ports import Send
 from libs.common.statuses import error_from
+from libs.eager import Promise
 from libs.lean import Method, RpcError
 
 SERVICE = "/constellation.v1.InferenceService/"
@@ -51,23 +52,26 @@ class RemoteInference:
         message = request_to_chunks(request)
         call = self._channel.stream(STREAM_INFER, message, timeout_s=until.total - now)
         call.due = min(until.first_part, until.total)
+        outcome: Outcome | None = None
+
+        def pass_on(messages: list[bytes]) -> Promise[None] | None:
+            nonlocal outcome
+            parts = parts_from_messages(messages)
+            outcome = parts.outcome
+            call.due = min(time.monotonic() + GRACE_S + until.idle, until.total)
+            return send(parts.payloads) if parts.payloads else None
+
         try:
-            while messages := await call.read():
-                parts = parts_from_messages(messages)
-                if parts.payloads:
-                    room = send(parts.payloads)
-                    if room is not None:
-                        await room
-                if parts.outcome is not None:
-                    return parts.outcome
-                call.due = min(time.monotonic() + GRACE_S + until.idle, until.total)
+            await call.forward(pass_on)
         except RpcError as error:
             raise _raised(error) from error
         except DecodeError as error:
             raise Internal("the server's answer cannot be read") from error
         finally:
             call.cancel()
-        raise StreamLost("the stream ended before its last part", sent=True)
+        if outcome is None:
+            raise StreamLost("the stream ended before its last part", sent=True)
+        return outcome
 
     async def close(self) -> None:
         """Close the channel; calls in flight end as Unavailable."""

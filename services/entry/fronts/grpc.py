@@ -15,6 +15,7 @@ from libs.common.pb.binding_pb2_grpc import (
     add_BindingServiceServicer_to_server,
 )
 from libs.common.rpc import Context, statuses
+from libs.eager import promised
 from services.entry.auth import Auth
 from services.entry.calls import Call, Plan, Told
 from services.entry.fronts.bodies import JSON, client_id, json_object, to_json, too_large
@@ -84,7 +85,7 @@ class Bindings(BindingServiceServicer):
 
         try:
             async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
-                await self._gateway.stream(plan, write)
+                await self._gateway.stream(plan, lambda results: promised(write(results)))
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from libs.common.errors import DeadlineExceeded, Internal, RequestError
+from libs.eager import Promise
 from services.entry.calls import Plan
 from services.entry.fronts.bodies import SSE_DONE, error_body, sse
 from services.entry.fronts.exchange import Exchange
@@ -23,7 +24,7 @@ async def stream_answer(exchange: Exchange, gateway: Gateway, plan: Plan, frames
     """Answer with a stream; leaving early, as when the client does, stops the model."""
     responder = exchange.responder
 
-    def show(results: Sequence[Result]) -> Awaitable[None] | None:
+    def show(results: Sequence[Result]) -> Promise[None] | None:
         if not responder.has_begun:
             responder.begin(200, exchange.headers(*HEADERS))
         return responder.write(frames(results))

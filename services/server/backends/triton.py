@@ -24,6 +24,7 @@ from libs.common.hops import Channel, Stream
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Send
 from libs.common.varint import varint
+from libs.eager import Promise
 from libs.lean import Method, RpcError, Status
 from services.server.backends.lora import tensors_for
 from services.server.endpoints import Endpoint
@@ -82,12 +83,13 @@ class TritonBackend:
     ) -> None:
         """Run the request and hand its parts to `send`; leaving cancels it in Triton."""
         call = self._call(endpoint, model, request, deadline)
+
+        def pass_on(messages: list[bytes]) -> Promise[None] | None:
+            call.due = min(time.monotonic() + deadline.idle, deadline.total)
+            return send(wire.stream_parts(messages))
+
         try:
-            while messages := await call.read():
-                room = send(wire.stream_parts(messages))
-                if room is not None:
-                    await room
-                call.due = min(time.monotonic() + deadline.idle, deadline.total)
+            await call.forward(pass_on)
         except RpcError as error:
             raise _meaning(error) from error
         finally:
