@@ -1,6 +1,6 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench tools proto lock clean
+.PHONY: help setup compiled run test check bench tools proto lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -13,8 +13,9 @@ PROTOS := $(shell find proto -name '*.proto')
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: .venv/.ready ## make the environments: .venv, and .triton for a real Triton
+setup: .venv/.ready ## make the environments: .venv, and .triton for a real Triton; compile the hot path
 	@$(BIN)/python models/setup_environment.py --uv $(UV) --target .triton || [ $$? -eq 3 ]
+	@$(BIN)/python -m libs.compiled.build || [ $$? -eq 3 ]
 
 run: setup ## start everything: constellation up
 	@exec $(BIN)/constellation up
@@ -58,9 +59,9 @@ clean: ## remove the environments and what was built
 	@echo "installing uv"
 	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 
-.venv/.ready: requirements.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@start=$$SECONDS && echo "making .venv ..." && \
-	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv && \
+.venv/.ready: requirements.lock pyproject.toml libs/compiled/interpreter.py | $(filter .uv/bin/uv,$(UV))
+	@start=$$SECONDS && python=$$($(PYTHON) libs/compiled/interpreter.py || echo '>=3.11') && echo "making .venv of Python $$python ..." && \
+	$(UV) venv --quiet --clear --python "$$python" .venv && \
 	$(UV) pip sync --quiet --python .venv --require-hashes requirements.lock && \
 	$(UV) pip install --quiet --python .venv --no-deps --no-build-isolation -e . && \
 	echo "made .venv in $$((SECONDS - start)) s"

@@ -23,7 +23,7 @@ from libs.common.envelope import (
     Usage,
 )
 from libs.common.pb import inference_pb2 as pb
-from libs.common.varint import varint
+from libs.common.varint import read_varint, varint
 
 ALWAYS = {"request_id", "account", "model", "task", "priority", "source_colo", "cost"}
 ALWAYS |= {"payload_kind", "request_source", "shard_epoch", "bytes_in"}
@@ -35,6 +35,7 @@ SELDOM = [
 ]
 REQUEST_PAYLOAD = b"\x3a"  # field 7, as bytes
 REPLY_PAYLOAD = b"\x0a"  # field 1
+PARTS_PAYLOAD = b"\x0a"  # field 1 of StreamInferResponse
 KINDS = {int(kind): kind for kind in PayloadKind}
 SOURCES = {0: RequestSource.REST} | {int(source): source for source in RequestSource}
 NO_UNITS = Units()
@@ -144,23 +145,45 @@ def reply_from_bytes(data: bytes) -> InferReply:
 
 def parts_to_bytes(payloads: Sequence[bytes], outcome: Outcome | None = None) -> bytes:
     """Write some parts of a stream; the last has the outcome."""
-    message = pb.StreamInferResponse(payloads=payloads)
+    chunks: list[bytes] = []
+    for payload in payloads:
+        chunks += (PARTS_PAYLOAD, varint(len(payload)), payload)
     if outcome is not None:
-        message.last = True
+        message = pb.StreamInferResponse(last=True)
         _set_outcome(message.outcome, message.occupancy, outcome)
-    return message.SerializeToString()
+        chunks.append(message.SerializeToString())
+    return b"".join(chunks)
 
 
 def parts_from_messages(messages: Sequence[bytes]) -> Parts:
-    """Join what came together of a stream; DecodeError for what is no part of one."""
+    """Join what came together of a stream; DecodeError for what is no part of one.
+
+    Payloads come first, and mostly alone: they are cut out, and only the rest is decoded.
+    """
     payloads: list[bytes] = []
     outcome = None
     for data in messages:
-        message = pb.StreamInferResponse.FromString(data)
-        payloads.extend(message.payloads)
-        if message.last:
-            outcome = _outcome_from_pb(message.outcome, message.occupancy)
+        at, end = 0, len(data)
+        while at < end and data[at] == PARTS_PAYLOAD[0]:
+            at = _cut(data, at + 1, payloads)
+        if at < end:
+            message = pb.StreamInferResponse.FromString(data[at:])
+            payloads.extend(message.payloads)
+            if message.last:
+                outcome = _outcome_from_pb(message.outcome, message.occupancy)
     return Parts(payloads, outcome)
+
+
+def _cut(data: bytes, at: int, payloads: list[bytes]) -> int:
+    """Append the bytes whose length stands at `at`; return where they end."""
+    try:
+        size, at = read_varint(data, at)
+    except IndexError:
+        size = len(data)
+    if at + size > len(data):
+        raise DecodeError("a part is cut short")
+    payloads.append(data[at : at + size])
+    return at + size
 
 
 def _set_outcome(message: pb.Outcome, occupancy: pb.Occupancy, outcome: Outcome) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -21,19 +22,22 @@ RAW_INPUT = b"\x3a"  # field 7 of a ModelInferRequest, as bytes
 REQUEST_ID = b"\x1a"  # field 3
 INFER_RESPONSE = 0x12  # field 2 of a ModelStreamInferResponse
 
-_DTYPES = {
-    "BOOL": "?",
-    "UINT8": "u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "INT8": "i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
+_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(letters)
+    for name, letters in {
+        "BOOL": "?",
+        "UINT8": "u1",
+        "UINT16": "<u2",
+        "UINT32": "<u4",
+        "UINT64": "<u8",
+        "INT8": "i1",
+        "INT16": "<i2",
+        "INT32": "<i4",
+        "INT64": "<i8",
+        "FP16": "<f2",
+        "FP32": "<f4",
+        "FP64": "<f8",
+    }.items()
 }
 _COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
 

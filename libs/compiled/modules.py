@@ -17,7 +17,7 @@ _PACKAGES = {
     " server_call server_connection session status streams writer",
     "libs.common": "answers deadline envelopes prices request_ids varint wire",
     "libs.common.clients": "inference",
-    "libs.common.events": "packing",
+    "libs.common.events": "codec outbox packing",
     "services.entry": "attempts auth gateway metrics",
     "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
     "services.entry.tasks": "base chat schema text_embeddings text_generation",

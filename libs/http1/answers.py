@@ -40,7 +40,8 @@ class AnswerHeads:
             if body:
                 raise ValueError(f"an answer of status {status} has no body")
             return head + b"\r\n"
-        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+        length = str(len(body)).encode()  # which is faster than formatting bytes
+        return head + b"Content-Length: " + length + b"\r\n\r\n" + body
 
     def stream(self, status: int, headers: Headers, connection: bytes, *, chunked: bool) -> bytes:
         """Return the head of an answer whose length is not known."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from libs.http1.messages import Refusal, bad_request
 from libs.http1.targets import decoded_path, split_target
@@ -19,6 +19,7 @@ CHUNKED = -1
 MOST_KEPT = 2048  # request lines, and header lines
 MOST_VALUES = 128  # of these, with the same name
 LONGEST_KEPT = 256
+LONGEST_HEAD = 2048
 FORGET_AFTER = 100_000  # lines that were not kept; then begin anew, which is cheaper than to choose
 ONLY_ONCE = ("host", "content-length", "transfer-encoding")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -42,6 +43,10 @@ class RequestLine(NamedTuple):
     query: str
     old: bool
     routable: bool
+
+
+# What a head says: its first line, its headers, how many bytes of body follow (or CHUNKED).
+Read: TypeAlias = tuple[RequestLine, dict[str, str], int]
 
 
 class HeaderLines(dict[bytes, tuple[str, str]]):
@@ -99,15 +104,38 @@ class HeadReader:
         self._max_headers = max_headers
         self._first_lines: dict[bytes, RequestLine] = {}
         self._lines = HeaderLines()
+        self._heads: dict[bytes, Read] = {}  # that have come twice, as a client's do
+        self._once: set[int] = set()  # hashes of those that have come once
 
     def __repr__(self) -> str:
-        return f"<HeadReader {len(self._first_lines)} + {len(self._lines)} lines kept>"
+        kept = (len(self._heads), len(self._first_lines), len(self._lines))
+        return "<HeadReader {} heads, {} + {} lines kept>".format(*kept)
 
-    def read(self, head: bytes) -> tuple[RequestLine, dict[str, str], int] | None:
+    def read(self, head: bytes) -> Read | None:
         """Read what stands before the empty line; None for an empty line before the request.
 
-        The number is how many bytes of body follow, or CHUNKED. Raises Refusal.
+        The headers are not to be changed: others may get the same. Raises Refusal.
         """
+        known = self._heads.get(head)
+        if known is not None:
+            return known
+        read = self._read(head)
+        if read is not None and len(head) <= LONGEST_HEAD:
+            self._remember(head, read)
+        return read
+
+    def _remember(self, head: bytes, read: Read) -> None:
+        number = hash(head)
+        if number in self._once:
+            if len(self._heads) >= MOST_KEPT:
+                self._heads.clear()
+            self._heads[head] = read
+        else:
+            if len(self._once) >= MOST_KEPT:
+                self._once.clear()
+            self._once.add(number)
+
+    def _read(self, head: bytes) -> Read | None:
         if len(head) > self._max_bytes:
             raise head_too_large(self._max_bytes)
         lines = head.split(b"\r\n")

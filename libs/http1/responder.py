@@ -11,6 +11,8 @@ from libs.http1.messages import Headers
 if TYPE_CHECKING:
     from libs.http1.connection import Connection
 
+_SIZES = tuple([b"%x\r\n" % size for size in range(2048)])  # of the chunks of a token
+
 
 class Responder:
     """Answers with `answer`, or with `begin`, `write` ..., `end`.
@@ -68,7 +70,7 @@ class Responder:
             return None
         if not self._begun:
             raise RuntimeError("the answer has not begun")
-        return connection.send(b"%x\r\n" % len(data) + data + b"\r\n" if self._chunked else data)
+        return connection.send(_chunk(data) if self._chunked else data)
 
     def end(self) -> None:
         """Say that the stream is whole."""
@@ -94,3 +96,9 @@ class Responder:
         self._connection = None
         self.is_gone = True
         return told
+
+
+def _chunk(data: bytes) -> bytes:
+    size = len(data)
+    head = _SIZES[size] if size < len(_SIZES) else b"%x\r\n" % size
+    return head + data + b"\r\n"

@@ -81,10 +81,11 @@ class Packer:
 
     def pack(self, event: InferenceEvent, *, server: str, boot_epoch: int, sequence: int) -> bytes:
         """Return the message; raises one of NOT_PACKED where a value needs more care."""
-        floats = self._floats(event)
-        # What is no number makes the sum one, too. Integers have their bounds in the format.
-        if event.visited_colos or not (min(floats) >= 0.0 and sum(floats) < math.inf):
-            raise ValueError("a list, or a number out of range")
+        for number in self._floats(event):  # integers have their bounds in the format
+            if not 0.0 <= number < math.inf:
+                raise ValueError("a number out of range")
+        if event.visited_colos:
+            raise ValueError("a list")
         if event.request_source >= self._sources:
             raise ValueError("an unknown source")
         rest = (server, boot_epoch, self._rest(event))

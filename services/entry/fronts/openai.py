@@ -57,7 +57,7 @@ class OpenAi:
         check_dimensions(said, _dimensions(plan.model))
         answer = await self._gateway.run(plan)
         tokens = answer.outcome.usage.tokens_in
-        exchange.answer(to_json(embeddings(answer.result, translated=said, prompt_tokens=tokens)))
+        exchange.answer(embeddings(answer.result, translated=said, prompt_tokens=tokens))
 
     def _plan(
         self,

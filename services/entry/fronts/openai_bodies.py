@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
@@ -50,16 +50,22 @@ EMBEDDINGS: Schema = {
     "required": ["model", "input"],
 }
 MARK = "text"
+NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _chat, _embeddings = InputSchema(CHAT), InputSchema(EMBEDDINGS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Translated:
     """A body in our words, and what it said in theirs."""
 
-    model: str
-    ours: Mapping[str, Any]
-    theirs: Mapping[str, Any]
+    __slots__ = ("model", "ours", "theirs")
+
+    def __init__(self, model: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+        self.model = model
+        self.ours = ours
+        self.theirs = theirs
+
+    def __repr__(self) -> str:
+        return f"<Translated {self.model} {' '.join(self.theirs)}>"
 
     @property
     def includes_usage(self) -> bool:
@@ -84,7 +90,9 @@ def chat_body(body: Mapping[str, Any]) -> Translated:
 def embeddings_body(body: Mapping[str, Any]) -> Translated:
     """Translate an embedding's body; raises BadInput."""
     theirs = _embeddings.read(_without_nulls(body))
-    ours = {"text": theirs["input"]} | {n: body[n] for n in ("options",) if n in body}
+    ours = {"text": theirs["input"]}
+    if "options" in body:
+        ours["options"] = body["options"]
     return Translated(model=theirs["model"], ours=ours, theirs=theirs)
 
 
@@ -117,17 +125,19 @@ def check_dimensions(translated: Translated, dimensions: int) -> None:
         raise bad_input(["dimensions"], f"{wanted} is not what the model has: {dimensions}")
 
 
-def embeddings(result: Result, *, translated: Translated, prompt_tokens: int) -> Result:
-    """Return a list of embeddings, as numbers or as base64 of little-endian floats."""
-    vectors = result["data"]
+def embeddings(result: Result, *, translated: Translated, prompt_tokens: int) -> bytes:
+    """Write a list of embeddings, as numbers or as base64 of little-endian floats."""
+    vectors: NDArray[np.float32] = result["data"]
     check_dimensions(translated, vectors.shape[1])
     as_text = translated.theirs["encoding_format"] == "base64"
-    data = [
-        {"object": "embedding", "index": at, "embedding": _base64(row) if as_text else row}
-        for at, row in enumerate(vectors)
-    ]
+    data = []
+    for at in range(len(vectors)):  # an array that is iterated over raises at its end
+        row = vectors[at]
+        written = orjson.dumps(_base64(row)) if as_text else orjson.dumps(row, None, NUMPY)
+        data.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (at, written))
     usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}
-    return {"object": "list", "data": data, "model": translated.model, "usage": usage}
+    rest = orjson.dumps({"model": translated.model, "usage": usage})
+    return b'{"object":"list","data":[' + b",".join(data) + b"]," + rest[1:]
 
 
 class ChatFrames:
@@ -174,8 +184,10 @@ class ChatFrames:
         return sse({**self._head, "choices": [choice]})
 
 
-def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nulls(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """OpenAI's clients may write null for what they leave out."""
+    if None not in body.values():
+        return body
     return {name: value for name, value in body.items() if value is not None}
 
 
