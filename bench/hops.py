@@ -46,10 +46,9 @@ async def infer(job: Job, ticker: Ticker, mark: Mark) -> Numbers:
             request_id="bench",
             account=ACCOUNT,
             model=EMBEDDINGS,
-            task="text-embeddings",
             payload=payload,
-            time_bounds=bounds,
         )
+        request.task, request.time_bounds = "text-embeddings", bounds
         await server.infer(request)
 
     try:

@@ -134,7 +134,13 @@ def a_request(**changes: object) -> InferRequest:
         "source_colo": COLO,
         "time_bounds": TimeBounds(first_part_ms=2_000, idle_ms=2_000, total_ms=5_000),
     }
-    return InferRequest(**{**defaults, **changes})  # type: ignore[arg-type]
+    said = {**defaults, **changes}
+    required = {name: said.pop(name) for name in ("request_id", "account", "model", "payload")}
+    request = InferRequest(**required)  # type: ignore[arg-type]
+    for name, value in said.items():
+        assert hasattr(request, name), name
+        setattr(request, name, value)
+    return request
 
 
 def a_world(*resources: Resource, model: Model | None = None) -> World:

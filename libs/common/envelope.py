@@ -1,15 +1,12 @@
-"""The nouns of a request: what travels from entry to a server, and back.
-
-They are msgspec's structs, as frozen as dataclasses and made ten times faster: a frozen
-dataclass pays for each field, and these are made for every request.
-"""
+"""The nouns of a request: what travels from entry to a server, and back."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import Final
 
-from msgspec import Struct
+from libs.common.values import Value, attributes
 
 
 class PayloadKind(enum.IntEnum):
@@ -28,31 +25,55 @@ class RequestSource(enum.IntEnum):
     REST = 3
 
 
-class TimeBounds(Struct, frozen=True, kw_only=True, gc=False):
+class TimeBounds(Value):
     """Remaining milliseconds; 0 is no bound."""
 
-    first_part_ms: int = 0
-    idle_ms: int = 0
-    total_ms: int = 0
+    __slots__ = ("first_part_ms", "idle_ms", "total_ms")
+
+    def __init__(
+        self,
+        *,
+        first_part_ms: int = 0,
+        idle_ms: int = 0,
+        total_ms: int = 0,
+    ) -> None:
+        self.first_part_ms = first_part_ms
+        self.idle_ms = idle_ms
+        self.total_ms = total_ms
 
 
-class Units(Struct, frozen=True, kw_only=True, gc=False):
+class Units(Value):
     """Priced units that only entry knows."""
 
-    input_characters: int = 0
-    pixels: int = 0
-    steps: int = 0
-    audio_seconds: float = 0.0
+    __slots__ = ("audio_seconds", "input_characters", "pixels", "steps")
+
+    def __init__(
+        self,
+        *,
+        input_characters: int = 0,
+        pixels: int = 0,
+        steps: int = 0,
+        audio_seconds: float = 0.0,
+    ) -> None:
+        self.input_characters = input_characters
+        self.pixels = pixels
+        self.steps = steps
+        self.audio_seconds = audio_seconds
 
 
-class InferRequest(Struct, frozen=True, kw_only=True, gc=False):
-    """One call of one model: the envelope, and the payload in it."""
+NO_BOUNDS: Final = TimeBounds()
+NO_UNITS: Final = Units()
+_TENSORS: Final = PayloadKind.TENSORS
+_REST: Final = RequestSource.REST
 
-    request_id: str
-    account: str
-    model: str
-    payload: bytes
-    payload_kind: PayloadKind = PayloadKind.TENSORS
+
+class InferRequest(Value):
+    """One call of one model: the envelope, and the payload in it.
+
+    Whoever makes one sets what differs from the defaults, before it goes anywhere.
+    """
+
+    payload_kind: PayloadKind = _TENSORS
     content_type: str = ""
     task: str = ""
     stream: bool = False
@@ -67,7 +88,7 @@ class InferRequest(Struct, frozen=True, kw_only=True, gc=False):
     reject_if_busy: bool = False
     background: bool = False
     preferred_colo: str = ""
-    time_bounds: TimeBounds = TimeBounds()
+    time_bounds: TimeBounds = NO_BOUNDS
     retry_count: int = 0
     attempt: int = 0
     continued_from: int = 0
@@ -77,53 +98,137 @@ class InferRequest(Struct, frozen=True, kw_only=True, gc=False):
     queued_in_colo: str = ""
     shard: int = 0
     shard_epoch: int = 0
-    request_source: RequestSource = RequestSource.REST
+    request_source: RequestSource = _REST
     traceparent: str = ""
-    units: Units = Units()
+    units: Units = NO_UNITS
     bytes_in: int = 0
 
+    def __init__(self, *, request_id: str, account: str, model: str, payload: bytes) -> None:
+        self.request_id = request_id
+        self.account = account
+        self.model = model
+        self.payload = payload
 
-class Usage(Struct, frozen=True, kw_only=True, gc=False):
+    def copy(self) -> InferRequest:
+        """Return another one that says the same."""
+        made = InferRequest(
+            request_id=self.request_id,
+            account=self.account,
+            model=self.model,
+            payload=self.payload,
+        )
+        for name, value in attributes(self).items():
+            setattr(made, name, value)
+        return made
+
+
+class Usage(Value):
     """What a call used, and what that costs in neurons."""
 
-    tokens_in: int = 0
-    tokens_out: int = 0
-    units: Units = Units()
-    neurons: float = 0.0
+    __slots__ = ("neurons", "tokens_in", "tokens_out", "units")
+
+    def __init__(
+        self,
+        *,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        units: Units = NO_UNITS,
+        neurons: float = 0.0,
+    ) -> None:
+        self.tokens_in = tokens_in
+        self.tokens_out = tokens_out
+        self.units = units
+        self.neurons = neurons
 
 
-class Timings(Struct, frozen=True, kw_only=True, gc=False):
+class Timings(Value):
     """Where a call's time went, in microseconds."""
 
-    queue_us: int = 0
-    permit_wait_us: int = 0
-    forward_us: int = 0
-    first_part_us: int = 0
+    __slots__ = ("first_part_us", "forward_us", "permit_wait_us", "queue_us")
+
+    def __init__(
+        self,
+        *,
+        queue_us: int = 0,
+        permit_wait_us: int = 0,
+        forward_us: int = 0,
+        first_part_us: int = 0,
+    ) -> None:
+        self.queue_us = queue_us
+        self.permit_wait_us = permit_wait_us
+        self.forward_us = forward_us
+        self.first_part_us = first_part_us
 
 
-class Outcome(Struct, frozen=True, kw_only=True, gc=False):
+NO_USAGE: Final = Usage()
+NO_TIMINGS: Final = Timings()
+
+
+class Outcome(Value):
     """How a call was served; once per call, with its end."""
 
-    usage: Usage = Usage()
-    timings: Timings = Timings()
-    serving_colo: str = ""
-    endpoint: str = ""
-    chosen_because: str = ""
-    hops: int = 0
-    free_permits: int = 0
-    queue_length: int = 0
+    __slots__ = (
+        "chosen_because",
+        "endpoint",
+        "free_permits",
+        "hops",
+        "queue_length",
+        "serving_colo",
+        "timings",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        *,
+        usage: Usage = NO_USAGE,
+        timings: Timings = NO_TIMINGS,
+        serving_colo: str = "",
+        endpoint: str = "",
+        chosen_because: str = "",
+        hops: int = 0,
+        free_permits: int = 0,
+        queue_length: int = 0,
+    ) -> None:
+        self.usage = usage
+        self.timings = timings
+        self.serving_colo = serving_colo
+        self.endpoint = endpoint
+        self.chosen_because = chosen_because
+        self.hops = hops
+        self.free_permits = free_permits
+        self.queue_length = queue_length
 
 
-class InferReply(Struct, frozen=True, kw_only=True, gc=False):
+NO_OUTCOME: Final = Outcome()
+
+
+class InferReply(Value):
     """The answer to one unary call."""
 
-    payload: bytes
-    content_type: str = ""
-    outcome: Outcome = Outcome()
+    __slots__ = ("content_type", "outcome", "payload")
+
+    def __init__(
+        self,
+        *,
+        payload: bytes,
+        content_type: str = "",
+        outcome: Outcome = NO_OUTCOME,
+    ) -> None:
+        self.payload = payload
+        self.content_type = content_type
+        self.outcome = outcome
 
 
-class Parts(Struct, frozen=True, gc=False):
+class Parts(Value):
     """What came together of a streamed answer between processes; the last has the outcome."""
 
-    payloads: Sequence[bytes]
-    outcome: Outcome | None = None
+    __slots__ = ("outcome", "payloads")
+
+    def __init__(
+        self,
+        payloads: Sequence[bytes],
+        outcome: Outcome | None = None,
+    ) -> None:
+        self.payloads = payloads
+        self.outcome = outcome

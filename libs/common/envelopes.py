@@ -6,11 +6,12 @@ A payload is spliced in: written beside its message, not copied into it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from google.protobuf.message import DecodeError
-from msgspec.structs import fields
 
 from libs.common.envelope import (
+    NO_UNITS,
     InferReply,
     InferRequest,
     Outcome,
@@ -25,20 +26,30 @@ from libs.common.envelope import (
 from libs.common.pb import inference_pb2 as pb
 from libs.common.varint import read_varint, varint
 
-ALWAYS = {"request_id", "account", "model", "task", "priority", "source_colo", "cost"}
-ALWAYS |= {"payload_kind", "request_source", "shard_epoch", "bytes_in"}
-OTHERWISE = {"payload", "time_bounds", "units", "prefix_hashes", "visited_colos"}
-SELDOM = [
-    (each.name, each.default)
-    for each in fields(InferRequest)
-    if each.name not in ALWAYS | OTHERWISE
-]
+SELDOM: Final = (  # fields that most requests do not have
+    "client_request_id",
+    "content_type",
+    "stream",
+    "finetune",
+    "adapter",
+    "session",
+    "max_queue_ms",
+    "reject_if_busy",
+    "background",
+    "preferred_colo",
+    "retry_count",
+    "attempt",
+    "continued_from",
+    "idempotency_key",
+    "queued_in_colo",
+    "shard",
+    "traceparent",
+)
 REQUEST_PAYLOAD = b"\x3a"  # field 7, as bytes
 REPLY_PAYLOAD = b"\x0a"  # field 1
 PARTS_PAYLOAD = b"\x0a"  # field 1 of StreamInferResponse
 KINDS = {int(kind): kind for kind in PayloadKind}
 SOURCES = {0: RequestSource.REST} | {int(source): source for source in RequestSource}
-NO_UNITS = Units()
 
 Chunks = Sequence[bytes]  # of one message, to be written one after the other
 
@@ -57,9 +68,9 @@ def request_to_chunks(request: InferRequest) -> Chunks:
     message.request_source = request.request_source  # type: ignore[assignment]
     message.shard_epoch = request.shard_epoch
     message.bytes_in = request.bytes_in
-    for name, default in SELDOM:
+    for name in SELDOM:
         value = getattr(request, name)
-        if value != default:
+        if value:  # what is zero or empty is not written
             setattr(message, name, value)
     ours, bounds = message.time_bounds, request.time_bounds
     ours.first_part_ms = bounds.first_part_ms
@@ -80,45 +91,34 @@ def request_from_bytes(data: bytes) -> InferRequest:
     try:
         message = pb.InferRequest.FromString(data)
         bounds = message.time_bounds
-        return InferRequest(
+        request = InferRequest(
             request_id=message.request_id,
-            client_request_id=message.client_request_id,
             account=message.account,
             model=message.model,
-            task=message.task,
             payload=message.payload,
-            payload_kind=KINDS[message.payload_kind],
-            content_type=message.content_type,
-            stream=message.stream,
-            finetune=message.finetune,
-            adapter=message.adapter,
-            session=message.session,
-            prefix_hashes=tuple(message.prefix_hashes),
-            cost=message.cost or 1,
-            priority=message.priority,
-            max_queue_ms=message.max_queue_ms,
-            reject_if_busy=message.reject_if_busy,
-            background=message.background,
-            preferred_colo=message.preferred_colo,
-            time_bounds=TimeBounds(
-                first_part_ms=bounds.first_part_ms,
-                idle_ms=bounds.idle_ms,
-                total_ms=bounds.total_ms,
-            ),
-            retry_count=message.retry_count,
-            attempt=message.attempt,
-            continued_from=message.continued_from,
-            idempotency_key=message.idempotency_key,
-            source_colo=message.source_colo,
-            visited_colos=tuple(message.visited_colos),
-            queued_in_colo=message.queued_in_colo,
-            shard=message.shard,
-            shard_epoch=message.shard_epoch,
-            request_source=SOURCES[message.request_source],
-            traceparent=message.traceparent,
-            units=_units_from_pb(message.units) if message.HasField("units") else NO_UNITS,
-            bytes_in=message.bytes_in,
         )
+        request.task = message.task
+        request.payload_kind = KINDS[message.payload_kind]
+        request.cost = message.cost or 1
+        request.priority = message.priority
+        request.source_colo = message.source_colo
+        request.shard_epoch = message.shard_epoch
+        request.request_source = SOURCES[message.request_source]
+        request.bytes_in = message.bytes_in
+        request.time_bounds = TimeBounds(
+            first_part_ms=bounds.first_part_ms, idle_ms=bounds.idle_ms, total_ms=bounds.total_ms
+        )
+        if message.HasField("units"):
+            request.units = _units_from_pb(message.units)
+        if message.prefix_hashes:
+            request.prefix_hashes = tuple(message.prefix_hashes)
+        if message.visited_colos:
+            request.visited_colos = tuple(message.visited_colos)
+        for name in SELDOM:
+            value = getattr(message, name)
+            if value:
+                setattr(request, name, value)
+        return request
     except (DecodeError, KeyError) as error:
         raise ValueError(f"broken envelope: {error}") from error
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from libs.common.catalog import Price
-from libs.common.envelope import Units
-
-NO_UNITS = Units()
+from libs.common.envelope import NO_UNITS, Units
 
 
 def neurons(price: Price, *, tokens_in: int, tokens_out: int, units: Units) -> float:
     """Return what a call costs: the sum of each unit times its price."""
     cost = price.per_request + price.per_token_in * tokens_in + price.per_token_out * tokens_out
-    if units == NO_UNITS:  # as most calls, which have tokens only
+    if units is NO_UNITS:
         return cost
     return (
         cost

@@ -15,14 +15,15 @@ _PACKAGES = {
     "libs.http1": "answers bodies connection core heads lifetime messages outgoing responder",
     "libs.lean": "calls channel client connection frames headers heads messages method"
     " server_call server_connection session status streams writer",
-    "libs.common": "answers deadline envelopes prices request_ids varint wire",
+    "libs.common": "answers clock deadline envelope envelopes prices request_ids values varint"
+    " wire",
     "libs.common.clients": "inference",
-    "libs.common.events": "codec outbox packing",
-    "services.entry": "attempts auth gateway metrics",
+    "libs.common.events": "codec outbox packing sinks",
+    "services.entry": "attempts auth calls connections gateway limits metrics",
     "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
     "services.entry.tasks": "base chat schema text_embeddings text_generation",
     "services.server": "endpoints grpc_api inference_events outcomes records selection service"
-    " shards tokens turnstile",
+    " ports shards tokens turnstile",
     "services.server.backends": "triton",
 }
 HOT = tuple(f"{package}.{name}" for package, names in _PACKAGES.items() for name in names.split())

@@ -4,59 +4,116 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
-
-from msgspec import Struct
+from typing import Any, Final
 
 from libs.common.catalog import Model
-from libs.common.envelope import InferRequest, Outcome, RequestSource, TimeBounds
+from libs.common.envelope import NO_BOUNDS, InferRequest, Outcome, RequestSource, TimeBounds
+from libs.common.values import Value
 from libs.common.world_map import Token
-from services.entry.limits import NO_BOUNDS
 from services.entry.routing import Target
 from services.entry.tasks.base import ParsedInput, Result, Task
 
+NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
+_REST: Final = RequestSource.REST
 
-class Told(Struct, frozen=True, kw_only=True, gc=False):
+
+class Told(Value):
     """What a client says of a call beside its body."""
 
-    options: Mapping[str, str] = MappingProxyType({})
-    stream: bool | None = None  # None: as the body says
-    session: str = ""
-    idempotency_key: str = ""
-    traceparent: str = ""
-    retry_count: int = 0
-    bounds: TimeBounds = NO_BOUNDS
-    source: RequestSource = RequestSource.REST
+    __slots__ = (
+        "bounds",
+        "idempotency_key",
+        "options",
+        "retry_count",
+        "session",
+        "source",
+        "stream",
+        "traceparent",
+    )
+
+    def __init__(
+        self,
+        *,
+        options: Mapping[str, str] = NO_OPTIONS,
+        stream: bool | None = None,  # None: as the body says
+        session: str = "",
+        idempotency_key: str = "",
+        traceparent: str = "",
+        retry_count: int = 0,
+        bounds: TimeBounds = NO_BOUNDS,
+        source: RequestSource = _REST,
+    ) -> None:
+        self.options = options
+        self.stream = stream
+        self.session = session
+        self.idempotency_key = idempotency_key
+        self.traceparent = traceparent
+        self.retry_count = retry_count
+        self.bounds = bounds
+        self.source = source
 
 
-NOTHING = Told()
+NOTHING: Final = Told()
 
 
-class Call(Struct, frozen=True, kw_only=True, gc=False):
+class Call(Value):
     """What a client wants, whichever front it came through."""
 
-    token: Token
-    model: str
-    body: Mapping[str, Any]
-    task: str = ""  # the only task that this route takes, or empty
-    client_request_id: str = ""
-    bytes_in: int = 0
-    told: Told = NOTHING
+    __slots__ = ("body", "bytes_in", "client_request_id", "model", "task", "token", "told")
+
+    def __init__(
+        self,
+        *,
+        token: Token,
+        model: str,
+        body: Mapping[str, Any],
+        task: str = "",  # the only task that this route takes, or empty
+        client_request_id: str = "",
+        bytes_in: int = 0,
+        told: Told = NOTHING,
+    ) -> None:
+        self.token = token
+        self.model = model
+        self.body = body
+        self.task = task
+        self.client_request_id = client_request_id
+        self.bytes_in = bytes_in
+        self.told = told
 
 
-class Plan(Struct, frozen=True, kw_only=True, gc=False):
+class Plan(Value):
     """A call that was found right: what to send, where to, and how to read the answer."""
 
-    request: InferRequest  # as the first of the targets gets it
-    model: Model
-    task: Task
-    parsed: ParsedInput
-    targets: tuple[Target, ...]
-    began: float  # monotonic seconds
+    __slots__ = ("began", "model", "parsed", "request", "targets", "task")
+
+    def __init__(
+        self,
+        *,
+        request: InferRequest,  # as the first of the targets gets it
+        model: Model,
+        task: Task,
+        parsed: ParsedInput,
+        targets: tuple[Target, ...],
+        began: float,  # monotonic seconds
+    ) -> None:
+        self.request = request
+        self.model = model
+        self.task = task
+        self.parsed = parsed
+        self.targets = targets
+        self.began = began
 
 
-class Answer(Struct, frozen=True, kw_only=True, gc=False):
+class Answer(Value):
     """What a unary call is answered with."""
 
-    result: Result
-    outcome: Outcome
+    __slots__ = ("outcome", "result")
+
+    def __init__(
+        self,
+        *,
+        result: Result,
+        outcome: Outcome,
+    ) -> None:
+        self.result = result
+        self.outcome = outcome

@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from msgspec.structs import replace
-
 from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.deadline import fix
-from libs.common.envelope import InferRequest, TimeBounds
+from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
 from libs.common.errors import LoraUnsupported, ModelNotAllowed, RequestError, UnknownModel
 from libs.common.ports import Inference
 from libs.common.request_ids import new_request_id
@@ -24,7 +22,7 @@ from libs.eager import Promise
 from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
-from services.entry.limits import NO_BOUNDS, time_bounds
+from services.entry.limits import time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.routing import Routes, Target
@@ -232,21 +230,18 @@ class Gateway:
             bounds = time_bounds(model.timeouts, told.bounds, ceiling_s=self._ceiling_s)
         wish = model.priority if options.priority is None else options.priority
         request = self._envelope(call, served, parsed, targets, stream=stream, adapter=adapter)
-        return targets, replace(
-            request,
-            finetune=adapter,
-            adapter=adapter,
-            session=told.session,
-            priority=min(wish, call.token.max_priority),
-            max_queue_ms=options.max_queue_ms,
-            reject_if_busy=options.reject_if_busy,
-            preferred_colo=options.preferred_colo,
-            time_bounds=bounds,
-            retry_count=told.retry_count,
-            idempotency_key=told.idempotency_key,
-            request_source=told.source,
-            traceparent=told.traceparent,
-        )
+        request.finetune = request.adapter = adapter
+        request.session = told.session
+        request.priority = min(wish, call.token.max_priority)
+        request.max_queue_ms = options.max_queue_ms
+        request.reject_if_busy = options.reject_if_busy
+        request.preferred_colo = options.preferred_colo
+        request.time_bounds = bounds
+        request.retry_count = told.retry_count
+        request.idempotency_key = told.idempotency_key
+        request.request_source = told.source
+        request.traceparent = told.traceparent
+        return targets, request
 
     def _envelope(
         self,
@@ -260,34 +255,34 @@ class Gateway:
         """Return what is sent to the first target for a call that has no wishes."""
         model, task = served.model, served.task
         first = targets[0] if targets else NOWHERE
-        return InferRequest(
+        request = InferRequest(
             request_id=self.new_id(first.shard),
             account=call.token.account,
             model=model.name,
             payload=task.payload(parsed, stream=stream, adapter=adapter),
-            payload_kind=task.payload_kind,
-            task=task.name,
-            stream=stream,
-            client_request_id=call.client_request_id,
-            priority=min(model.priority, call.token.max_priority),
-            time_bounds=served.bounds,
-            source_colo=self.colo,
-            shard=first.shard,
-            shard_epoch=first.epoch,
-            units=parsed.units,
-            bytes_in=call.bytes_in,
         )
+        request.payload_kind = task.payload_kind
+        request.task = task.name
+        request.stream = stream
+        request.client_request_id = call.client_request_id
+        request.priority = min(model.priority, call.token.max_priority)
+        request.time_bounds = served.bounds
+        request.source_colo = self.colo
+        request.shard = first.shard
+        request.shard_epoch = first.epoch
+        request.units = parsed.units
+        request.bytes_in = call.bytes_in
+        return request
 
     def _again(self, plan: Plan, target: Target, attempt: int) -> InferRequest:
         """Return what is sent to a target after the first, with the time that is left."""
-        request = plan.request
-        return replace(
-            request,
-            attempt=attempt,
-            shard=target.shard,
-            shard_epoch=target.epoch,
-            time_bounds=fix(request.time_bounds, plan.began).remaining(self._clock.now()),
-        )
+        request = plan.request.copy()
+        request.attempt = attempt
+        request.shard = target.shard
+        request.shard_epoch = target.epoch
+        bounds = fix(request.time_bounds, plan.began)
+        request.time_bounds = bounds.remaining(self._clock.now())
+        return request
 
 
 def _check_access(model: Model, call: Call) -> None:

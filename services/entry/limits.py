@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from libs.common.catalog import Timeouts
-from libs.common.envelope import TimeBounds
+from libs.common.envelope import NO_BOUNDS, TimeBounds
 
-NO_BOUNDS = TimeBounds()  # of a client that has no wish
 SLOW_READER_S = 5.0  # what a reader may be behind when the call's time is up
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from msgspec import Struct
-
 from libs.common.catalog import Model
 from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest
 from libs.common.ports import Send
+from libs.common.values import Value
 from services.server.endpoints import Endpoint
 
 
-class Answer(Struct, frozen=True, gc=False):
+class Answer(Value):
     """What a model said."""
 
-    payload: bytes
-    content_type: str = ""
+    __slots__ = ("content_type", "payload")
+
+    def __init__(self, payload: bytes, content_type: str = "") -> None:
+        self.payload = payload
+        self.content_type = content_type
 
 
 class Backend(Protocol):

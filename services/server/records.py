@@ -8,15 +8,20 @@ from collections.abc import Callable, Sequence
 
 from libs.common.clock import Clock
 from libs.common.deadline import Deadline
-from libs.common.envelope import InferRequest, Outcome, Timings, Usage
+from libs.common.envelope import (
+    NO_TIMINGS,
+    NO_USAGE,
+    InferRequest,
+    Outcome,
+    Timings,
+    Usage,
+)
 from libs.common.errors import Aborted, Internal, RequestError, Unavailable
 from libs.common.prices import neurons
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
 from services.server.turnstile import Lease
 
-NO_USAGE = Usage()
-NO_TIMINGS = Timings()
 log = logging.getLogger(__name__)
 
 

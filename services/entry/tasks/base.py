@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Protocol
 
 from libs.common.answers import AnswerReader
 from libs.common.catalog import Model, TaskName
-from libs.common.envelope import InferReply, Outcome, PayloadKind, Units, Usage
+from libs.common.envelope import NO_UNITS, InferReply, Outcome, PayloadKind, Units, Usage
 from libs.common.errors import ModelFailed
 from libs.common.wire import Tensor, payload_to_tensors
 from services.entry.tasks.schema import InputSchema, Schema
 
 Result = dict[str, Any]
 Templates = Callable[[str], str]
-NO_UNITS = Units()
 
 
 class ParsedInput:
