@@ -7,7 +7,6 @@ Crockford's base 32 (as ULIDs are written).
 from __future__ import annotations
 
 import random
-from functools import lru_cache
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
@@ -15,12 +14,42 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 # A letter for every byte, each of the 32 for eight of them, so that bytes become letters at once.
 _LETTERS = (_ALPHABET * 8).encode()
 LENGTH = 26
+NOISE = 13  # letters
+AT_ONCE = 64  # ids
 
 
-def new_request_id(*, now_ms: int, shard: int, rng: random.Random) -> str:
-    """Return a fresh id for a request to `shard` (0 to 32,767)."""
-    noise = rng.getrandbits(8 * 13).to_bytes(13, "little").translate(_LETTERS).decode()
-    return _second(now_ms >> 10) + _PAIRS[now_ms & 1023] + noise + _shard(shard)
+class RequestIds:
+    """Makes ids; what is random in them is drawn for many at once."""
+
+    __slots__ = ("_drawn", "_rng", "_second", "_shards", "_since")
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._drawn: list[str] = []
+        self._since = -1  # the last `now_ms >> 10`, and how that is written
+        self._second = ""
+        self._shards: dict[int, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<RequestIds drawn={len(self._drawn)}>"
+
+    def new(self, *, now_ms: int, shard: int) -> str:
+        """Return a fresh id for a request to `shard` (0 to 32,767)."""
+        since = now_ms >> 10
+        if since != self._since:
+            self._since, self._second = since, _write(since, 8)
+        if not self._drawn:
+            self._draw()
+        place = self._shards.get(shard) or self._written(shard)
+        return self._second + _PAIRS[now_ms & 1023] + self._drawn.pop() + place
+
+    def _draw(self) -> None:
+        noise = self._rng.randbytes(AT_ONCE * NOISE).translate(_LETTERS).decode()
+        self._drawn = [noise[at : at + NOISE] for at in range(0, len(noise), NOISE)]
+
+    def _written(self, shard: int) -> str:
+        self._shards[shard] = place = _write(shard, 3)
+        return place
 
 
 def shard_of(request_id: str) -> int:
@@ -31,16 +60,6 @@ def shard_of(request_id: str) -> int:
     for letter in request_id[-3:]:
         shard = shard << 5 | _VALUES[letter]
     return shard
-
-
-@lru_cache(maxsize=8)  # of 1,024 ms each, and mostly asked for the newest
-def _second(number: int) -> str:
-    return _write(number, 8)
-
-
-@lru_cache(maxsize=1024)
-def _shard(number: int) -> str:
-    return _write(number, 3)
 
 
 def _write(number: int, digits: int) -> str:

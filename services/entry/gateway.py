@@ -16,7 +16,7 @@ from libs.common.deadline import fix
 from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
 from libs.common.errors import LoraUnsupported, ModelNotAllowed, RequestError, UnknownModel
 from libs.common.ports import Inference
-from libs.common.request_ids import new_request_id
+from libs.common.request_ids import RequestIds
 from libs.common.world import World
 from libs.eager import Promise
 from services.entry.attempts import Attempts
@@ -79,7 +79,7 @@ class Gateway:
         self._tasks = TaskRegistry(templates)
         self._routes = Routes(world=world, colo=colo)
         self._clock = clock
-        self._rng = rng
+        self._ids = RequestIds(rng)
         self._ceiling_s = first_part_ceiling_s
         self._served: dict[str, Served] = {}
         world.listen(lambda _: self._served.clear())  # after the routes, which it is made of
@@ -174,7 +174,7 @@ class Gateway:
 
     def new_id(self, shard: int = 0) -> str:
         """Return the id of a call that goes to this shard, or nowhere."""
-        return new_request_id(now_ms=self._clock.unix_ms(), shard=shard, rng=self._rng)
+        return self._ids.new(now_ms=self._clock.unix_ms(), shard=shard)
 
     def _count(self, plan: Plan, error: RequestError) -> None:
         if error.http in OVERLOADED:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.request_ids import LENGTH, new_request_id, shard_of
+from libs.common.request_ids import LENGTH, RequestIds, shard_of
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-RNG = random.Random(1)
+IDS = RequestIds(random.Random(1))
 MILLISECONDS = st.integers(0, 2**50 - 1)
 SHARDS = st.integers(0, 2**15 - 1)
 
@@ -26,7 +26,7 @@ def number(letters: str) -> int:
 
 @given(MILLISECONDS, SHARDS)
 def test_an_id_says_when_and_where(now_ms: int, shard: int) -> None:
-    made = new_request_id(now_ms=now_ms, shard=shard, rng=RNG)
+    made = IDS.new(now_ms=now_ms, shard=shard)
 
     assert len(made) == LENGTH
     assert (number(made[:10]), shard_of(made)) == (now_ms, shard)
@@ -34,21 +34,21 @@ def test_an_id_says_when_and_where(now_ms: int, shard: int) -> None:
 
 @given(MILLISECONDS, MILLISECONDS)
 def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
-    one = new_request_id(now_ms=one_ms, shard=0, rng=RNG)
-    other = new_request_id(now_ms=other_ms, shard=0, rng=RNG)
+    one = IDS.new(now_ms=one_ms, shard=0)
+    other = IDS.new(now_ms=other_ms, shard=0)
 
     assert (one[:10] < other[:10]) == (one_ms < other_ms)
 
 
 def test_ids_of_the_same_millisecond_differ() -> None:
-    made = {new_request_id(now_ms=5, shard=0, rng=RNG) for _ in range(10_000)}
+    made = {IDS.new(now_ms=5, shard=0) for _ in range(10_000)}
 
     assert len(made) == 10_000
 
 
 def test_every_letter_is_as_likely_in_every_random_place() -> None:
-    rng = random.Random(2)
-    made = [new_request_id(now_ms=5, shard=0, rng=rng) for _ in range(6_400)]
+    ids = RequestIds(random.Random(2))
+    made = [ids.new(now_ms=5, shard=0) for _ in range(6_400)]
 
     for place in range(10, 23):
         counts = [sum(each[place] == letter for each in made) for letter in ALPHABET]
