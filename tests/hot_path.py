@@ -123,7 +123,7 @@ class NoSink:
     def __init__(self) -> None:
         self.count = 0
 
-    def emit(self, event: Event | Callable[[], Event]) -> None:
+    def emit(self, event: Event) -> None:
         self.count += 1
 
 

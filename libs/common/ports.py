@@ -66,6 +66,6 @@ class SnapshotFile(Protocol):
 class EventSink(Protocol):
     """Takes events away; never waits, never raises."""
 
-    def emit(self, event: Event | Callable[[], Event]) -> None:
-        """Hand over one event, or what makes it when it is its turn to go."""
+    def emit(self, event: Event) -> None:
+        """Hand over one event."""
         ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
@@ -87,7 +86,7 @@ class Outcomes:
             metrics.tokens[colo, model, "in"] += came
         if (went := record.usage.tokens_out) > 0:
             metrics.tokens[colo, model, "out"] += went
-        self._sink.emit(partial(event_of, record, colo, self._over_unix_socket))
+        self._sink.emit(event_of(record, colo, self._over_unix_socket))
 
     def _failed(self, record: Record, error: type[RequestError]) -> None:
         metrics, colo, model = self.metrics, self._colo, record.request.model

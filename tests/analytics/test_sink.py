@@ -11,7 +11,7 @@ from libs.common.backoff import Backoff
 from libs.common.clock import SystemClock
 from libs.common.events.framing import LENGTH, decode_batch, encode_ack, read_frame
 from libs.common.events.sinks import SinkConfig, UnixSocketSink
-from libs.common.events.values import Ack, Batch, Event
+from libs.common.events.values import Ack, Batch
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector
 from services.analytics.events_api import collecting
@@ -200,19 +200,3 @@ async def test_events_from_before_it_is_entered_are_sent(folder: Path) -> None:
         await sink.flush(5)
 
     assert store.sequences == [1]
-
-
-async def test_an_event_that_cannot_be_made_is_dropped_and_holds_up_nobody(folder: Path) -> None:
-    def broken() -> Event:
-        raise RuntimeError("a bug")
-
-    path, store = folder / "events.sock", FakeStore()
-    async with asyncio.timeout(20), collector(path, store), sink_to(path) as sink:
-        for each in (event(1), broken, lambda: event(2), broken):
-            sink.emit(each)
-        await sink.flush(5)
-        sink.emit(broken)
-        await sink.flush(5)
-
-    assert store.sequences == [1, 2]
-    assert (sink.counts.ok, sink.counts.dropped) == (2, 3)

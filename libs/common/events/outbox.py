@@ -1,24 +1,18 @@
 """What a sink holds until the collector has it: loose events, then sealed batches.
 
 Synchronous and without I/O. Events are numbered when they are sealed, so the
-sequence has no gaps, whatever was dropped before. Who has no time to make an event
-leaves what makes it: hundreds at once cost a fifth of one now and then.
+sequence has no gaps, whatever was dropped before.
 """
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
 from libs.common.events.codec import encode
 from libs.common.events.framing import MAX_SERVER, encode_batch
-from libs.common.events.values import Event, InferenceEvent, LifecycleEvent
-
-log = logging.getLogger(__name__)
-EVENTS = (InferenceEvent, LifecycleEvent)
+from libs.common.events.values import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +44,10 @@ class Outbox:
         self._batch_events = batch_events
         self._batch_bytes = batch_bytes
         self._max_pending = pending_events
-        self._fresh: deque[Event | Callable[[], Event]] = deque()
-        self._made: deque[Event] = deque()  # before those that are fresh
+        self._loose: deque[Event] = deque()
         self._slots: deque[Slot] = deque()
         self.sealed = 0  # the last sequence given out
         self.acknowledged = 0  # the last sequence that the collector has
-        self.unmade = 0  # events lost, because what should have made them failed
 
     def __repr__(self) -> str:
         return (
@@ -67,7 +59,7 @@ class Outbox:
     @property
     def pending(self) -> int:
         """Return how many events are in no batch yet."""
-        return len(self._made) + len(self._fresh)
+        return len(self._loose)
 
     @property
     def unacknowledged(self) -> int:
@@ -79,12 +71,11 @@ class Outbox:
         """Return the batches that wait for their acknowledgement, oldest first."""
         return tuple(self._slots)
 
-    def add(self, event: Event | Callable[[], Event]) -> bool:
-        """Take the event, or what makes it; return False when everything is full."""
-        fresh = self._fresh
-        if len(fresh) + len(self._made) >= self._max_pending:
+    def add(self, event: Event) -> bool:
+        """Take the event; return False when everything is full."""
+        if len(self._loose) >= self._max_pending:
             return False
-        fresh.append(event)
+        self._loose.append(event)
         return True
 
     def seal(self) -> Slot | None:
@@ -96,18 +87,16 @@ class Outbox:
         used = len(self._slots)
         scarce = 2 * used >= self._max_slots and self.pending < self._batch_events
         if used >= self._max_slots or scarce:
-            self._make(self.pending)  # they wait for long, and a maker holds a whole request
             return None
         return self.seal_now()
 
     def seal_now(self) -> Slot | None:
         """Move the oldest pending events into a slot, even past the bound: the last act."""
-        self._make(self._batch_events)
-        if not self._made:
+        if not self._loose:
             return None
         messages: list[bytes] = []
         size = 0
-        for event in islice(self._made, self._batch_events):
+        for event in islice(self._loose, self._batch_events):
             message = encode(
                 event,
                 server=self._server,
@@ -125,7 +114,7 @@ class Outbox:
             first_sequence=self.sealed + 1,
         )
         for _ in messages:
-            self._made.popleft()
+            self._loose.popleft()
         self.sealed += len(messages)
         slot = Slot(self.sealed, frame)
         self._slots.append(slot)
@@ -140,18 +129,3 @@ class Outbox:
         gained = max(last_sequence - self.acknowledged, 0)
         self.acknowledged += gained
         return gained
-
-    def _make(self, most: int) -> None:
-        """Make events of what is fresh, until `most` are made."""
-        fresh, made = self._fresh, self._made
-        while fresh and len(made) < most:
-            event = fresh.popleft()
-            if isinstance(event, EVENTS):
-                made.append(event)
-                continue
-            try:
-                made.append(event())
-            except Exception:
-                if not self.unmade:  # once: what fails for one call may fail for each
-                    log.exception("an event could not be made, and is lost")
-                self.unmade += 1

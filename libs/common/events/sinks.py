@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import Self
 
 from libs.common.backoff import Backoff
 from libs.common.events.framing import MAX_ACK_BYTES, decode_ack, read_frame
-from libs.common.events.outbox import EVENTS, Outbox, Slot
+from libs.common.events.outbox import Outbox
 from libs.common.events.values import Event
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,7 @@ class SinkCounts:
     write_err: int = 0
     # Events that the collector has.
     ok: int = 0
-    # Events given up: everything was full, what should have made them failed, or the sink was
-    # left before they were acknowledged.
+    # Events given up: everything was full, or the sink was left before they were acknowledged.
     dropped: int = 0
 
 
@@ -58,9 +56,9 @@ class MemorySink:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def emit(self, event: Event | Callable[[], Event]) -> None:
-        """Keep the event; one that is still to be made is made now."""
-        self.events.append(event if isinstance(event, EVENTS) else event())
+    def emit(self, event: Event) -> None:
+        """Keep the event."""
+        self.events.append(event)
 
 
 class UnixSocketSink:
@@ -98,7 +96,7 @@ class UnixSocketSink:
         way = "connected" if self._writer else "away"
         return f"<UnixSocketSink {self._server} {way} {self._outbox!r}>"
 
-    def emit(self, event: Event | Callable[[], Event]) -> None:
+    def emit(self, event: Event) -> None:
         """Take the event: it is on its way within `flush_seconds`, or counted as dropped."""
         if self._left or not self._outbox.add(event):
             self.counts.dropped += 1
@@ -108,13 +106,12 @@ class UnixSocketSink:
     async def flush(self, seconds: float) -> None:
         """Wait until what has been emitted is stored; TimeoutError when it takes longer."""
         box = self._outbox
-        target = box.sealed + box.pending + box.unmade
+        target = box.sealed + box.pending
         async with asyncio.timeout(seconds):
-            while box.acknowledged + box.unmade < target:
+            while box.acknowledged < target:
                 self._progress.clear()
                 self._tick()
-                if box.acknowledged + box.unmade < target:  # unless the last could not be made
-                    await self._progress.wait()
+                await self._progress.wait()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -129,7 +126,7 @@ class UnixSocketSink:
         traceback: TracebackType | None,
     ) -> None:
         self._left = True
-        while (slot := self._sealed(self._outbox.seal_now)) is not None:
+        while (slot := self._outbox.seal_now()) is not None:
             self._write(slot.frame)
         try:
             await self.flush(self._config.close_seconds)
@@ -152,18 +149,12 @@ class UnixSocketSink:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        slot = self._sealed(self._outbox.seal)
+        slot = self._outbox.seal()
         if slot is None:
             return  # the next event or acknowledgement comes back here
         self._write(slot.frame)
         if self._outbox.pending and self._loop is not None:
             self._timer = self._loop.call_later(self._config.flush_seconds, self._tick)
-
-    def _sealed(self, seal: Callable[[], Slot | None]) -> Slot | None:
-        before = self._outbox.unmade
-        slot = seal()
-        self.counts.dropped += self._outbox.unmade - before
-        return slot
 
     def _write(self, frame: bytes) -> None:
         """Send a batch; without a connection it waits in its slot for the next one."""
