@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.targets import Target
+from libs import compiled
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,6 +24,7 @@ def machine(targets: Iterable[Target]) -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "compiled": compiled.in_use(),
         "commit": _commit(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {each.name: each.version() for each in targets},

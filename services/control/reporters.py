@@ -38,6 +38,7 @@ class Reporters:
         self._gone_s = gone_s
         self._silent_s = silent_s
         self._heard = heard
+        self._open: set[_Stream] = set()  # those that have not said who they are, too
         self._streams: dict[Reporter, _Stream] = {}
         self._resources: dict[Reporter, set[Ref]] = {}
         self._by: dict[Ref, Reporter] = {}
@@ -52,6 +53,7 @@ class Reporters:
         stream = _Stream(reports)
         reporter = None
         goodbye = False
+        self._open.add(stream)
         try:
             while (report := await stream.next(self._silent_s)) is not None:
                 check_report(report, self._snapshot.world)
@@ -59,6 +61,7 @@ class Reporters:
                 self._take(reporter, report)
             goodbye = True
         finally:
+            self._open.discard(stream)
             if reporter is not None and self._streams.get(reporter) is stream:
                 self._leave(reporter, goodbye=goodbye)
 
@@ -68,7 +71,7 @@ class Reporters:
         for timer in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
-        for stream in self._streams.values():
+        for stream in self._open:
             stream.end("control is stopping")
 
     def _identify(self, report: Report, before: Reporter | None, stream: _Stream) -> Reporter:
@@ -137,6 +140,7 @@ class _Stream:
         self._reports = reports
         self._patience: asyncio.Timeout | None = None
         self._why = "nothing was reported for too long"
+        self._is_over = False
         self._clock = asyncio.get_running_loop().time
         self._heard_at = self._clock()
 
@@ -146,6 +150,8 @@ class _Stream:
 
     async def next(self, silent_s: float) -> Report | None:
         """Wait for the next report; None after a goodbye."""
+        if self._is_over:  # while what came before was taken
+            raise Unavailable(self._why)
         try:
             async with asyncio.timeout(silent_s) as self._patience:
                 report = await anext(self._reports, None)
@@ -158,6 +164,6 @@ class _Stream:
 
     def end(self, why: str) -> None:
         """Make the stream fail."""
-        self._why = why
+        self._why, self._is_over = why, True
         if self._patience is not None and not self._patience.expired():
             self._patience.reschedule(self._clock())

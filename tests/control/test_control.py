@@ -248,3 +248,34 @@ async def test_a_finetune_whose_id_is_no_folders_name_is_refused(folder: Path, n
             await control.put(Finetune(id=name, name="f", model="m"))
 
         await control.put(Finetune(id="A-1_b.c", name="f", model="m"))
+
+
+@pytest.mark.parametrize("said", [False, True], ids=["nobody yet", "a server"])
+async def test_a_stop_ends_streams_that_have_said_who_they_are_or_not(
+    folder: Path, said: bool
+) -> None:
+    async with serving(folder) as control:
+        feed = Feed(control)
+        await asyncio.sleep(0)  # it is open, and waits for its first report
+        if said:
+            await feed.say(report("s"))
+
+        control.stop()
+
+        with pytest.raises(Unavailable, match="stopping"):
+            await asyncio.wait_for(feed.task, 2)
+
+
+async def test_a_stream_that_is_ended_while_its_report_is_taken_ends_before_the_next(
+    folder: Path,
+) -> None:
+    async with serving(folder) as control:
+        feed = Feed(control)
+        await asyncio.sleep(0)
+        feed.queue.put_nowait(report("s"))  # its task runs in the same turn as the stop, or after
+
+        control.stop()
+        feed.queue.put_nowait(report("s"))
+
+        with pytest.raises(Unavailable, match="stopping"):
+            await asyncio.wait_for(feed.task, 2)

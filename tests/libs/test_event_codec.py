@@ -215,6 +215,24 @@ def test_both_ways_to_write_an_event_read_the_same(
     assert decode(data) == decode(theirs)
 
 
+@given(st.lists(valid(InferenceEvent), min_size=2, max_size=4))
+@settings(deadline=None)
+def test_events_written_into_copies_of_others_read_as_themselves(
+    events: list[InferenceEvent],
+) -> None:
+    names = ("timestamp_ms", "request_time_ms", "neurons", "tokens_in", "error_code", "bytes_out")
+    first = replace(events[0], request_id="A" * 26, client_request_id="", traceparent="")
+    alike = [
+        replace(first, **{name: getattr(each, name) for name in names}, request_id=number * 26)
+        for number, each in zip("BCDE", events, strict=False)
+    ]
+    for sequence, each in enumerate((first, *alike, first), 1):
+        written = encode(each, server="ams-0", boot_epoch=1, sequence=sequence)
+
+        assert decode(written).event == each
+        assert decode(written).sequence == sequence
+
+
 def test_packed_events_read_in_a_row() -> None:
     events = [replace(USUAL, task="x" * number, cost=number) for number in range(20)]
     messages = [

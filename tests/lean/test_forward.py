@@ -1,0 +1,143 @@
+"""Streams that are pushed to a sink, and many of them read together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from libs.eager import Promise
+from libs.lean import Limits, RpcError, Status
+from tests.lean.support import COUNT, ENDLESS, HALF, both, until
+
+
+async def test_a_sink_gets_all_messages_in_order_and_then_the_end() -> None:
+    came: list[bytes] = []
+    async with both() as (channel, _):
+        await channel.stream(COUNT, b"1000", timeout_s=5).forward(came.extend)
+
+    assert came == [b"%d" % number for number in range(1000)]
+
+
+async def test_a_sink_without_room_is_asked_again_when_there_is_some() -> None:
+    came: list[list[bytes]] = []
+    room: Promise[None] = Promise(asyncio.get_running_loop())
+
+    def sink(messages: list[bytes]) -> Promise[None] | None:
+        came.append(messages)
+        return room if len(came) == 1 else None
+
+    async with both(Limits(stream_window=1000)) as (channel, handlers):
+        stream = channel.stream(ENDLESS, b"100", timeout_s=5)
+        end = stream.forward(sink)
+        await until(lambda: came)
+        before = handlers.sent
+        await asyncio.sleep(0.1)
+        assert len(came) == 1
+        assert handlers.sent < before + 10_000  # windows and buffers, and no more
+
+        room.resolve(None)
+        await until(lambda: len(came) > 3)
+        end.cancel()
+
+
+async def test_what_a_sink_raises_ends_the_call_and_is_raised() -> None:
+    def sink(messages: list[bytes]) -> None:
+        raise ValueError(messages[0])
+
+    async with both() as (channel, handlers):
+        end = channel.stream(ENDLESS, b"3", timeout_s=5).forward(sink)
+
+        with pytest.raises(ValueError, match="x00"):
+            await end
+        await until(lambda: handlers.cancelled)
+
+
+async def test_who_cancels_the_end_cancels_the_call() -> None:
+    came: list[bytes] = []
+
+    async with both() as (channel, handlers):
+        end = channel.stream(ENDLESS, b"3", timeout_s=5).forward(came.extend)
+        await until(lambda: came)
+        end.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await end
+        await until(lambda: handlers.cancelled)
+        seen = len(came)
+        await asyncio.sleep(0.02)
+        assert len(came) == seen
+
+
+async def test_messages_before_an_error_reach_the_sink() -> None:
+    came: list[bytes] = []
+
+    async with both() as (channel, _):
+        with pytest.raises(RpcError) as caught:
+            await channel.stream(HALF, b"", timeout_s=5).forward(came.extend)
+
+    assert came == [b"1", b"2"]
+    assert caught.value.status is Status.ABORTED
+
+
+async def test_a_sink_that_is_in_the_way_of_the_end_gets_the_rest_first() -> None:
+    came: list[bytes] = []
+    room: Promise[None] = Promise(asyncio.get_running_loop())
+
+    def sink(messages: list[bytes]) -> Promise[None] | None:
+        came.extend(messages)
+        return None if room.done else room
+
+    async with both() as (channel, _):
+        stream = channel.stream(COUNT, b"20000", timeout_s=5)
+        end = stream.forward(sink)
+        await until(lambda: came)
+        await asyncio.sleep(0.05)
+        assert not end.done
+        room.resolve(None)
+        await end
+
+    assert len(came) == 20_000
+
+
+async def test_a_stream_has_one_reader() -> None:
+    async with both() as (channel, _):
+        stream = channel.stream(ENDLESS, b"3", timeout_s=5)
+        end = stream.forward(lambda _: None)
+
+        with pytest.raises(RuntimeError):
+            stream.read()
+        with pytest.raises(RuntimeError):
+            stream.forward(lambda _: None)
+        end.cancel()
+
+
+@pytest.mark.parametrize(("streams", "waits"), [(4, False), (20, True)], ids=["few", "many"])
+async def test_many_streams_are_read_together_and_few_at_once(streams: int, waits: bool) -> None:
+    limits = Limits(coalesce_s=0.005, stream_window=100_000)
+    counts = [0] * streams
+    paused = 0
+
+    async with both(client_limits=limits) as (channel, _):
+        await channel.unary(COUNT, b"1", timeout_s=5)
+        ends = []
+        for at in range(streams):
+
+            def sink(messages: list[bytes], at: int = at) -> None:
+                counts[at] += len(messages)
+
+            ends.append(channel.stream(ENDLESS, b"1000", timeout_s=5).forward(sink))
+        connection = channel._connection
+        assert connection is not None
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+            transport = connection._transport
+            assert transport is not None
+            paused += not transport.is_reading()
+        for end in ends:
+            end.cancel()
+        assert connection.streaming == 0
+        assert await channel.unary(COUNT, b"1", timeout_s=5) == b"0"  # it reads on
+
+    assert min(counts) > 0
+    assert (paused > 0) is waits
