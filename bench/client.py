@@ -176,13 +176,18 @@ class Pool:
             self.broken.result()
 
     def ask(self) -> bool:
-        """Ask on a free connection; whether there was one. Raises what broke before."""
+        """Ask on the next free connection; whether there was one. Raises what broke before.
+
+        Each has its turn: one that is never asked on would be closed by who waits for a request.
+        """
         if self.broken.done():
             self.broken.result()
-        free = next((each for each in self.connections if not each.busy), None)
-        if free is not None:
-            free.send()
-        return free is not None
+        for _ in self.connections:
+            self.connections.append(self.connections.pop(0))
+            if not self.connections[-1].busy:
+                self.connections[-1].send()
+                return True
+        return False
 
     async def drained(self, seconds: float) -> None:
         """Wait until nothing is under way; WrongAnswer if that takes too long."""
