@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from libs.eager import Promise
 from libs.lean.frames import ErrorCode
 from libs.lean.heads import Answer
-from libs.lean.messages import PREFIX, PREFIX_BYTES, Assembler, Compressed, Message, TooLarge
+from libs.lean.messages import PREFIX_BYTES, Assembler, Compressed, Message, TooLarge, is_one
 from libs.lean.method import Method
 from libs.lean.status import OF_HTTP, RpcError, Status, of_reset
 from libs.lean.streams import Stream
@@ -215,15 +215,9 @@ class UnaryCall(Call):
 
     def take(self, payload: bytes) -> None:
         """Take the message, or a piece of it."""
-        size = len(payload) - 5
-        if (
-            self._answer is None
-            and self._assembler is None
-            and size >= 0
-            and PREFIX.unpack_from(payload) == (0, size)
-            and size <= self._channel.limits.max_message_bytes
-        ):
-            self._answer = payload[5:]
+        limit = self._channel.limits.max_message_bytes
+        if self._answer is None and self._assembler is None and is_one(payload, limit):
+            self._answer = payload[PREFIX_BYTES:]
             return
         messages = [] if self._answer is None else [self._answer]
         missing = self.assemble(payload, messages)
@@ -376,7 +370,12 @@ class ClientStream(Call):
 
     def take(self, payload: bytes) -> None:
         """Take messages, and pieces of them."""
-        missing = self.assemble(payload, self._messages)
+        assembler, limit = self._assembler, self._channel.limits.max_message_bytes
+        if (assembler is None or not assembler.missing) and is_one(payload, limit):
+            self._messages.append(payload[PREFIX_BYTES:])
+            missing = 0
+        else:
+            missing = self.assemble(payload, self._messages)
         if self._messages:
             if not self._is_ready and (self._sink is not None or self._reader is not None):
                 self._is_ready = True

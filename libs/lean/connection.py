@@ -18,7 +18,6 @@ from libs.lean.writer import Writer
 P = TypeVar("P")
 
 MOST_REMEMBERED: Final = 1000  # streams that we reset, for which late frames are in order
-_head_of = frames.HEAD.unpack_from
 log = logging.getLogger(__name__)
 
 
@@ -115,7 +114,7 @@ class Connection(Writer[P], ABC):
         start, end = 0, len(data)
         wanted = frames.HEAD_BYTES
         while end - start >= frames.HEAD_BYTES:
-            length_kind, flags, stream_id = _head_of(data, start)
+            length_kind, flags, stream_id = frames.head_at(data, start)
             if length_kind > largest:
                 raise ConnectionFailure(ErrorCode.FRAME_SIZE_ERROR, "a frame that is too large")
             wanted = frames.HEAD_BYTES + (length_kind >> 8)

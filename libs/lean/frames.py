@@ -112,6 +112,15 @@ def word(payload: bytes, start: int = 0) -> int:
     return int.from_bytes(payload[start : start + 4], "big")
 
 
+def head_at(data: bytes, at: int) -> tuple[int, int, int]:
+    """Read a frame's head: length << 8 | type, flags, stream. As HEAD does, without objects."""
+    return (
+        data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3],
+        data[at + 4],
+        data[at + 5] << 24 | data[at + 6] << 16 | data[at + 7] << 8 | data[at + 8],
+    )
+
+
 def unpadded(payload: bytes) -> bytes:
     """Return a padded frame's content."""
     if not payload or payload[0] >= len(payload):

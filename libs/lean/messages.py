@@ -33,6 +33,16 @@ def framed(message: Message) -> list[bytes]:
     return [PREFIX.pack(0, size_of(message)), *chunks]
 
 
+def is_one(data: bytes, limit: int) -> bool:
+    """Whether this is exactly one message, not compressed, within the limit: as mostly."""
+    size = len(data) - PREFIX_BYTES
+    return (
+        0 <= size <= limit
+        and data[0] == 0
+        and (data[1] << 24 | data[2] << 16 | data[3] << 8 | data[4]) == size
+    )
+
+
 class Assembler:
     """Makes messages of one stream's DATA, wherever that is cut. Linear in the bytes fed."""
 

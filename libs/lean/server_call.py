@@ -13,7 +13,17 @@ from libs.lean import frames
 from libs.lean.frames import ErrorCode
 from libs.lean.headers import Field, Head, encode
 from libs.lean.heads import Request
-from libs.lean.messages import PREFIX, Assembler, Compressed, Message, TooLarge, framed, size_of
+from libs.lean.messages import (
+    PREFIX,
+    PREFIX_BYTES,
+    Assembler,
+    Compressed,
+    Message,
+    TooLarge,
+    framed,
+    is_one,
+    size_of,
+)
 from libs.lean.status import Status, quoted
 from libs.lean.streams import Stream
 
@@ -256,16 +266,9 @@ class ServerCall(Stream[Request]):
             self._end_request()
 
     def _take(self, payload: bytes) -> None:
-        size = len(payload) - 5
         limit = self.connection.limits.max_message_bytes
-        if (
-            self._message is None
-            and self._assembler is None
-            and size >= 0
-            and PREFIX.unpack_from(payload) == (0, size)
-            and size <= limit
-        ):
-            self._message = payload[5:]
+        if self._message is None and self._assembler is None and is_one(payload, limit):
+            self._message = payload[PREFIX_BYTES:]
             return
         if self._assembler is None:
             self._assembler = Assembler(limit)
