@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.eager import EagerTask, Promise, Timers, start
+from libs.eager import EagerTask, Promise, Timers, promised, start
 
 
 async def value_of(awaitable: Awaitable[Any]) -> Any:
@@ -189,3 +189,40 @@ async def test_timers_tell_what_is_due_once_and_stop_ticking() -> None:
     timers.discard(moved)
     await asyncio.sleep(0.02)
     assert repr(timers) == "<Timers 0 every 0.005 s>"
+
+
+@pytest.mark.parametrize("pauses", [0, 2])
+async def test_a_promised_coroutine_gives_what_it_returns(pauses: int) -> None:
+    async def work() -> str:
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        return "x"
+
+    assert await promised(work()) == "x"
+
+
+async def test_a_promised_coroutine_that_fails_raises_where_it_is_awaited() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await promised(work())
+
+
+async def test_who_cancels_a_promised_coroutine_ends_it() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            ended.set()
+
+    promise = promised(work())
+    await asyncio.sleep(0)
+    promise.cancel()
+
+    await asyncio.wait_for(ended.wait(), 2)
+    with pytest.raises(asyncio.CancelledError):
+        await promise

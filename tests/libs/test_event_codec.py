@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
-from libs.common.events import codec, packing
+from libs.common.events import packing
 from libs.common.events.codec import (
     MAX_EVENT_BYTES,
     BrokenEvent,
     decode,
     encode,
-    encode_unusual,
 )
 from libs.common.events.codec import schema as our_schema
 from libs.common.events.framing import (
@@ -28,41 +27,11 @@ from libs.common.events.framing import (
     encode_batch,
 )
 from libs.common.events.values import Ack, Event, Flag, InferenceEvent, LifecycleEvent
-
-UNSIGNED = {
-    8: {"hops", "priority"},
-    16: {"attempt", "http_status", "cost", "shard"},
-    32: {"continued_from", "steps", "error_code", "flags", "local_queue_size"},
-}
+from tests.libs.events import USUAL, valid
 
 
 def round_trip(event: Event) -> Event | None:
     return decode(encode(event, server="ams-0", boot_epoch=1, sequence=1)).event
-
-
-def texts() -> st.SearchStrategy[str]:
-    return st.text(st.characters(codec="utf-8"), max_size=40)
-
-
-def integers(name: str) -> st.SearchStrategy[int]:
-    if name in ("request_source", "event_type"):
-        return st.integers(0, 1)
-    bits = next((bits for bits, names in UNSIGNED.items() if name in names), 64)
-    return st.integers(0, 2**bits - 1)
-
-
-def valid(cls: type[Any]) -> st.SearchStrategy[Any]:
-    """Events whose every value is one that its field takes."""
-    kinds: dict[Any, Any] = {
-        str: lambda _: texts(),
-        int: integers,
-        float: lambda _: st.floats(0, allow_infinity=False, allow_nan=False),
-    }
-    lists = st.lists(texts(), max_size=16).map(tuple)
-    return st.builds(
-        cls,
-        **{field.name: kinds.get(field.type, lambda _: lists)(field.name) for field in fields(cls)},
-    )
 
 
 JUNK = st.one_of(
@@ -116,6 +85,7 @@ def test_no_value_makes_encoding_fail(values: dict[str, Any]) -> None:
         pytest.param("neurons", 10**400, 0.0, id="a number larger than any float"),
         pytest.param("neurons", 3, 3.0, id="an integer for a float"),
         pytest.param("task", None, "", id="None for a text"),
+        pytest.param("request_id", None, "", id="None for the id"),
         pytest.param("task", b"\x80", "", id="bytes for a text"),
         pytest.param("visited_colos", (b"\x80", "ams"), ("", "ams"), id="bytes in a list"),
         pytest.param("task", "a\ud800b", "a?b", id="a lone surrogate"),
@@ -139,110 +109,6 @@ def test_values_out_of_range_are_clamped(field: str, value: Any, kept: Any) -> N
     assert getattr(event, field) == kept
     assert isinstance(event, InferenceEvent)
     assert (event.account_id, event.timestamp_ms) == ("a", 5)
-
-
-USUAL = InferenceEvent(
-    account_id="a" * 32,
-    model_id="@cf/demo/text-generation",
-    request_id="0" * 26,
-    timestamp_ms=2**41,
-    task="text-generation",
-    request_source=3,
-    request_time_ms=15.25,
-    neurons=0.5,
-    tokens_in=7,
-    http_status=200,
-    flags=Flag.UNIX_SOCKET,
-    hops=2,
-    priority=5,
-    shard_epoch=2**63,
-)
-IDENTITY: dict[str, Any] = {"server": "ams-0", "boot_epoch": 2**63, "sequence": 2**64 - 1}
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"task": "", "model_id": ""},
-        {"task": "é" * 127, "request_id": "r" * 255},
-        {"task": "x" * 256},
-        {"task": "1234567"},
-        {"task": "12345678"},
-        {"visited_colos": ("fra", "lhr")},
-    ],
-    ids=[
-        "typical",
-        "empty texts",
-        "longest texts",
-        "a longer text",
-        "a text that fills its word",
-        "a text with a word for its end",
-        "with a list",
-    ],
-)
-def test_pycapnp_reads_what_was_packed_as_what_it_wrote_itself(changes: dict[str, Any]) -> None:
-    usual = replace(USUAL, **changes)
-
-    packed = decode(encode(usual, **IDENTITY))
-
-    assert packed == decode(encode_unusual(usual, **IDENTITY))
-    assert packed.event == usual
-    assert (packed.server, packed.boot_epoch, packed.sequence) == tuple(IDENTITY.values())
-
-
-def test_a_typical_event_is_packed_and_no_longer_than_pycapnp_makes_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    theirs = encode_unusual(USUAL, server="ams-0", boot_epoch=1, sequence=1)
-
-    def never(*_: object) -> None:
-        raise AssertionError("the slow way")
-
-    monkeypatch.setattr(codec, "_new", never)
-
-    assert len(encode(USUAL, server="ams-0", boot_epoch=1, sequence=1)) == len(theirs)
-
-
-@given(valid(InferenceEvent), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), texts())
-@settings(deadline=None)
-def test_both_ways_to_write_an_event_read_the_same(
-    event: InferenceEvent, boot_epoch: int, sequence: int, server: str
-) -> None:
-    data = encode(event, server=server, boot_epoch=boot_epoch, sequence=sequence)
-    theirs = encode_unusual(event, server=server, boot_epoch=boot_epoch, sequence=sequence)
-
-    assert decode(data) == decode(theirs)
-
-
-@given(st.lists(valid(InferenceEvent), min_size=2, max_size=4))
-@settings(deadline=None)
-def test_events_written_into_copies_of_others_read_as_themselves(
-    events: list[InferenceEvent],
-) -> None:
-    names = ("timestamp_ms", "request_time_ms", "neurons", "tokens_in", "error_code", "bytes_out")
-    first = replace(events[0], request_id="A" * 26, client_request_id="", traceparent="")
-    alike = [
-        replace(first, **{name: getattr(each, name) for name in names}, request_id=number * 26)
-        for number, each in zip("BCDE", events, strict=False)
-    ]
-    for sequence, each in enumerate((first, *alike, first), 1):
-        written = encode(each, server="ams-0", boot_epoch=1, sequence=sequence)
-
-        assert decode(written).event == each
-        assert decode(written).sequence == sequence
-
-
-def test_packed_events_read_in_a_row() -> None:
-    events = [replace(USUAL, task="x" * number, cost=number) for number in range(20)]
-    messages = [
-        encode(each, server="ams-0", boot_epoch=1, sequence=number)
-        for number, each in enumerate(events, 1)
-    ]
-
-    frame = encode_batch(messages, server="ams-0", boot_epoch=1, first_sequence=1)
-
-    assert decode_batch(frame[LENGTH.size :], max_events=20).events == tuple(events)
 
 
 def test_more_shapes_than_are_kept_are_packed_too(monkeypatch: pytest.MonkeyPatch) -> None:

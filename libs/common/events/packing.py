@@ -89,7 +89,7 @@ class Packer:
         if event.request_source >= self._sources:
             raise ValueError("an unknown source")
         rest = (server, boot_epoch, self._rest(event))
-        template, number = self._templates.get(rest), event.request_id.encode()
+        template, number = self._templates.get(rest), str.encode(event.request_id)
         if template is not None and template.id_at + len(number) == template.id_end:
             message = bytearray(template.message)
             SEQUENCE.pack_into(message, SEQUENCE_AT, sequence)
