@@ -56,6 +56,20 @@ def test_the_interpreter_can_be_asked_for(tree: Path) -> None:
     assert which(tree, CONSTELLATION_INTERPRETED="1") == ["False", "True"]
 
 
+def test_without_a_source_nothing_is_compiled(tree: Path) -> None:
+    (tree / "libs" / "lean" / "frames.py").rename(tree / "libs" / "lean" / "gone.py")
+
+    ran = subprocess.run(
+        [sys.executable, "-c", "from libs import compiled; print(compiled.in_use())"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree), "CONSTELLATION_INTERPRETED": ""},
+        capture_output=True,
+        check=True,
+    )
+
+    assert ran.stdout.decode().split() == ["False"]
+
+
 def test_every_hot_module_has_a_source_and_a_place_in_a_build() -> None:
     build_of = files(Path("b"))
 
