@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.values import Value
 from libs.common.varint import read_varint, varint
 
 RAW_INPUT = b"\x3a"  # field 7 of a ModelInferRequest, as bytes
@@ -42,7 +43,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 _COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
 
 
-class Tensor:
+class Tensor(Value):
     """One named array as Triton has it: `data` is little-endian, BYTES with length prefixes."""
 
     __slots__ = ("data", "datatype", "name", "shape")
@@ -55,12 +56,6 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"<Tensor {self.name} {self.datatype}{list(self.shape)}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tensor) and (
-            (self.name, self.datatype, self.shape, self.data)
-            == (other.name, other.datatype, other.shape, other.data)
-        )
 
     def array(self) -> NDArray[np.generic]:
         """Return the numbers, shaped; TypeError for BYTES."""

@@ -15,6 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from setuptools import Distribution
+from setuptools.errors import CompileError, LinkError
+
 from libs.compiled.modules import BUILDS, GROUP, HOT, ROOT, files, fitting, source
 
 CANNOT = 3
@@ -31,7 +34,11 @@ def main() -> int:
         return CANNOT
     print("compiling the hot path ...", flush=True)
     began = time.monotonic()
-    compile_into(build)
+    try:
+        compile_into(build)
+    except (CompileError, LinkError) as error:  # of C: what mypyc refuses is for us to mend
+        print(f"{error}: the hot path runs interpreted, at twice the cost", file=sys.stderr)
+        return CANNOT
     print(f"compiled {len(HOT)} modules in {time.monotonic() - began:.0f} s")
     return 0
 
@@ -66,7 +73,6 @@ def compile_into(build: Path) -> None:
 
 def _run_mypyc(c: Path, made: Path) -> None:
     from mypyc.build import mypycify
-    from setuptools import Distribution
 
     os.chdir(ROOT)  # names in tracebacks are as given here
     sources = [str(source(module).relative_to(ROOT)) for module in HOT]

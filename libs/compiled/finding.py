@@ -37,10 +37,7 @@ def use() -> None:
     """Import compiled modules from now on, if there is a build that fits the source."""
     if in_use() or os.environ.get(INTERPRETED):
         return
-    try:
-        build = fitting()
-    except OSError:  # without the sources, nothing says what a build would have to fit
-        return
+    build = fitting()
     if build.is_dir():
         sys.meta_path.insert(0, Finder(files(build)))
 

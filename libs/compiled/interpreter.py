@@ -1,7 +1,7 @@
 """Prints the Python to make .venv of: the one that is called, unless another one is faster.
 
 How an interpreter was built (with profile-guided optimization, as distributions do it, or without,
-as pyenv does) makes a sixth of what a request costs. It does not say so itself, thus it is
+as pyenv does) makes up to a sixth of what a request costs. It does not say so itself, thus it is
 measured. Runs before there is a .venv.
 """
 

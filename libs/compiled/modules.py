@@ -26,6 +26,8 @@ _PACKAGES = {
     " ports shards tokens turnstile",
     "services.server.backends": "triton",
 }
+# What compiled modules are made of, or know: types and constants of the others are in them, too.
+_FOLDERS = ("libs", "services/entry", "services/server")
 HOT = tuple(f"{package}.{name}" for package, names in _PACKAGES.items() for name in names.split())
 
 
@@ -40,8 +42,9 @@ def fitting() -> Path:
     They all count together: compiled modules know one another's insides.
     """
     digest = hashlib.blake2b(SUFFIX.encode(), digest_size=8)
-    for module in HOT:
-        digest.update(source(module).read_bytes())
+    for folder in _FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return BUILDS / digest.hexdigest()
 
 

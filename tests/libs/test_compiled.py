@@ -41,12 +41,15 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_build_that_fits_is_used_and_an_edit_of_one_module_leaves_all_to_the_interpreter(
-    tree: Path,
+@pytest.mark.parametrize(
+    "module", ["libs/eager/timers.py", "libs/common/catalog.py"], ids=["compiled", "known to them"]
+)
+def test_a_build_that_fits_is_used_and_an_edit_leaves_all_to_the_interpreter(
+    tree: Path, module: str
 ) -> None:
     if fitting().is_dir():
         assert which(tree, CONSTELLATION_INTERPRETED="") == ["True", "False"]
-    edited = tree / "libs" / "eager" / "timers.py"
+    edited = tree / module
     edited.write_text(edited.read_text() + "\n# an edit\n")
 
     assert which(tree, CONSTELLATION_INTERPRETED="") == ["False", "True"]
@@ -88,6 +91,20 @@ def test_what_is_missing_is_named_with_what_would_help(monkeypatch: pytest.Monke
 
     assert "C compiler" in build.what_is_missing()
     assert "apt install gcc" in build.what_is_missing()
+
+
+def test_a_compiler_that_fails_leaves_all_to_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Path) -> None:
+        raise build.CompileError("command 'gcc' failed")
+
+    monkeypatch.setattr(build, "fitting", lambda: tmp_path / "none")
+    monkeypatch.setattr(build, "what_is_missing", lambda: "")
+    monkeypatch.setattr(build, "compile_into", fail)
+
+    assert build.main() == build.CANNOT
+    assert "command 'gcc' failed: the hot path runs interpreted" in capsys.readouterr().err
 
 
 def test_without_a_compiler_nothing_is_built_and_the_exit_code_says_so(
