@@ -58,7 +58,7 @@ class InferenceServer:
         answer: Answer | None = None
         try:
             while answer is None:
-                with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
+                with shard.turnstile.try_lease(request) or await self._queue(record) as lease:
                     left = record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
                     try:
@@ -90,7 +90,7 @@ class InferenceServer:
         is_whole = False
         try:
             while not is_whole:
-                with shard.turnstile.try_lease(request.cost) or await self._queue(record) as lease:
+                with shard.turnstile.try_lease(request) or await self._queue(record) as lease:
                     record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
                     try:
@@ -162,9 +162,7 @@ class InferenceServer:
         left = record.deadline.until_first(self._clock.now())
         patience = min(request.max_queue_ms / 1000 or left, left)
         try:
-            return await shard.turnstile.wait(
-                request.cost, patience=patience, at_front=record.retried
-            )
+            return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
         except QueueTimeUsedUp as error:
             raise _with_retry_after(_why(shard, error), retry_after_ms) from None
         except OutOfCapacity as error:

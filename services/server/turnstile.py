@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from libs.common.envelope import InferRequest
 from libs.common.errors import OutOfCapacity, QueueTimeUsedUp, RequestError
 from services.server.endpoints import Endpoint
 from services.server.selection import choose
@@ -53,7 +54,7 @@ class Lease:
 class _Waiting:
     """One call in the queue."""
 
-    cost: int
+    request: InferRequest
     turn: asyncio.Future[Lease] = field(repr=False)
 
 
@@ -89,11 +90,13 @@ class Turnstile:
         """Calls in the queue."""
         return len(self.queue)
 
-    def try_lease(self, cost: int) -> Lease | None:
+    def try_lease(self, request: InferRequest) -> Lease | None:
         """Lease at once where an endpoint has room and nobody waits."""
-        return None if self.queue else self._lease(cost)
+        return None if self.queue else self._lease(request)
 
-    async def wait(self, cost: int, *, patience: float, at_front: bool = False) -> Lease:
+    async def wait(
+        self, request: InferRequest, *, patience: float, at_front: bool = False
+    ) -> Lease:
         """Lease after a wait of at most `patience` seconds.
 
         `at_front` is for a call that had its turn and lost its endpoint.
@@ -101,7 +104,7 @@ class Turnstile:
         """
         if not at_front and len(self.queue) >= self.queue_limit:
             raise OutOfCapacity(f"{len(self.queue)} requests are waiting already")
-        waiting = _Waiting(cost, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
         self.queue.insert(0 if at_front else len(self.queue), waiting)
         self.admit()
         try:
@@ -121,7 +124,7 @@ class Turnstile:
             if head.turn.done():  # a cancelled caller stays in line until its task runs
                 self.queue.popleft()
                 continue
-            lease = self._lease(head.cost)
+            lease = self._lease(head.request)
             if lease is None:
                 return
             self.queue.popleft()
@@ -137,12 +140,13 @@ class Turnstile:
         while self.queue:
             yield self.queue.popleft()
 
-    def _lease(self, cost: int) -> Lease | None:
-        found = choose(self.endpoints.values(), cost=cost, rng=self._rng)
+    def _lease(self, request: InferRequest) -> Lease | None:
+        found = choose(self.endpoints.values(), request=request, rng=self._rng)
         if found is None:
             return None
         endpoint, because = found
-        taken = cost if cost < endpoint.concurrency else endpoint.concurrency
+        cost, most = request.cost, endpoint.concurrency
+        taken = cost if cost < most else most
         endpoint.in_flight += taken
         return Lease(self, endpoint, because, taken)
 

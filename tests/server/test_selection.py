@@ -9,6 +9,7 @@ import pytest
 
 from services.server.endpoints import Endpoint
 from services.server.selection import choose
+from tests.fakes import a_request
 
 
 def endpoints(*in_flight: int, concurrency: int = 4) -> list[Endpoint]:
@@ -20,7 +21,7 @@ def endpoints(*in_flight: int, concurrency: int = 4) -> list[Endpoint]:
 
 def chosen(of: list[Endpoint], *, cost: int = 1, times: int = 600) -> Counter[str]:
     rng = random.Random(1)
-    found = [choose(of, cost=cost, rng=rng) for _ in range(times)]
+    found = [choose(of, request=a_request(cost=cost), rng=rng) for _ in range(times)]
     return Counter(f"{each[0].instance} {each[1]}" if each else "none" for each in found)
 
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from libs.common.envelope import InferRequest
 from libs.common.errors import OutOfCapacity, QueueTimeUsedUp, Unavailable
 from services.server.endpoints import Endpoint
 from services.server.turnstile import Lease, Turnstile
+from tests.fakes import a_request
 
 
 def turnstile(*concurrencies: int, queue: int = 0) -> Turnstile:
@@ -20,6 +22,10 @@ def turnstile(*concurrencies: int, queue: int = 0) -> Turnstile:
     return made
 
 
+def asks(cost: int) -> InferRequest:
+    return a_request(cost=cost)
+
+
 def taken(lease: Lease | None) -> Lease:
     assert lease is not None
     return lease
@@ -28,7 +34,7 @@ def taken(lease: Lease | None) -> Lease:
 def test_a_free_permit_is_leased_at_once() -> None:
     gate = turnstile(1)
 
-    with taken(gate.try_lease(1)):
+    with taken(gate.try_lease(asks(1))):
         assert repr(gate) == "<Turnstile used=1/1 waiting=0/0>"
 
     assert repr(gate) == "<Turnstile used=0/1 waiting=0/0>"
@@ -36,14 +42,14 @@ def test_a_free_permit_is_leased_at_once() -> None:
 
 def test_without_room_there_is_no_lease() -> None:
     gate = turnstile(1)
-    taken(gate.try_lease(1))
+    taken(gate.try_lease(asks(1)))
 
-    assert gate.try_lease(1) is None
+    assert gate.try_lease(asks(1)) is None
 
 
 def test_a_lease_is_given_back_once() -> None:
     gate = turnstile(2)
-    first, _ = taken(gate.try_lease(1)), taken(gate.try_lease(1))
+    first, _ = taken(gate.try_lease(asks(1))), taken(gate.try_lease(asks(1)))
 
     first.give_back()
     first.give_back()
@@ -54,7 +60,7 @@ def test_a_lease_is_given_back_once() -> None:
 def test_the_emptier_of_two_endpoints_is_taken() -> None:
     gate = turnstile(2, 2)
 
-    endpoints = {taken(gate.try_lease(1)).endpoint.instance for _ in range(2)}
+    endpoints = {taken(gate.try_lease(asks(1))).endpoint.instance for _ in range(2)}
 
     assert endpoints == {"e0", "e1"}
 
@@ -62,13 +68,13 @@ def test_the_emptier_of_two_endpoints_is_taken() -> None:
 def test_a_costly_call_takes_its_permits_on_one_endpoint() -> None:
     gate = turnstile(2, 4)
 
-    assert taken(gate.try_lease(3)).endpoint.instance == "e1"
+    assert taken(gate.try_lease(asks(3))).endpoint.instance == "e1"
 
 
 def test_a_call_that_costs_more_than_any_endpoint_has_takes_a_whole_one() -> None:
     gate = turnstile(2)
 
-    assert taken(gate.try_lease(9)).cost == 2
+    assert taken(gate.try_lease(asks(9))).cost == 2
 
 
 @pytest.mark.parametrize("state", ["backoff", "draining"])
@@ -76,34 +82,34 @@ def test_an_endpoint_that_is_not_healthy_leases_nothing(state: str) -> None:
     gate = turnstile(1)
     gate.endpoints["e0"].state = state  # type: ignore[assignment]
 
-    assert (gate.try_lease(1), gate.permits, gate.free) == (None, 0, 0)
+    assert (gate.try_lease(asks(1)), gate.permits, gate.free) == (None, 0, 0)
 
 
 async def test_a_full_queue_rejects() -> None:
     gate = turnstile(1)
-    taken(gate.try_lease(1))
+    taken(gate.try_lease(asks(1)))
 
     with pytest.raises(OutOfCapacity):
-        await gate.wait(1, patience=1)
+        await gate.wait(asks(1), patience=1)
 
 
 async def test_patience_runs_out_in_the_queue() -> None:
     gate = turnstile(1, queue=1)
-    taken(gate.try_lease(1))
+    taken(gate.try_lease(asks(1)))
 
     with pytest.raises(QueueTimeUsedUp):
-        await gate.wait(1, patience=0.01)
+        await gate.wait(asks(1), patience=0.01)
 
     assert gate.waiting == 0
 
 
 async def test_the_queue_is_first_come_first_served() -> None:
     gate = turnstile(1, queue=3)
-    holder = taken(gate.try_lease(1))
+    holder = taken(gate.try_lease(asks(1)))
     served: list[int] = []
 
     async def call(number: int) -> None:
-        with await gate.wait(1, patience=1):
+        with await gate.wait(asks(1), patience=1):
             served.append(number)
 
     calls = [asyncio.create_task(call(number)) for number in range(3)]
@@ -116,21 +122,21 @@ async def test_the_queue_is_first_come_first_served() -> None:
 
 async def test_nobody_passes_those_who_wait() -> None:
     gate = turnstile(2, queue=1)
-    holder = taken(gate.try_lease(1))
-    wide = asyncio.create_task(gate.wait(2, patience=1))
+    holder = taken(gate.try_lease(asks(1)))
+    wide = asyncio.create_task(gate.wait(asks(2), patience=1))
     await asyncio.sleep(0)
 
-    assert gate.try_lease(1) is None
+    assert gate.try_lease(asks(1)) is None
     holder.give_back()
     assert (await wide).cost == 2
 
 
 async def test_a_call_that_lost_its_endpoint_waits_at_the_front_even_of_a_full_queue() -> None:
     gate = turnstile(1, queue=1)
-    holder = taken(gate.try_lease(1))
-    later = asyncio.create_task(gate.wait(1, patience=1))
+    holder = taken(gate.try_lease(asks(1)))
+    later = asyncio.create_task(gate.wait(asks(1), patience=1))
     await asyncio.sleep(0)
-    retried = asyncio.create_task(gate.wait(1, patience=1, at_front=True))
+    retried = asyncio.create_task(gate.wait(asks(1), patience=1, at_front=True))
     await asyncio.sleep(0)
 
     holder.give_back()
@@ -142,7 +148,7 @@ async def test_a_call_that_lost_its_endpoint_waits_at_the_front_even_of_a_full_q
 
 async def test_an_endpoint_that_comes_serves_those_who_wait() -> None:
     gate = turnstile(queue=1)
-    waiting = asyncio.create_task(gate.wait(1, patience=1))
+    waiting = asyncio.create_task(gate.wait(asks(1), patience=1))
     await asyncio.sleep(0)
 
     gate.endpoints["new"] = Endpoint(instance="new", address="new", concurrency=1)
@@ -153,8 +159,8 @@ async def test_an_endpoint_that_comes_serves_those_who_wait() -> None:
 
 async def test_a_permit_freed_as_its_next_holder_cancels_is_not_lost() -> None:
     gate = turnstile(1, queue=1)
-    holder = taken(gate.try_lease(1))
-    waiting = asyncio.create_task(gate.wait(1, patience=1))
+    holder = taken(gate.try_lease(asks(1)))
+    waiting = asyncio.create_task(gate.wait(asks(1), patience=1))
     await asyncio.sleep(0)
 
     holder.give_back()
@@ -166,9 +172,9 @@ async def test_a_permit_freed_as_its_next_holder_cancels_is_not_lost() -> None:
 
 async def test_a_cancelled_caller_does_not_hold_up_those_behind_it() -> None:
     gate = turnstile(2, queue=2)
-    holder = taken(gate.try_lease(1))
-    wide = asyncio.create_task(gate.wait(2, patience=1))
-    narrow = asyncio.create_task(gate.wait(1, patience=1))
+    holder = taken(gate.try_lease(asks(1)))
+    wide = asyncio.create_task(gate.wait(asks(2), patience=1))
+    narrow = asyncio.create_task(gate.wait(asks(1), patience=1))
     await asyncio.sleep(0)
 
     wide.cancel()
@@ -179,7 +185,7 @@ async def test_a_cancelled_caller_does_not_hold_up_those_behind_it() -> None:
 
 async def test_closing_sends_everyone_away() -> None:
     gate = turnstile(queue=2)
-    waiting = [asyncio.create_task(gate.wait(1, patience=1)) for _ in range(2)]
+    waiting = [asyncio.create_task(gate.wait(asks(1), patience=1)) for _ in range(2)]
     await asyncio.sleep(0)
 
     gate.close(Unavailable("moved"))
@@ -203,7 +209,7 @@ def test_no_permit_is_lost_or_doubled(
     sizes: list[int], queue: int, steps: list[tuple[str, int]]
 ) -> None:
     async def hold(gate: Turnstile, cost: int, leave: asyncio.Event) -> None:
-        with gate.try_lease(cost) or await gate.wait(cost, patience=5):
+        with gate.try_lease(asks(cost)) or await gate.wait(asks(cost), patience=5):
             await leave.wait()
 
     async def run() -> None:
