@@ -100,7 +100,8 @@ class Gateway:
         served = self._served.get(call.model) or self._look_up(call.model)
         task, body = served.task, call.body
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
-        if call.task or not (plain and served.is_open):
+        fits = not call.task or call.task == task.name
+        if not (fits and plain and served.is_open):
             _check_access(served.model, call)
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
         if plain and call.told is NOTHING:
