@@ -20,6 +20,7 @@ from libs.common.catalog_files import Catalog
 from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile, node_names
 from libs.common.lifecycle import background
+from libs.common.loop_lag import LoopLag
 from libs.common.ports import ControlPlane, Inference
 from libs.common.world import World, follow
 from libs.common.world_map import Colo, Resource
@@ -69,6 +70,7 @@ class Embedded:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.lag = LoopLag(self.registry)
         self.server_metrics = ServerMetrics(self.registry)
         self.node_metrics = NodeMetrics(self.registry)
         self.world = World()
@@ -76,6 +78,7 @@ class Embedded:
 
     async def enter(self, stack: AsyncExitStack, catalog: Catalog) -> Running:
         """Start everything on `stack`, in order."""
+        await stack.enter_async_context(background(self.lag.run(), name="loop lag"))
         await self._analytics(stack)
         plane = await self._control(stack, catalog)
         for colo in self.options.colos:

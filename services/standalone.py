@@ -22,6 +22,7 @@ from libs.common.clients.control import ControlClient
 from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile
 from libs.common.lifecycle import background
+from libs.common.loop_lag import LoopLag
 from libs.common.messages import SnapshotOnDisk
 from libs.common.rpc import CannotListen
 from libs.common.world import World, follow
@@ -58,6 +59,7 @@ class Standalone:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self.lag = LoopLag(self.registry)
         self.world = World()
 
     @asynccontextmanager
@@ -136,7 +138,7 @@ class Standalone:
     async def scheduler(self, catalog: Catalog, colos: tuple[Colo, ...]) -> AsyncIterator[str]:
         """Run control and the scheduler."""
         async with AsyncExitStack() as stack:
-            self._metrics(stack)
+            await self._metrics(stack)
             config = self.config.settings(
                 "control", control.Config, state_dir=self.options.state_dir, **self.options.flags
             )
@@ -154,7 +156,7 @@ class Standalone:
     async def analytics(self) -> AsyncIterator[str]:
         """Run the collector and the usage service."""
         async with AsyncExitStack() as stack:
-            self._metrics(stack)
+            await self._metrics(stack)
             config = self.config.settings(
                 "analytics",
                 analytics.Config,
@@ -167,7 +169,7 @@ class Standalone:
 
     async def _plane(self, stack: AsyncExitStack, service: str) -> ControlClient:
         """Follow control, from the last snapshot on disk where it is away."""
-        self._metrics(stack)
+        await self._metrics(stack)
         plane = await stack.enter_async_context(ControlClient(self.options.control))
         name = self.options.flags.get("name") or service
         disk = SnapshotOnDisk(self.options.state_dir / f"{service}-{name}.snapshot")
@@ -175,7 +177,8 @@ class Standalone:
         await stack.enter_async_context(background(following, name="world"))
         return plane
 
-    def _metrics(self, stack: AsyncExitStack) -> None:
+    async def _metrics(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(background(self.lag.run(), name="loop lag"))
         if not self.options.metrics:
             return
         try:

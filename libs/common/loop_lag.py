@@ -1,0 +1,72 @@
+"""How late an event loop is: what blocks it shows here before callers complain.
+
+A timer that is due every 20 ms is late by as long as one piece of work kept the loop
+from looking at its timers, so by what a request that came at that moment had to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+EVERY_S = 0.020
+# uvloop's timers have whole milliseconds, rounded up: the first bucket is what cannot be told.
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+PREFIX = "constellation_event_loop_"
+
+
+class LoopLag(Collector):
+    """Measures one loop while `run` runs in it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counts = [0] * (len(BUCKETS_S) + 1)
+        self._sum_s = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        registry.register(self)
+
+    def __repr__(self) -> str:
+        return f"<LoopLag {sum(self._counts)} looks, {self._sum_s:.3f} s late in all>"
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            due = time.monotonic() + EVERY_S
+            await asyncio.sleep(EVERY_S)
+            self.late(max(0.0, time.monotonic() - due))
+
+    def late(self, seconds: float) -> None:
+        """Count one look."""
+        self._counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self._sum_s += seconds
+
+    def describe(self) -> Iterator[Metric]:
+        """Name what `collect` yields."""
+        yield _lag()
+        yield _tasks()
+
+    def collect(self) -> Iterator[Metric]:
+        """Show how late it was, and how many tasks there are now."""
+        bounds = [*(str(each) for each in BUCKETS_S), "+Inf"]
+        lag, tasks = _lag(), _tasks()
+        counts = self._counts.copy()
+        lag.add_metric((), list(zip(bounds, accumulate(counts), strict=True)), self._sum_s)
+        if self._loop is not None:
+            tasks.add_metric((), len(asyncio.all_tasks(self._loop)))
+        yield lag
+        yield tasks
+
+
+def _lag() -> HistogramMetricFamily:
+    return HistogramMetricFamily(f"{PREFIX}lag_seconds", "How late the loop's timers came.")
+
+
+def _tasks() -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}tasks", "Tasks of asyncio; a request has none of its own.")
