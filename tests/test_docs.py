@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from libs.common.catalog import Finetune, Model
 from libs.common.catalog_files import load_catalog
 from libs.common.errors import BY_REASON, BadHttp
+from libs.common.loop_lag import LoopLag
 from libs.common.world_map import Colo
 from services.analytics import app as analytics
 from services.commands import _parser
@@ -166,6 +167,7 @@ def metric_names(tmp_path: Path) -> set[str]:
         ServerMetrics,
         NodeMetrics,
         SchedulerMetrics,
+        LoopLag,
     )
     for make in makers:
         make(registry)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,11 +64,3 @@ def test_a_run_writes_tables_numbers_and_a_chart(
     assert document["machine"].keys() >= {"cpu", "cores", "kernel", "python", "versions"}
     assert {row["workload"] for row in document["results"]} == {"unary", "stream_coalesced"}
     assert files["--png"].read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.fixture
-def kept_signals() -> Iterator[None]:
-    """The benchmark ends on SIGTERM in its own way; pytest in pytest's."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)

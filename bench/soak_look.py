@@ -1,0 +1,127 @@
+"""What a soak looks at, again and again, and whether it grows."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.processes import PROC
+from bench.results import Row
+
+# What may come on top between the second quarter of the time and the last, as a share and at least.
+GROWTH: Mapping[str, tuple[float, float]] = {
+    "memory_mb": (0.02, 1.0),
+    "descriptors": (0.0, 2.0),
+    "threads": (0.0, 1.0),
+    "tasks": (0.0, 2.0),
+}
+LAG_S, LAG_SHARE = 0.005, 0.999
+LAG = "constellation_event_loop_lag_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at all processes: numbers by process and by what they count."""
+
+    at_s: float
+    numbers: Mapping[tuple[str, str], float]
+
+
+def look(at_s: float, names: Mapping[int, str], metrics: str) -> Look:
+    """Look at processes by pid, and at the metrics that one of them shows."""
+    numbers: dict[tuple[str, str], float] = {}
+    for pid, name in names.items():
+        with suppress(OSError):  # it has just ended
+            numbers |= {(name, what): value for what, value in _of_process(pid)}
+    tasks = number(metrics, "constellation_event_loop_tasks")
+    return Look(at_s, numbers | {("up", "tasks"): tasks})
+
+
+def _of_process(pid: int) -> Iterable[tuple[str, float]]:
+    folder = PROC / str(pid)
+    lines = (folder / "status").read_text().splitlines()
+    told = dict(line.split(":", 1) for line in lines if ":" in line)
+    yield "memory_mb", int(told["RssAnon"].split()[0]) * 1024 / 1e6  # files' pages come and go
+    yield "threads", float(told["Threads"])
+    yield "descriptors", float(len(os.listdir(folder / "fd")))
+
+
+def process_names(pids: Iterable[int]) -> dict[int, str]:
+    """Return a short name for each process: what it runs, and its pid where it is not `up`."""
+    found = {}
+    for pid in pids:
+        with suppress(OSError):
+            command = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace")
+            found[pid] = _name(pid, command.split("\0"))
+    return found
+
+
+def _name(pid: int, words: Sequence[str]) -> str:
+    if "services.cli" in words:
+        return "up"
+    modules = [word for word in words if word.startswith("services.")]
+    programs = [Path(word).name for word in words[:1]]
+    return f"{(modules or programs or ['?'])[0].rpartition('.')[2]} {pid}"
+
+
+def scrape(base: str) -> str:
+    """Return the metrics' page."""
+    with urllib.request.urlopen(f"{base}/metrics", timeout=10) as response:
+        return str(response.read().decode())
+
+
+def number(metrics: str, name: str, labels: str = "") -> float:
+    """Return the sum of a metric's values whose labels have this text."""
+    return sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in metrics.splitlines()
+        if line.split("{", 1)[0].split(" ", 1)[0] == name and labels in line
+    )
+
+
+def growth(looks: Sequence[Look]) -> list[Row]:
+    """Return a row per process and number: before, after, and whether that is flat.
+
+    What is compared are medians of the second quarter of the time and of the last; processes
+    that were not there all the time are left out.
+    """
+    quarter = max(1, len(looks) // 4)
+    early, late = looks[quarter : 2 * quarter] or looks[:1], looks[-quarter:]
+    always = set.intersection(*(set(each.numbers) for each in looks))
+    rows = []
+    for name, what in sorted(always):
+        before, after = (median(x.numbers[name, what] for x in part) for part in (early, late))
+        share, least = GROWTH[what]
+        bound = max(least, share * before)
+        rows.append(
+            {
+                "process": name,
+                "what": what,
+                "early": before,
+                "late": after,
+                "grown": after - before,
+                "allowed": bound,
+                "verdict": "flat" if after - before <= bound else "GROWS",
+            }
+        )
+    return rows
+
+
+def lag(before: str, after: str) -> Row:
+    """Return the share of looks at the loop that were late by at most LAG_S, and the verdict."""
+    bound = f'le="{LAG_S}"'
+    within = number(after, f"{LAG}_bucket", bound) - number(before, f"{LAG}_bucket", bound)
+    looks = number(after, f"{LAG}_count") - number(before, f"{LAG}_count")
+    share = within / looks if looks else 0.0
+    return {
+        "what": f"event loop late by at most {LAG_S * 1000:g} ms",
+        "looks": looks,
+        "share": share,
+        "must": LAG_SHARE,
+        "verdict": "kept" if share >= LAG_SHARE else "MISSED",
+    }
