@@ -7,14 +7,17 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.processes import cpu_seconds
 from tests.system.harness import (
     CHAT,
     EMBED,
@@ -115,16 +118,46 @@ def test_every_request_is_an_event(up: Up) -> None:
     assert 0 < after[CHAT]["p50_ms"] <= after[CHAT]["p95_ms"] < 60_000
 
 
-def test_a_client_that_leaves_frees_its_permit(up: Up) -> None:
-    body = {"prompt": "Tell me a story.", "stream": True, "max_tokens": 500}
+def test_clients_that_leave_free_their_permits_and_stop_the_model_at_once(up: Up) -> None:
+    free = permits(up)
+    with ExitStack() as streams:
+        lines = [streams.enter_context(streaming(up)) for _ in range(3)]
+        assert permits(up) == free - len(lines)
+        busy = stub_seconds(up.state, over=0.6)
+        left = time.monotonic()
+    until(lambda: permits(up) == free, seconds=3, what="the permits are free again")
+    permits_s = time.monotonic() - left
+    time.sleep(max(0.0, 0.1 - permits_s))
+    still = stub_seconds(up.state, over=0.6)
+
+    sys.stdout.write(
+        f"permits back after {permits_s:.3f} s; CPU of the models in 0.6 s: "
+        f"{busy:.2f} s with 3 streams, {still:.2f} s from 0.1 s after they were left\n"
+    )
+    assert permits_s < 0.1
+    assert busy > 4 * still  # three streams of 500 tokens would go on for ten seconds
+
+
+@contextmanager
+def streaming(up: Up) -> Iterator[Iterator[str]]:
+    """Begin a long stream, and leave it in the middle at the end."""
+    body = {"prompt": "Tell me a story.", "stream": True, "max_tokens": 500, "seed": 1}
     with up.client.http.stream("POST", f"{up.client.account}/ai/run/{CHAT}", json=body) as stream:
-        next(stream.iter_lines())
+        lines = stream.iter_lines()  # to be kept: without it, the connection is closed
+        next(lines)
+        yield lines
 
-    def free() -> bool:
-        name = "constellation_server_available_permits"
-        return up.client.metric(name, model=CHAT) >= 4
 
-    until(free, seconds=3, what="the permit is free again")
+def permits(up: Up) -> float:
+    return up.client.metric("constellation_server_available_permits", model=CHAT)
+
+
+def stub_seconds(state: Path, *, over: float) -> float:
+    """CPU that the models' processes use in some seconds."""
+    pids = [pid for pid, each in processes_of(state).items() if "python_backend_stub" in each]
+    before = cpu_seconds(pids)
+    time.sleep(over)
+    return cpu_seconds(pids) - before
 
 
 def test_a_second_up_in_the_same_folder_or_on_the_same_port_is_refused(up: Up, state: Path) -> None:
