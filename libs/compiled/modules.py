@@ -19,11 +19,11 @@ _PACKAGES = {
     " wire",
     "libs.common.clients": "inference",
     "libs.common.events": "codec outbox packing sinks",
-    "services.entry": "attempts auth calls connections gateway limits metrics",
+    "services.entry": "attempts auth calls connections gateway limits metrics prefixes",
     "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
     "services.entry.tasks": "base chat schema text_embeddings text_generation",
-    "services.server": "endpoints grpc_api inference_events outcomes records selection service"
-    " ports shards tokens turnstile",
+    "services.server": "affinity endpoints grpc_api inference_events latency outcomes ports"
+    " preferences recent records selection service shards tokens turnstile",
     "services.server.backends": "triton",
 }
 # What compiled modules are made of, or know: types and constants of the others are in them, too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Config:
     idle_s: Seconds = 75.0  # a connection may stay open without a request
     write_s: Seconds = 60.0  # a client may read nothing of an answer
     first_part_ceiling_s: Seconds = 240.0
+    prefix_secret: str = field(default="", repr=False)  # in the salt of prompts' hashes
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, the HTTP port speaks HTTPS
     tls_key: Path | None = None
@@ -175,6 +176,7 @@ def build(
         clock=clock,
         rng=rng,
         first_part_ceiling_s=config.first_part_ceiling_s,
+        prefix_secret=config.prefix_secret,
     )
     return Entry(
         config=config,

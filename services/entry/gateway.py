@@ -25,6 +25,7 @@ from services.entry.calls import NOTHING, Answer, Call, Plan
 from services.entry.limits import time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
+from services.entry.prefixes import Prefixes
 from services.entry.routing import Routes, Target
 from services.entry.tasks.base import ParsedInput, Result, Task, Templates
 from services.entry.tasks.registry import TaskRegistry
@@ -41,16 +42,22 @@ Show: TypeAlias = Callable[[Sequence[Result]], Promise[None] | None]
 class Served:
     """A model as calls find it, until the world changes."""
 
-    __slots__ = ("bounds", "is_open", "model", "targets", "task")
+    __slots__ = ("bounds", "is_open", "is_spread", "model", "targets", "task")
 
     def __init__(
-        self, model: Model, task: Task, targets: tuple[Target, ...], bounds: TimeBounds
+        self,
+        model: Model,
+        task: Task,
+        targets: tuple[Target, ...],
+        bounds: TimeBounds,
+        is_spread: bool,
     ) -> None:
         self.model = model
         self.task = task
         self.targets = targets
         self.bounds = bounds
         self.is_open = model.access.accounts == "all"
+        self.is_spread = is_spread  # over several endpoints, so that it matters which one
 
     def __repr__(self) -> str:
         return f"<Served {self.model.name} at {len(self.targets)} targets>"
@@ -70,6 +77,7 @@ class Gateway:
         clock: Clock,
         rng: random.Random,
         first_part_ceiling_s: float = 240.0,
+        prefix_secret: str = "",
     ) -> None:
         self.colo = colo
         self.refused: Counter[str] = Counter()  # by model, since boot
@@ -81,6 +89,7 @@ class Gateway:
         self._clock = clock
         self._ids = RequestIds(rng)
         self._ceiling_s = first_part_ceiling_s
+        self._prefixes = Prefixes(prefix_secret)
         self._served: dict[str, Served] = {}
         world.listen(lambda _: self._served.clear())  # after the routes, which it is made of
 
@@ -192,6 +201,7 @@ class Gateway:
             task=self._tasks.of(model),
             targets=self._routes.to(model.name),
             bounds=time_bounds(model.timeouts, NO_BOUNDS, ceiling_s=self._ceiling_s),
+            is_spread=self._routes.is_spread(model.name),
         )
         return served
 
@@ -273,6 +283,10 @@ class Gateway:
         request.shard_epoch = first.epoch
         request.units = parsed.units
         request.bytes_in = call.bytes_in
+        if served.is_spread and (prompt := task.prompt(parsed)):
+            request.prefix_hashes = self._prefixes.of(
+                prompt, account=request.account, adapter=adapter
+            )
         return request
 
     def _again(self, plan: Plan, target: Target, attempt: int) -> InferRequest:

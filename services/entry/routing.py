@@ -68,12 +68,18 @@ class Routes:
             self._ranked[model] = self._rank(model)
         return self._ranked[model]
 
-    def _rank(self, model: str, preferred: str = "", session: str = "") -> tuple[Target, ...]:
+    def is_spread(self, model: str) -> bool:
+        """Whether somewhere a server has more than one endpoint of the model to choose from."""
+        return any(len(each.load.endpoints) > 1 for each in self._candidates(model) if each.load)
+
+    def _candidates(self, model: str) -> list[Candidate]:
         if self._by_model is None:
             self._by_model = gather(self._world)
+        return self._by_model.get(model, [])
+
+    def _rank(self, model: str, preferred: str = "", session: str = "") -> tuple[Target, ...]:
         here = self._world.table(Colo).get(self._colo) or Colo(name=self._colo)
-        candidates = self._by_model.get(model, [])
-        return rank(candidates, here=here, preferred=preferred, session=session)
+        return rank(self._candidates(model), here=here, preferred=preferred, session=session)
 
     def _forget(self) -> None:
         self._by_model = None

@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import MessageBytes, Seconds, SecondsOrNone
+from libs.common.bounds import (
+    AtLeastOne,
+    Factor,
+    MessageBytes,
+    NotNegative,
+    Seconds,
+    SecondsOrNone,
+    ShareOrNone,
+)
 from libs.common.clock import Clock
 from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
 from libs.common.lifecycle import background
@@ -23,6 +31,7 @@ from services.server.grpc_api import InferenceApi
 from services.server.health import Prober
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
+from services.server.preferences import Preferences
 from services.server.service import InferenceServer
 
 GOODBYE_S = 1.0
@@ -43,6 +52,16 @@ class Config:
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
     transport: Transport = "lean"  # of hops from entries, and to Triton
+    weight_free: NotNegative = 1.0  # scores by which an endpoint is chosen
+    weight_latency: NotNegative = 0.25
+    weight_adapter: NotNegative = 4.0
+    weight_session: NotNegative = 2.0
+    weight_prefix: NotNegative = 1.0
+    load_bound: Factor = 1.25  # times the mean fill: no affinity beyond it
+    spare_fill: ShareOrNone = 0.25  # ... but up to this fill always
+    latency_memory_s: Seconds = 10.0  # after which a latency counts half
+    sessions_kept: AtLeastOne = 4096  # of each endpoint, those used last
+    prefixes_kept: AtLeastOne = 8192
     hop_cert: Path | None = None  # with all three, entries must show a certificate of this CA
     hop_key: Path | None = None
     hop_ca: Path | None = None
@@ -51,6 +70,22 @@ class Config:
     def hop_tls(self) -> HopTls | None:
         """Return the files of mutual TLS, None where it is not set up."""
         return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
+
+    @property
+    def preferences(self) -> Preferences:
+        """Return what counts how much when an endpoint is chosen."""
+        return Preferences(
+            free=self.weight_free,
+            latency=self.weight_latency,
+            adapter=self.weight_adapter,
+            session=self.weight_session,
+            prefix=self.weight_prefix,
+            bound=self.load_bound,
+            spare=self.spare_fill,
+            latency_s=self.latency_memory_s,
+            sessions=self.sessions_kept,
+            prefixes=self.prefixes_kept,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +130,7 @@ def build(
         outcomes=outcomes,
         clock=clock,
         rng=random.Random(),
+        preferences=config.preferences,
     )
     world.listen(lambda _: triton.keep(server.shards.addresses()))
     prober = Prober(shards=server.shards, backends=backends, clock=clock, every_s=config.probe_s)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from libs.common.world_map import EndpointLoad, EndpointState
+from services.server.affinity import Affinity
+from services.server.latency import Latency
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 10.0
@@ -23,6 +25,8 @@ class Endpoint:
     in_flight: int = 0
     failures: int = 0
     retry_at: float = 0.0
+    affinity: Affinity = field(default_factory=Affinity)
+    latency: Latency = field(default_factory=Latency)
 
     @property
     def free(self) -> int:
@@ -30,12 +34,16 @@ class Endpoint:
         return max(0, self.concurrency - self.in_flight) if self.state == "healthy" else 0
 
     def failed(self, now: float) -> None:
-        """Put it into backoff: twice as long with each failure in a row."""
+        """Put it into backoff: twice as long with each failure in a row.
+
+        Its instance may have started anew, and then holds nothing.
+        """
         if self.state == "draining":
             return
         self.state = "backoff"
         self.retry_at = now + min(FIRST_BACKOFF_S * 2**self.failures, LONGEST_BACKOFF_S)
         self.failures += 1
+        self.affinity.forget()
 
     def recovered(self) -> None:
         """Take it back into service, unless it is leaving."""
@@ -50,6 +58,7 @@ class Endpoint:
             address=self.address,
             state=self.state,
             in_flight=self.in_flight,
+            adapters=tuple(self.affinity.adapters),
         )
 
 

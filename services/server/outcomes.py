@@ -77,6 +77,8 @@ class Outcomes:
         elif shard:
             metrics.requests[colo, model, 200] += 1
             shard.served(record.timings.forward_us / 1_000_000)
+            if len(shard.turnstile.endpoints) > 1:
+                _tell_latency(record, shard)
         if shard and record.timings.permit_wait_us >= LATE_US:
             shard.counters.waited_1s += 1
         if turned:
@@ -99,6 +101,17 @@ class Outcomes:
     def _start(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.get_running_loop()
         return self._loop
+
+
+def _tell_latency(record: Record, shard: OwnedShard) -> None:
+    """Tell the endpoint how quick it was: to the first part, for that depends least on the call."""
+    lease, timings = record.lease, record.timings
+    if lease is not None:
+        lease.endpoint.latency.seen(
+            timings.first_part_us / 1_000_000,
+            now=record.leased_at + timings.forward_us / 1_000_000,
+            memory_s=shard.turnstile.preferences.latency_s,
+        )
 
 
 def _turned(record: Record) -> str:

@@ -22,6 +22,7 @@ from libs.common.world_map import Report, Resource, Server, ShardLoad
 from libs.eager import Promise
 from services.server.outcomes import Outcomes
 from services.server.ports import Answer, Backend
+from services.server.preferences import USUAL, Preferences
 from services.server.records import Record
 from services.server.shards import OwnedShard, Shards
 from services.server.turnstile import Lease
@@ -39,9 +40,12 @@ class InferenceServer:
         outcomes: Outcomes,
         clock: Clock,
         rng: random.Random,
+        preferences: Preferences = USUAL,
     ) -> None:
         self.me = me
-        self.shards = Shards(server=me.name, colo=me.colo, world=world, rng=rng)
+        self.shards = Shards(
+            server=me.name, colo=me.colo, world=world, rng=rng, preferences=preferences
+        )
         self._running: set[Record] = set()
         self._backends = backends
         self._outcomes = outcomes

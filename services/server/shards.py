@@ -12,6 +12,7 @@ from libs.common.errors import Unavailable
 from libs.common.world import World
 from libs.common.world_map import Instance, Shard, ShardLoad
 from services.server.endpoints import Endpoint
+from services.server.preferences import USUAL, Preferences
 from services.server.turnstile import Turnstile
 
 SERVICE_EWMA = 0.1  # weight of the newest call in the mean service time
@@ -77,11 +78,20 @@ class OwnedShard:
 class Shards:
     """Keeps the owned shards as the world says; `sync` after each of its changes."""
 
-    def __init__(self, *, server: str, colo: str, world: World, rng: random.Random) -> None:
+    def __init__(
+        self,
+        *,
+        server: str,
+        colo: str,
+        world: World,
+        rng: random.Random,
+        preferences: Preferences = USUAL,
+    ) -> None:
         self._server = server
         self._colo = colo
         self._world = world
         self._rng = rng
+        self._preferences = preferences
         self._owned: dict[str, OwnedShard] = {}
         self._by_model: dict[tuple[str, int], OwnedShard] = {}
 
@@ -125,7 +135,9 @@ class Shards:
         model = self._world.table(Model)[shard.model]
         owned = self._owned.get(key)
         if owned is None:
-            turnstile = Turnstile(queue_limit=model.permits.queue, rng=self._rng)
+            turnstile = Turnstile(
+                queue_limit=model.permits.queue, rng=self._rng, preferences=self._preferences
+            )
             owned = OwnedShard(
                 model=model,
                 colo=shard.colo,
@@ -150,7 +162,10 @@ class Shards:
         for name, instance in there.items():
             if name in known and known[name].address != instance.address:
                 known.pop(name).state = "draining"
-            _update(known.setdefault(name, _endpoint(instance)), instance, shard.model)
+            endpoint = known.get(name)
+            if endpoint is None:
+                endpoint = known[name] = _endpoint(instance)
+            _update(endpoint, instance, shard.model, self._preferences)
         shard.turnstile.admit()
 
 
@@ -164,8 +179,13 @@ def _endpoint(instance: Instance) -> Endpoint:
     )
 
 
-def _update(endpoint: Endpoint, instance: Instance, model: Model) -> None:
+def _update(endpoint: Endpoint, instance: Instance, model: Model, preferences: Preferences) -> None:
     endpoint.concurrency = model.permits.per_instance
+    endpoint.affinity.limit(
+        adapters=model.lora.resident,
+        sessions=preferences.sessions,
+        prefixes=preferences.prefixes,
+    )
     if instance.state == "draining":
         endpoint.state = "draining"
     elif endpoint.state == "draining":  # its node has taken it back

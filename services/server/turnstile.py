@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 
 from libs.common.envelope import InferRequest
 from libs.common.errors import OutOfCapacity, QueueTimeUsedUp, RequestError
+from services.server.affinity import has_affinity
 from services.server.endpoints import Endpoint
+from services.server.preferences import USUAL, Preferences
 from services.server.selection import choose
 
 
@@ -61,9 +63,12 @@ class _Waiting:
 class Turnstile:
     """Leases at once where there is room and nobody waits, else queues, else rejects."""
 
-    def __init__(self, *, queue_limit: int, rng: random.Random) -> None:
+    def __init__(
+        self, *, queue_limit: int, rng: random.Random, preferences: Preferences = USUAL
+    ) -> None:
         self.endpoints: dict[str, Endpoint] = {}
         self.queue_limit = queue_limit
+        self.preferences = preferences
         self._rng = rng
         self.queue: deque[_Waiting] = deque()  # of those who wait, in order
 
@@ -141,10 +146,17 @@ class Turnstile:
             yield self.queue.popleft()
 
     def _lease(self, request: InferRequest) -> Lease | None:
-        found = choose(self.endpoints.values(), request=request, rng=self._rng)
+        found = choose(
+            self.endpoints.values(),
+            request=request,
+            rng=self._rng,
+            preferences=self.preferences,
+        )
         if found is None:
             return None
         endpoint, because = found
+        if has_affinity(request):
+            endpoint.affinity.take(request)
         cost, most = request.cost, endpoint.concurrency
         taken = cost if cost < most else most
         endpoint.in_flight += taken

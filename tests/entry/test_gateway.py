@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from libs.common.errors import (
 )
 from libs.common.request_ids import shard_of
 from libs.common.world import World
-from libs.common.world_map import EntryLoad, Token
+from libs.common.world_map import EndpointLoad, EntryLoad, ShardLoad, Token
 from services.entry.calls import Call, Told
 from services.entry.gateway import Gateway
 from tests.entry.fakes import (
@@ -182,6 +183,41 @@ async def test_the_envelope_says_all_that_the_way_needs() -> None:
     assert sent.units.input_characters == len("<user>hi<assistant>")
     assert sent.time_bounds == TimeBounds(first_part_ms=30_000, idle_ms=30_000, total_ms=600_000)
     assert b"ft-1" in sent.payload
+
+
+LONG = {"messages": [{"role": "user", "content": "a" * 3000}]}
+
+
+def spread_world(endpoints: int) -> World:
+    world = small_world("ams")
+    each = EndpointLoad(instance="", address="", state="healthy")
+    for model in (TEXT, VECTORS):
+        load = ShardLoad(model=model, colo="ams", index=0, server="ams", permits=4, free=4)
+        put(world, replace(load, endpoints=(each,) * endpoints))
+    return world
+
+
+def test_prompts_are_hashed_where_there_are_endpoints_to_choose_from() -> None:
+    alone, spread = gateway(spread_world(1)), gateway(spread_world(2))
+
+    assert alone.plan(call(LONG)).request.prefix_hashes == ()
+    assert len(spread.plan(call(LONG)).request.prefix_hashes) == 4
+    assert spread.plan(call({"prompt": "short"})).request.prefix_hashes == ()
+    assert spread.plan(call({"text": "a" * 3000}, VECTORS)).request.prefix_hashes == ()
+
+
+def test_a_conversation_keeps_its_hashes_as_it_goes_on_but_not_with_an_adapter() -> None:
+    entry = gateway(spread_world(2))
+    answer = {"role": "assistant", "content": "b" * 2000}
+    longer = {"messages": [*LONG["messages"], answer, *LONG["messages"]]}
+
+    before = entry.plan(call(LONG)).request.prefix_hashes
+    after = entry.plan(call(longer, session="s")).request.prefix_hashes
+    adapted = entry.plan(call(LONG | {"lora": "pirate"})).request.prefix_hashes
+
+    assert after[: len(before)] == before
+    assert len(after) > len(before) == len(adapted)
+    assert not set(before) & set(adapted)
 
 
 async def test_a_full_colo_is_left_for_the_next() -> None:

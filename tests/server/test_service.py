@@ -5,19 +5,23 @@ from contextlib import aclosing
 
 import pytest
 
-from libs.common.envelope import InferReply
+from libs.common.catalog import Lora
+from libs.common.clock import ManualClock
+from libs.common.envelope import InferReply, InferRequest
 from libs.common.envelopes import request_from_bytes
 from libs.common.errors import (
     Aborted,
     OutOfCapacity,
+    Unavailable,
 )
 from libs.common.events.sinks import MemorySink
-from libs.common.events.values import Flag
+from libs.common.events.values import Flag, InferenceEvent
 from libs.common.pb.inference_pb2 import InferRequest as InferRequestMessage
 from libs.common.world import World
+from services.server.endpoints import Endpoint
 from services.server.service import InferenceServer
-from tests.fakes import ScriptedBackend, a_model, a_request, an_instance, put
-from tests.server.looking import event, load
+from tests.fakes import ScriptedBackend, a_model, a_request, a_server, a_world, an_instance, put
+from tests.server.looking import event, load, raising
 from tests.streams import parts_of
 
 
@@ -203,3 +207,63 @@ async def test_a_cancel_that_comes_after_the_end_cancels_nobody(server: Inferenc
     await stream.aclose()
 
     assert server.in_flight == 0
+
+
+async def test_an_adapter_is_found_again_and_the_report_tells_where_it_is(
+    server: InferenceServer, world: World, backend: ScriptedBackend, sink: MemorySink
+) -> None:
+    put(world, an_instance(1))
+    because = [
+        (await server.infer(a_request(adapter="pirate"))).outcome.chosen_because for _ in range(4)
+    ]
+
+    homes = {instance for instance, _ in backend.calls}
+    assert because == ["emptier", "adapter", "adapter", "adapter"]
+    assert {each.instance: each.adapters for each in load(server).endpoints} == {
+        each.instance: ("pirate",) if each.instance in homes else ()
+        for each in load(server).endpoints
+    }
+    assert len(homes) == 1
+    assert [
+        told.chosen_because for told in sink.events if isinstance(told, InferenceEvent)
+    ] == because
+
+
+async def test_an_endpoint_holds_as_many_adapters_as_the_catalog_says(
+    world: World, server: InferenceServer
+) -> None:
+    put(world, a_model(lora=Lora(enabled=True, resident=2)))
+
+    for name in ("a", "b", "a", "c"):
+        await server.infer(a_request(adapter=name))
+
+    (endpoint,) = load(server).endpoints
+    assert endpoint.adapters == ("a", "c")
+
+
+async def test_an_instance_that_was_lost_holds_nothing(
+    server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    await server.infer(a_request(adapter="pirate"))
+    backend.on_infer = raising(Unavailable("lost", sent=True))
+
+    with pytest.raises(Unavailable):
+        await server.infer(a_request(adapter="pirate"))
+
+    (endpoint,) = load(server).endpoints
+    assert endpoint.adapters == ()
+
+
+async def test_with_several_endpoints_the_quicker_one_is_known() -> None:
+    world, clock, backend = a_world(an_instance(), an_instance(1)), ManualClock(), ScriptedBackend()
+    server = a_server(world, backend, MemorySink(), clock)
+
+    async def slow_at_0(endpoint: Endpoint, request: InferRequest) -> bytes:
+        clock.advance(0.4 if endpoint.instance.endswith("/0") else 0.1)
+        return b""
+
+    backend.on_infer = slow_at_0
+    reasons = {(await server.infer(a_request())).outcome.chosen_because for _ in range(20)}
+
+    assert reasons == {"emptier", "quicker"}
+    assert backend.calls[-1][0].endswith("/1")

@@ -64,6 +64,10 @@ class Task(ABC):
         """Check a body without its control fields; raises BadInput."""
         return ParsedInput(values=self.input.read(body))
 
+    def prompt(self, parsed: ParsedInput) -> str:
+        """Return the text of which a model keeps what it has read; empty where it keeps none."""
+        return ""
+
     @abstractmethod
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
         """Write the input in the dialect of the model's backend."""

@@ -106,6 +106,10 @@ class TextGeneration(Task):
         values["max_tokens"] = self._max_tokens(values)
         return ParsedInput(values={**values, "text": text}, units=Units(input_characters=len(text)))
 
+    def prompt(self, parsed: ParsedInput) -> str:
+        """Return the rendered text."""
+        return str(parsed.values["text"])
+
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
         """Write vLLM's input tensors."""
         values = parsed.values
