@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
 class Bounded(Protocol):
-    """What has a time bound: `due` in monotonic seconds, which may be moved at any time."""
+    """What has a time bound: `due` in seconds of the timers' clock, moved at any time."""
 
     due: float
 
@@ -23,8 +24,9 @@ class Bounded(Protocol):
 class Timers:
     """Ticks only while something is bounded; belongs to the loop that adds to it first."""
 
-    def __init__(self, *, tick_s: float = 0.02) -> None:
+    def __init__(self, *, tick_s: float = 0.02, now: Callable[[], float] = time.monotonic) -> None:
         self._tick_s = tick_s
+        self._now = now
         self._bounded: dict[Bounded, None] = {}
         self._ticking: asyncio.TimerHandle | None = None
 
@@ -45,7 +47,7 @@ class Timers:
         self._bounded.pop(bounded, None)
 
     def _tick(self) -> None:
-        now = time.monotonic()
+        now = self._now()
         for each in [each for each in self._bounded if each.due <= now]:
             if each in self._bounded:  # unless another's end has ended it
                 del self._bounded[each]

@@ -49,7 +49,7 @@ class Record:
         self.task = task
         self.arrived = arrived
         self.arrived_ms = clock.unix_ms()
-        self.queue_size = len(shard.turnstile.queue) if shard else 0
+        self.queue_size = shard.turnstile.queue.size if shard else 0
         self.queued = False
         self.retried = False
         self.cancelled = False
@@ -120,7 +120,7 @@ class Record:
             chosen_because=lease.because,
             hops=len(self.request.visited_colos),
             free_permits=shard.turnstile.free,
-            queue_length=len(shard.turnstile.queue),
+            queue_length=shard.turnstile.queue.size,
         )
 
     def failed(self, error: BaseException) -> None:

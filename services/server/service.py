@@ -20,6 +20,7 @@ from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, ShardLoad
 from libs.eager import Promise
+from services.server.metrics import Dropped
 from services.server.outcomes import Outcomes
 from services.server.ports import Answer, Backend
 from services.server.preferences import USUAL, Preferences
@@ -44,14 +45,19 @@ class InferenceServer:
     ) -> None:
         self.me = me
         self.shards = Shards(
-            server=me.name, colo=me.colo, world=world, rng=rng, preferences=preferences
+            server=me.name,
+            colo=me.colo,
+            world=world,
+            rng=rng,
+            preferences=preferences,
+            now=clock.now,
         )
         self._running: set[Record] = set()
         self._backends = backends
         self._outcomes = outcomes
         self._clock = clock
         world.listen(lambda _: self.shards.sync())
-        outcomes.metrics.watch(self._loads)
+        outcomes.metrics.watch(self._loads, self._dropped)
 
     def __repr__(self) -> str:
         return f"<InferenceServer {self.me.name} in_flight={self.in_flight} {self.shards!r}>"
@@ -145,6 +151,9 @@ class InferenceServer:
         name, epoch = self.me.name, self.me.boot_epoch
         return [each.load(server=name, boot_epoch=epoch) for each in self.shards]
 
+    def _dropped(self) -> list[Dropped]:
+        return [(each.colo, each.model.name, each.turnstile.dropped) for each in self.shards]
+
     def _open(self, request: InferRequest) -> tuple[OwnedShard, Record]:
         shard = self.shards.find(request.model, request.shard)
         record = self._outcomes.open(request, shard)
@@ -159,18 +168,19 @@ class InferenceServer:
         """Wait for a permit, if the call may wait; what went wrong says when to try again."""
         shard, request = record.shard, record.request
         assert shard is not None
-        retry_after_ms = min(60_000, max(1_000, int(shard.expected_wait_s() * 1000)))
         if request.reject_if_busy:
-            raise OutOfCapacity("no permit is free", retry_after_ms=retry_after_ms)
+            if (lease := shard.turnstile.pass_by(request)) is not None:
+                return lease
+            raise _with_wait(shard, request, OutOfCapacity("no permit is free"))
         record.queued = True
         left = record.deadline.until_first(self._clock.now())
         patience = min(request.max_queue_ms / 1000 or left, left)
         try:
             return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
         except QueueTimeUsedUp as error:
-            raise _with_retry_after(_why(shard, error), retry_after_ms) from None
+            raise _with_wait(shard, request, _why(shard, error)) from None
         except OutOfCapacity as error:
-            raise _with_retry_after(error, retry_after_ms) from None
+            raise _with_wait(shard, request, error) from None
 
     def _lost(self, record: Record, lease: Lease, error: Unavailable) -> None:
         """An endpoint was lost: back off from it, and raise unless the call may go elsewhere."""
@@ -199,5 +209,9 @@ def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
     return ModelStarting(f"{shard.model.name} has no instance that is ready")
 
 
-def _with_retry_after(error: RequestError, retry_after_ms: int) -> RequestError:
-    return type(error)(str(error), retry_after_ms=retry_after_ms, sent=error.sent)
+def _with_wait(shard: OwnedShard, request: InferRequest, error: RequestError) -> RequestError:
+    """Say how long a call that comes now would wait, and when to try again."""
+    wait_s = shard.expected_wait_s(request)
+    retry_after_ms = min(60_000, max(1_000, int(wait_s * 1000)))
+    message = f"{error}; a permit is expected in {wait_s:.1f} s"
+    return type(error)(message, retry_after_ms=retry_after_ms, sent=error.sent)

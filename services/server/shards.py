@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from libs.common.catalog import Model
+from libs.common.envelope import InferRequest
 from libs.common.errors import Unavailable
 from libs.common.world import World
 from libs.common.world_map import Instance, Shard, ShardLoad
@@ -48,10 +50,16 @@ class OwnedShard:
         weight = SERVICE_EWMA if self.mean_service_s else 1.0
         self.mean_service_s += weight * (seconds - self.mean_service_s)
 
-    def expected_wait_s(self) -> float:
-        """When a call that comes now could have its turn, if the rate stays."""
+    def expected_wait_s(self, request: InferRequest) -> float:
+        """When a call that comes now could have its turn, at the rate that permits come free."""
         permits = self.turnstile.permits
-        return self.mean_service_s * (self.turnstile.waiting + 1) / permits if permits else 1.0
+        if not permits:
+            return 1.0
+        _, before = self.turnstile.before(request)
+        rate = self.turnstile.rate.per_s()
+        if not rate:  # nobody has waited yet
+            rate = permits / self.mean_service_s if self.mean_service_s else permits
+        return (before + request.cost) / rate
 
     def load(self, *, server: str, boot_epoch: int) -> ShardLoad:
         """Say how full it is."""
@@ -86,12 +94,14 @@ class Shards:
         world: World,
         rng: random.Random,
         preferences: Preferences = USUAL,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._server = server
         self._colo = colo
         self._world = world
         self._rng = rng
         self._preferences = preferences
+        self._now = now
         self._owned: dict[str, OwnedShard] = {}
         self._by_model: dict[tuple[str, int], OwnedShard] = {}
 
@@ -136,7 +146,7 @@ class Shards:
         owned = self._owned.get(key)
         if owned is None:
             turnstile = Turnstile(
-                queue_limit=model.permits.queue, rng=self._rng, preferences=self._preferences
+                queue_limit=0, rng=self._rng, preferences=self._preferences, now=self._now
             )
             owned = OwnedShard(
                 model=model,
@@ -147,7 +157,7 @@ class Shards:
             )
             self._owned[key] = owned
         owned.model, owned.epoch = model, shard.epoch
-        owned.turnstile.queue_limit = model.permits.queue
+        owned.turnstile.configure(model.permits.queue, model.permits.accounts)
         self._sync_endpoints(owned)
 
     def _sync_endpoints(self, shard: OwnedShard) -> None:

@@ -36,8 +36,13 @@ def test_what_was_never_counted_is_named_all_the_same(
         "available_permits Permits that could be leased now.",
         "queue_size Calls waiting for a permit.",
         "endpoints_removed Endpoints in backoff.",
+        "queue_dropped_total Calls that left the queue unserved: time_up, pushed_out, taken_over.",
     ]
-    assert [line.split()[-1] for line in lines[1::2]] == ["counter"] * 4 + ["gauge"] * 4
+    assert [line.split()[-1] for line in lines[1::2]] == [
+        *["counter"] * 4,
+        *["gauge"] * 4,
+        "counter",
+    ]
 
 
 def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMetrics) -> None:
@@ -78,3 +83,12 @@ def test_shards_are_read_at_each_scrape(
     assert [value(name) for name in names] == [4, 3, 2, 1]
     loads.clear()
     assert value("total_permits") is None
+
+
+def test_what_the_queues_dropped_is_read_at_each_scrape(
+    registry: CollectorRegistry, metrics: ServerMetrics
+) -> None:
+    metrics.watch(list, lambda: [(*KEY, {"time_up": 3})])
+
+    labels = LABELS | {"reason": "time_up"}
+    assert registry.get_sample_value("constellation_server_queue_dropped_total", labels) == 3

@@ -1,0 +1,101 @@
+"""How many permits an endpoint can bear, by what its answers take: a gradient limit.
+
+After Gradient2 of Netflix' concurrency-limits (Gradient2Limit.java). Answers are measured in
+windows. With `short` what they took in the last window on average, and `long` what they
+usually take, a window changes the limit by
+
+    gradient = clamp(TOLERANCE * long / short, 0.5, 1)
+    limit = (1 - SMOOTHING) * limit + SMOOTHING * (gradient * limit + room)
+
+unless fewer than half of the permits were in use: such a window tells nothing of the limit.
+So the limit falls while answers take clearly longer than usual, by a tenth per window at most,
+and grows by a share of `room` while they do not. It differs from its model in three points:
+
+- `room` is half the square root of the limit. Four, as there, is too much for what a GPU takes
+  at once: a limit below eight could never fall.
+- What takes longer than TOLERANCE allows teaches `long` a tenth only, or an endpoint that is
+  overcommitted for long would become the usual.
+- A window with the limit at 1 teaches it much: one call alone overcommits nothing, so the
+  model itself has become slower.
+"""
+
+from __future__ import annotations
+
+import math
+
+WINDOW_S = 1.0  # a window is at least so long,
+WINDOW_ANSWERS = 10  # and has so many answers
+TOLERANCE = 1.5
+STEEPEST = 0.5
+SMOOTHING = 0.2
+LEARN_FIRST = 10  # windows of which `long` is the plain mean
+LEARN = 2 / 601  # weight of a window in `long`: the mean of 600 windows, as there
+LEARN_ALONE = 0.1
+DOUBTFUL = 0.1  # of these, for a window in which answers took too long
+
+
+class GradientLimit:
+    """The limit of one endpoint: from 1 to `most`, where it begins."""
+
+    __slots__ = ("_answers", "_began", "_busiest", "_took", "limit", "long_s", "most", "windows")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.limit = float(most)
+        self.long_s = 0.0
+        self.windows = 0
+        self._answers = 0
+        self._busiest = 0
+        self._took = 0.0
+        self._began = 0.0
+
+    def __repr__(self) -> str:
+        return f"<GradientLimit {self.limit:.1f}/{self.most} long={self.long_s * 1000:.1f} ms>"
+
+    @property
+    def permits(self) -> int:
+        """The limit as a number of permits."""
+        return max(1, min(self.most, int(self.limit + 0.5)))
+
+    def bound(self, most: int) -> None:
+        """Go up to so many permits from now on; what was at its bound stays there."""
+        if self.limit == self.most or self.limit > most:
+            self.limit = float(most)
+        self.most = most
+
+    def answered(self, took_s: float, in_use: int, now: float) -> bool:
+        """Take in what one answer took, with so many permits in use; whether a window ended."""
+        if not self._answers:
+            self._began = now - took_s
+        self._answers += 1
+        self._took += took_s
+        self._busiest = max(self._busiest, in_use)
+        if self._answers < WINDOW_ANSWERS or now - self._began < WINDOW_S:
+            return False
+        short_s, busiest = self._took / self._answers, self._busiest
+        self._answers, self._took, self._busiest = 0, 0.0, 0
+        self.update(short_s, busiest)
+        return True
+
+    def update(self, short_s: float, busiest: int) -> None:
+        """Move the limit by what one window showed."""
+        self._learn(short_s)
+        if short_s <= 0 or busiest < self.limit / 2:
+            return
+        gradient = max(STEEPEST, min(1.0, TOLERANCE * self.long_s / short_s))
+        wanted = self.limit * gradient + math.sqrt(self.limit) / 2
+        limit = self.limit * (1 - SMOOTHING) + wanted * SMOOTHING
+        self.limit = max(1.0, min(float(self.most), limit))
+
+    def _learn(self, short_s: float) -> None:
+        self.windows += 1
+        weight = LEARN
+        if self.windows <= LEARN_FIRST:
+            weight = 1 / self.windows
+        elif self.permits == 1:
+            weight = LEARN_ALONE
+        elif short_s > TOLERANCE * self.long_s:
+            weight = LEARN * DOUBTFUL
+        self.long_s += weight * (short_s - self.long_s)
+        if self.long_s > 2 * short_s:  # it was overcommitted for long, and is no longer
+            self.long_s *= 0.95
