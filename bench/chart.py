@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.processes import NotThere
 from bench.report import number
@@ -13,8 +14,8 @@ OURS = {"fused": "#d1495b", "split": "#edae49", "split_2_entries": "#8d96a3"}
 THEIRS = ("#00798c", "#30638e", "#66a182", "#2e4057", "#7a9e9f", "#4f6d7a", "#9fb8ad", "#5b8e7d")
 
 
-def draw(found: Sequence[Row], path: Path, *, subtitle: str) -> None:
-    """Write the chart as a PNG; NotThere without matplotlib."""
+def pyplot() -> Any:
+    """Return what draws into files; NotThere without matplotlib."""
     try:
         import matplotlib as mpl
 
@@ -22,6 +23,12 @@ def draw(found: Sequence[Row], path: Path, *, subtitle: str) -> None:
         from matplotlib import pyplot as plt
     except ImportError as error:
         raise NotThere(f"no chart: {error}; `make setup` installs matplotlib") from error
+    return plt
+
+
+def draw(found: Sequence[Row], path: Path, *, subtitle: str) -> None:
+    """Write the chart as a PNG; NotThere without matplotlib."""
+    plt = pyplot()
     workloads = [name for name in UNITS if any(row["workload"] == name for row in found)]
     targets = order(found)
     figure, axes = plt.subplots(figsize=(3 + 0.5 * len(workloads) * len(targets), 6))
