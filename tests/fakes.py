@@ -20,9 +20,14 @@ from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Instance, Resource, Server, Shard, Update
 from services.server.endpoints import Endpoint
+from services.server.health import Health
+from services.server.killers import Killers
+from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
-from services.server.ports import Answer
+from services.server.outliers import Limits
+from services.server.ports import Answer, Depth
+from services.server.retries import RetryLimits
 from services.server.service import InferenceServer
 
 MODEL = "@cf/test/echo"
@@ -46,7 +51,8 @@ class ScriptedBackend:
         self.calls: list[tuple[str, InferRequest]] = []
         self.closed = 0
         self.sent = 0
-        self.healthy = True
+        self.probes: list[tuple[str, Depth]] = []
+        self.on_probe: Callable[[Endpoint, Depth], Awaitable[bool | None]] = self._well
         self.on_infer: Callable[[Endpoint, InferRequest], Awaitable[bytes]] = self._echo
         self.on_stream: Callable[[Endpoint, InferRequest], AsyncGenerator[bytes, None]] = (
             self._three_parts
@@ -90,8 +96,18 @@ class ScriptedBackend:
             await parts.aclose()
             self.closed += 1
 
-    async def probe(self, endpoint: Endpoint, model: Model) -> bool:
-        return self.healthy
+    async def probe(
+        self, endpoint: Endpoint, model: Model, depth: Depth, *, timeout_s: float
+    ) -> bool | None:
+        self.probes.append((endpoint.instance, depth))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.on_probe(endpoint, depth)
+        except TimeoutError:
+            return False
+
+    async def _well(self, endpoint: Endpoint, depth: Depth) -> bool | None:
+        return None if depth == "inference" else True
 
     async def _echo(self, endpoint: Endpoint, request: InferRequest) -> bytes:
         return request.payload
@@ -156,6 +172,22 @@ def put(world: World, *resources: Resource) -> None:
     world.apply(Update(version=world.version + 1, puts=resources))
 
 
+def a_health(metrics: ServerMetrics, clock: Clock) -> Health:
+    return Health(Limits(), metrics=metrics, clock=clock, rng=random.Random(1))
+
+
+def some_losses(
+    health: Health, metrics: ServerMetrics, clock: Clock, retries: RetryLimits | None = None
+) -> Losses:
+    return Losses(
+        health=health,
+        killers=Killers(),
+        retries=retries or RetryLimits(),
+        metrics=metrics,
+        clock=clock,
+    )
+
+
 def a_server(
     world: World,
     backend: ScriptedBackend,
@@ -163,14 +195,17 @@ def a_server(
     clock: Clock | None = None,
     *,
     name: str = SERVER,
+    retries: RetryLimits | None = None,
 ) -> InferenceServer:
     clock = clock or SystemClock()
     metrics = ServerMetrics(CollectorRegistry())
+    health = a_health(metrics, clock)
     server = InferenceServer(
         me=Server(name=name, colo=COLO, address=f"local:{name}", boot_epoch=1),
         world=world,
         backends={"triton": backend},
-        outcomes=Outcomes(colo=COLO, sink=sink, metrics=metrics, clock=clock),
+        outcomes=Outcomes(colo=COLO, sink=sink, metrics=metrics, health=health, clock=clock),
+        losses=some_losses(health, metrics, clock, retries),
         clock=clock,
         rng=random.Random(1),
     )

@@ -37,6 +37,7 @@ from services.server.backends.triton import TritonBackend
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
 from services.server.service import InferenceServer
+from tests.fakes import a_health, some_losses
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 SECRET = "cst_secret"
@@ -135,13 +136,16 @@ class HotPath:
         self.sink = NoSink()
         self.transport = HeldTransport()
         clock, registry, world = SystemClock(), CollectorRegistry(), a_world()
+        metrics = ServerMetrics(registry)
+        health = a_health(metrics, clock)
         server = InferenceServer(
             me=Server(name="s", colo="ams", address="local:s", boot_epoch=1),
             world=world,
             backends={"triton": TritonBackend(lambda _: self.channel)},
             outcomes=Outcomes(
-                colo="ams", sink=self.sink, metrics=ServerMetrics(registry), clock=clock
+                colo="ams", sink=self.sink, metrics=metrics, health=health, clock=clock
             ),
+            losses=some_losses(health, metrics, clock),
             clock=clock,
             rng=random.Random(1),
         )

@@ -271,7 +271,7 @@ def test_every_metric_is_told(tmp_path: Path) -> None:
     told = {row[0].strip("`") for row in rows(section("docs/operating.md", "Metrics"))}
 
     assert metric_names(tmp_path) <= told
-    prefixes = ("constellation_", "ai_scheduler_")
+    prefixes = ("constellation_", "ai_scheduler_", "gen_ai_")
     assert {name for name in told if name.startswith(prefixes)} <= metric_names(tmp_path)
 
 

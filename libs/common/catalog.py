@@ -39,6 +39,21 @@ TaskName = Literal[
     "dumb-pipe",
 ]
 Dialect = Literal["vllm", "tensorrt_llm", "tensorrt_llm_api", "seeds", "openai_http", "cog"]
+Datatype = Literal[
+    "BYTES",
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+]
 Name = Annotated[str, MinLen(1)]
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what becomes a folder's or a file's name
 
@@ -69,6 +84,24 @@ class UsageTensors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeInput:
+    """One input tensor of a probe; without a shape it has one dimension."""
+
+    name: Name
+    values: tuple[str | bool | float, ...]
+    datatype: Datatype = "BYTES"
+    shape: tuple[AtLeastOne, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A tiny inference that shows whether the model itself answers; no inputs: none is made."""
+
+    inputs: tuple[ProbeInput, ...] = ()
+    timeout_s: Seconds = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """What serves a model, and how to speak to it."""
 
@@ -81,6 +114,7 @@ class Backend:
     tensors: Mapping[str, str] = field(default_factory=dict)
     chat_template: str = ""
     usage: UsageTensors = UsageTensors()
+    probe: Probe = Probe()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

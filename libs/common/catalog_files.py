@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from libs.common import narrowing
+from libs.common import narrowing, wire
 from libs.common.addresses import host_port
-from libs.common.catalog import FOLDER_NAME, Backend, Finetune, Model, Scaling
+from libs.common.catalog import FOLDER_NAME, Backend, Finetune, Model, Probe, Scaling
 from libs.common.messages import flaw
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
@@ -131,6 +131,7 @@ def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator
         yield document.problem(("backend", "chat_template"), why)
     if backend.repository and not (root / backend.repository / "config.pbtxt").is_file():
         yield document.problem(("backend", "repository"), "there is no config.pbtxt in it")
+    yield from _check_probe(document, backend.probe)
     if not backend.repository and not backend.external:
         yield document.problem(("backend",), "give a `repository` to load, or `external` addresses")
     for address in backend.external:
@@ -138,6 +139,14 @@ def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator
             host_port(address)
         except ValueError as error:
             yield document.problem(("backend", "external"), str(error))
+
+
+def _check_probe(document: Document, probe: Probe) -> Iterator[Problem]:
+    for index, each in enumerate(probe.inputs):
+        try:
+            wire.from_values(each.name, each.datatype, each.values, each.shape)
+        except ValueError as error:
+            yield document.problem(("backend", "probe", "inputs", index, "values"), str(error))
 
 
 def _template_flaw(path: Path) -> str:

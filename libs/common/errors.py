@@ -113,6 +113,12 @@ class TooLarge(RequestError):
     code, status, http, reason = 3006, "RESOURCE_EXHAUSTED", 413, "too_large"
 
 
+class KillsInstances(RequestError):
+    """The request has killed two instances, and is not given another one for a while."""
+
+    code, status, http, reason = 3055, "INVALID_ARGUMENT", 422, "kills_instances"
+
+
 class DeadlineExceeded(RequestError):
     """One of the request's time bounds has passed."""
 

@@ -20,6 +20,7 @@ from libs.lean import Method
 
 Transport = Literal["lean", "grpcio"]
 UNIX = "unix:"
+CONNECT_S = 3.0
 KEEPALIVE_S = 10.0  # of silence in a call, until the other side is asked whether it is there
 
 
@@ -134,18 +135,19 @@ def connect(
     tls: HopTls | None = None,
     keepalive_s: float = KEEPALIVE_S,
     coalesce_s: float = 0.0,
+    connect_s: float = CONNECT_S,
 ) -> Channel:
     """Return a channel; nothing is opened yet. A Unix socket is never encrypted.
 
-    Many streams' data are read together, at most every `coalesce_s` (lean only).
+    Many streams' data are read together, at most every `coalesce_s`; a call waits at most
+    `connect_s` for a connection (lean only: grpcio's calls fail when an attempt does).
     """
     tls = None if address.startswith(UNIX) else tls
     if transport == "grpcio":
         return grpcio_hops.GrpcioChannel(address, tls.files if tls else None, keepalive_s)
     context = lean.client_context(tls.ca, tls.cert, tls.key) if tls else None
-    return lean.Channel(
-        address, tls=context, limits=lean.Limits(keepalive_s=keepalive_s, coalesce_s=coalesce_s)
-    )
+    limits = lean.Limits(keepalive_s=keepalive_s, coalesce_s=coalesce_s, connect_s=connect_s)
+    return lean.Channel(address, tls=context, limits=limits)
 
 
 @asynccontextmanager

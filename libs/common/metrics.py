@@ -1,11 +1,14 @@
-"""Counts: metrics as plain integers, which become Prometheus' families only at a scrape."""
+"""Counts and histograms as plain integers, which become Prometheus' families only at a scrape."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TypeAlias
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
 Labels: TypeAlias = tuple[str | int, ...]
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
@@ -48,4 +51,56 @@ class Counts(dict[Labels, int]):
         # A copy is made in one step, while the thread that counts may add labels.
         for labels, value in self.copy().items():
             family.add_metric([str(label) for label in labels], value)
+        return family
+
+
+class Cells:
+    """The buckets of one histogram with the same labels, and the sum of what was seen."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self, buckets: int) -> None:
+        self.counts = [0] * buckets
+        self.sum = 0.0
+
+
+class Histogram(dict[Labels, Cells]):
+    """One metric that is a distribution: `histogram["ams", "echo"]` has the cells of its labels.
+
+    Who observes keeps the cells and adds to them, as with `Counts`: a look-up of the bucket,
+    an integer and a sum.
+    """
+
+    def __init__(
+        self, name: str, text: str, labels: Sequence[str], *, bounds: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.bounds = tuple(bounds)
+        self._name = name
+        self._text = text
+        self._labels = tuple(labels)
+
+    def __repr__(self) -> str:
+        return f"<Histogram {self._name} of {len(self)} labels>"
+
+    def __missing__(self, labels: Labels) -> Cells:
+        self[labels] = cells = Cells(len(self.bounds) + 1)
+        return cells
+
+    def observe(self, cells: Cells, value: float) -> None:
+        """Count a value; one that is on a bound belongs to the bucket below it."""
+        cells.counts[bisect_left(self.bounds, value)] += 1
+        cells.sum += value
+
+    def empty(self) -> HistogramMetricFamily:
+        """Return the family without its values."""
+        return HistogramMetricFamily(self._name, self._text, labels=self._labels)
+
+    def family(self) -> HistogramMetricFamily:
+        """Return the family as it is now."""
+        family = self.empty()
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        for labels, cells in self.copy().items():
+            buckets = list(zip(bounds, accumulate(cells.counts), strict=True))
+            family.add_metric([str(label) for label in labels], buckets, cells.sum)
         return family

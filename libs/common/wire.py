@@ -6,6 +6,7 @@ in Triton, an id, whole tensors) is appended to its bytes, never decoded.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -88,6 +89,26 @@ def flag(name: str, value: bool) -> Tensor:
 def numbers(name: str, datatype: str, values: NDArray[np.generic]) -> Tensor:
     """Return a tensor of numbers."""
     return Tensor(name, datatype, values.shape, values.astype(_DTYPES[datatype]).tobytes())
+
+
+def from_values(
+    name: str, datatype: str, values: Sequence[Any], shape: Sequence[int] = ()
+) -> Tensor:
+    """Return a tensor of values as YAML has them; ValueError where they do not fit."""
+    shaped = tuple(shape) or (len(values),)
+    if math.prod(shaped) != len(values):
+        raise ValueError(f"{len(values)} values do not fill the shape {list(shaped)}")
+    if datatype == "BYTES":
+        if not all(isinstance(each, str) for each in values):
+            raise ValueError("a BYTES tensor takes texts alone")
+        return Tensor(name, datatype, shaped, text(name, *values).data)
+    if any(isinstance(each, str) for each in values):
+        raise ValueError(f"a {datatype} tensor takes no texts")
+    array = np.array(values).reshape(shaped)
+    made = numbers(name, datatype, array)
+    if not np.array_equal(made.array(), array) and not datatype.startswith("FP"):
+        raise ValueError(f"the values are no {datatype}")
+    return made
 
 
 def tensors_to_payload(tensors: Iterable[Tensor]) -> bytes:

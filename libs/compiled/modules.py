@@ -22,9 +22,9 @@ _PACKAGES = {
     "services.entry": "attempts auth calls connections gateway limits metrics prefixes",
     "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
     "services.entry.tasks": "base chat schema text_embeddings text_generation",
-    "services.server": "affinity endpoints fair_queue gradient grpc_api inference_events latency"
-    " outcomes ports preferences recent records room selection served_rate service shards"
-    " standings tokens turnstile",
+    "services.server": "affinity durations endpoints fair_queue gradient grpc_api health"
+    " inference_events latency losses outcomes outliers ports preferences recent records room"
+    " selection served_rate service shards standings tokens turnstile",
     "services.server.backends": "triton",
 }
 # What compiled modules are made of, or know: types and constants of the others are in them, too.

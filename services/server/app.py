@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from libs.common.bounds import (
     Factor,
     MessageBytes,
     NotNegative,
+    Positive,
     Seconds,
     SecondsOrNone,
+    Share,
     ShareOrNone,
 )
 from libs.common.clock import Clock
@@ -28,10 +30,16 @@ from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
 from services.server.backends.triton import TritonBackend
 from services.server.grpc_api import InferenceApi
-from services.server.health import Prober
+from services.server.health import Health
+from services.server.killers import Killers
+from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
+from services.server.outliers import Limits
 from services.server.preferences import Preferences
+from services.server.probing import ProbeLimits, Prober
+from services.server.retries import RetryLimits
+from services.server.sampling import Sampler
 from services.server.service import InferenceServer
 
 GOODBYE_S = 1.0
@@ -46,7 +54,29 @@ class Config:
     colo: str
     listen: str = ""  # host:port or unix:/path; empty: only within this process
     advertise: str = ""  # where entries reach it; empty: where it listens
-    probe_s: Seconds = 0.25
+    connect_s: Seconds = 1.0
+    probe_s: Seconds = 1.0
+    probe_timeout_s: Seconds = 1.0
+    probe_failures: AtLeastOne = 2
+    probe_idle_s: Seconds = 10.0
+    probes_at_once: AtLeastOne = 64
+    failures_in_row: AtLeastOne = 5
+    error_share: Share = 0.5
+    error_calls: AtLeastOne = 20
+    unanswered_s: SecondsOrNone = 1.0
+    slow_factor: Positive = 5.0
+    slow_calls: AtLeastOne = 10
+    slow_s: SecondsOrNone = 0.1
+    window_s: Seconds = 30.0
+    backoff_s: Seconds = 0.25
+    outlier_backoff_s: Seconds = 5.0
+    longest_backoff_s: Seconds = 10.0
+    trials: AtLeastOne = 3
+    panic_share: ShareOrNone = 0.25
+    retry_share: ShareOrNone = 0.2
+    retries_per_s: NotNegative = 3.0
+    killer_s: Seconds = 600.0
+    killers: AtLeastOne = 1024
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
@@ -65,6 +95,21 @@ class Config:
     hop_cert: Path | None = None  # with all three, entries must show a certificate of this CA
     hop_key: Path | None = None
     hop_ca: Path | None = None
+
+    @property
+    def outliers(self) -> Limits:
+        """Return from where on an endpoint is an outlier."""
+        return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
+
+    @property
+    def probes(self) -> ProbeLimits:
+        """Return how often endpoints are probed."""
+        return ProbeLimits(
+            every_s=self.probe_s,
+            timeout_s=self.probe_timeout_s,
+            idle_s=self.probe_idle_s,
+            at_once=self.probes_at_once,
+        )
 
     @property
     def hop_tls(self) -> HopTls | None:
@@ -94,6 +139,7 @@ class App:
 
     server: InferenceServer
     prober: Prober
+    sampler: Sampler
     triton: TritonBackend
     wake: asyncio.Event
 
@@ -108,13 +154,16 @@ def build(
             transport=config.transport,
             keepalive_s=TRITON_KEEPALIVE_S,
             coalesce_s=config.coalesce_s,
+            connect_s=config.connect_s,
         )
     )
-    backends = {"triton": triton}
+    backends, rng = {"triton": triton}, random.Random()
+    health = Health(config.outliers, metrics=metrics, clock=clock, rng=rng)
     outcomes = Outcomes(
         colo=config.colo,
         sink=sink,
         metrics=metrics,
+        health=health,
         clock=clock,
         over_unix_socket=config.listen.startswith("unix:"),
     )
@@ -129,12 +178,27 @@ def build(
         backends=backends,
         outcomes=outcomes,
         clock=clock,
-        rng=random.Random(),
+        rng=rng,
+        losses=Losses(
+            health=health,
+            killers=Killers(keep_s=config.killer_s, most=config.killers),
+            retries=RetryLimits(share=config.retry_share, per_s=config.retries_per_s),
+            metrics=metrics,
+            clock=clock,
+        ),
         preferences=config.preferences,
     )
     world.listen(lambda _: triton.keep(server.shards.addresses()))
-    prober = Prober(shards=server.shards, backends=backends, clock=clock, every_s=config.probe_s)
-    return App(server=server, prober=prober, triton=triton, wake=asyncio.Event())
+    prober = Prober(
+        config.probes,
+        shards=server.shards,
+        backends=backends,
+        health=health,
+        clock=clock,
+        rng=rng,
+    )
+    sampler = Sampler(server.shards, health=health)
+    return App(server=server, prober=prober, sampler=sampler, triton=triton, wake=asyncio.Event())
 
 
 @asynccontextmanager
@@ -144,6 +208,7 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
     async with AsyncExitStack() as stack:
         stack.push_async_callback(app.triton.close)
         await stack.enter_async_context(background(app.prober.run(), name="prober"))
+        await stack.enter_async_context(background(app.sampler.run(), name="sampler"))
         address = app.server.me.address
         if config.listen:
             address = await stack.enter_async_context(

@@ -1,45 +1,198 @@
-"""Health: endpoints in backoff are tried again when their time has come."""
+"""Health: what calls and probes show of endpoints becomes who is ejected, tried and taken back.
+
+`outliers` decides; here the decisions meet the shards, and are counted and logged.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+import logging
+import random
+from collections.abc import Iterable
+from typing import Final
 
 from libs.common.clock import Clock
-from services.server.endpoints import Endpoint, due_for_probe
-from services.server.ports import Backend
-from services.server.shards import OwnedShard, Shards
+from libs.common.errors import DeadlineExceeded, ModelFailed, RequestError
+from services.server.endpoints import Endpoint
+from services.server.metrics import ServerMetrics
+from services.server.outliers import (
+    DEAD,
+    EJECTED,
+    FAILING,
+    HEALTHY,
+    LOST,
+    SLOW,
+    SUSPECTED,
+    TRIAL,
+    Limits,
+    Verdict,
+    is_failing,
+    is_panic,
+    is_slow,
+    slow_from_us,
+)
+from services.server.records import Record
+from services.server.shards import OwnedShard
+
+log = logging.getLogger(__name__)
+
+PANIC: Final = "panic"  # also what metrics call the state of a call that went to an ejected one
+NONE_LEFT: Final = "none left"
+DRAINING: Final = "draining"
 
 
-class Prober:
-    """Probes the endpoints whose backoff has passed; the one that answers serves again."""
+class Health:
+    """Judges the endpoints of one server's shards."""
 
     def __init__(
-        self, *, shards: Shards, backends: Mapping[str, Backend], clock: Clock, every_s: float
+        self, limits: Limits, *, metrics: ServerMetrics, clock: Clock, rng: random.Random
     ) -> None:
-        self._shards = shards
-        self._backends = backends
+        self.limits = limits
+        self._metrics = metrics
         self._clock = clock
-        self._every_s = every_s
+        self._rng = rng
 
-    async def run(self) -> None:
-        """Probe until cancelled."""
-        while True:
-            await asyncio.sleep(self._every_s)
-            await self.probe_due()
+    def __repr__(self) -> str:
+        return f"<Health {self.limits}>"
 
-    async def probe_due(self) -> None:
-        """Probe every endpoint that is due, all at once."""
-        now = self._clock.now()
-        async with asyncio.TaskGroup() as group:
-            for shard in self._shards:
-                for endpoint in due_for_probe(list(shard.turnstile.endpoints.values()), now):
-                    group.create_task(self._probe(shard, endpoint))
+    # what calls show
 
-    async def _probe(self, shard: OwnedShard, endpoint: Endpoint) -> None:
-        backend = self._backends[shard.model.backend.kind]
-        if await backend.probe(endpoint, shard.model):
-            endpoint.recovered()
-            shard.turnstile.admit()
+    def ended(self, record: Record) -> None:
+        """Look at a call that has ended; `lost` has seen those whose endpoint was lost."""
+        shard, lease = record.shard, record.lease
+        if shard is None or lease is None:
+            return
+        condition, error = lease.endpoint.condition, record.error
+        state = condition.state if record.leased_at >= condition.since else condition.was
+        used_as = PANIC if state == EJECTED else state
+        model = shard.model
+        self._metrics.inferences[shard.colo, model.name, model.backend.kind, used_as] += 1
+        if error is None:
+            if condition.succeeded(record.timings.first_part_us, record.leased_at):
+                self._tried(shard, lease.endpoint)
+        elif self._is_its_fault(record, error):
+            is_over = condition.went_wrong(record.leased_at)
+            if is_over:
+                self._tried(shard, lease.endpoint)
+            elif condition.in_row >= self.limits.failures_in_row:
+                self._judge(shard, lease.endpoint)
+
+    def lost(self, shard: OwnedShard, endpoint: Endpoint, *, is_dead: bool) -> None:
+        """Hear that nobody answers at an endpoint, or that its model's process is dead."""
+        if endpoint.condition.state != EJECTED:
+            self._eject(shard, endpoint, DEAD if is_dead else LOST)
+        elif is_dead:
+            endpoint.condition.cause = DEAD  # what a probe cannot see, so that none takes it back
+
+    def _is_its_fault(self, record: Record, error: type[RequestError]) -> bool:
+        if error is DeadlineExceeded:  # a client may have given it next to no time
+            return record.timings.forward_us >= self.limits.unanswered_s * 1_000_000
+        return error is ModelFailed
+
+    def _tried(self, shard: OwnedShard, endpoint: Endpoint) -> None:
+        """A trial is over: with nothing left to try it went well."""
+        if endpoint.condition.trials_left == 0:
+            self._recover(shard, endpoint)
         else:
-            endpoint.failed(self._clock.now())
+            self._eject(shard, endpoint, endpoint.condition.cause)
+
+    # what probes show
+
+    def probed(self, shard: OwnedShard, endpoint: Endpoint, verdict: Verdict) -> None:
+        """Hear what a probe has shown."""
+        condition, now = endpoint.condition, self._clock.now()
+        if not verdict.is_up:
+            condition.misses += 1
+            if condition.state == EJECTED:
+                cause = DEAD if condition.cause == DEAD else verdict.cause
+                condition.eject(cause, now, self.limits, self._rng)
+                self.settle(shard)
+            elif condition.misses >= self.limits.probe_failures or condition.state == TRIAL:
+                self._eject(shard, endpoint, verdict.cause)
+            return
+        condition.misses = 0
+        if condition.state != EJECTED or condition.retry_at > now:
+            return
+        if condition.cause == LOST or (verdict.is_proven and condition.cause != SLOW):
+            self._recover(shard, endpoint)
+        else:
+            condition.try_again(now, self.limits)
+            self.settle(shard)
+
+    # what time shows
+
+    def sample(self, shards: Iterable[OwnedShard]) -> None:
+        """Look at every endpoint beside the others of its model; call it every `SAMPLE_S`."""
+        for shard in shards:
+            endpoints = list(shard.turnstile.endpoints.values())
+            for endpoint in endpoints:
+                endpoint.condition.sample(self.limits)
+            for endpoint in endpoints:
+                self._judge(shard, endpoint)
+            self.settle(shard)
+
+    def _judge(self, shard: OwnedShard, endpoint: Endpoint) -> None:
+        condition = endpoint.condition
+        if condition.state != HEALTHY or endpoint.state == DRAINING:
+            return
+        mine = condition.recent()
+        others = [
+            each.condition.recent()
+            for each in shard.turnstile.endpoints.values()
+            if each is not endpoint
+        ]
+        if is_failing(mine, others, self.limits):
+            self._eject(shard, endpoint, FAILING)
+        elif is_slow(mine, others, self.limits):
+            condition.slow_us = slow_from_us(others, self.limits)
+            self._eject(shard, endpoint, SLOW)
+
+    # what follows
+
+    def settle(self, shard: OwnedShard) -> None:
+        """Send calls to those that are to have some, and say so where that is everyone."""
+        able = [e for e in shard.turnstile.endpoints.values() if e.state != DRAINING]
+        healthy = sum(each.condition.state == HEALTHY for each in able)
+        suspected = [each for each in able if each.condition.cause in SUSPECTED]
+        panics = bool(suspected) and is_panic(healthy, len(able), self.limits)
+        had = shard.turnstile.free
+        for each in able:
+            condition = each.condition
+            is_needed = panics and condition.cause in SUSPECTED
+            is_used = condition.state != EJECTED or is_needed
+            each.state = "healthy" if is_used else "backoff"
+            is_one_by_one = condition.state == TRIAL and not is_needed
+            if is_one_by_one != each.is_one_by_one:
+                each.is_one_by_one = is_one_by_one
+                each.concurrency = 1 if is_one_by_one else shard.model.permits.per_instance
+        self._tell(shard, panics, len(able), sum(each.state == "healthy" for each in able))
+        if shard.turnstile.free > had:
+            shard.turnstile.admit()
+
+    def _eject(self, shard: OwnedShard, endpoint: Endpoint, cause: str) -> None:
+        now, condition = self._clock.now(), endpoint.condition
+        condition.eject(cause, now, self.limits, self._rng)
+        if cause not in SUSPECTED:
+            endpoint.affinity.forget()  # its instance may start anew, and then holds nothing
+        wait_s = condition.retry_at - now
+        log.info("%s is %s: left alone for %.1f s", endpoint.instance, cause, wait_s)
+        self._metrics.ejections[shard.colo, shard.model.name, cause] += 1
+        self.settle(shard)
+
+    def _recover(self, shard: OwnedShard, endpoint: Endpoint) -> None:
+        endpoint.condition.recover(self._clock.now())
+        log.info("%s is healthy again", endpoint.instance)
+        self.settle(shard)
+
+    def _tell(self, shard: OwnedShard, panics: bool, all_: int, used: int) -> None:
+        """Log once, not at each call, that a model's endpoints are all used, or all gone."""
+        alarm = PANIC if panics else NONE_LEFT if all_ and not used else ""
+        if alarm == shard.alarm:
+            return
+        shard.alarm, name = alarm, shard.model.name
+        if alarm == PANIC:
+            self._metrics.panics[shard.colo, name] += 1
+            log.warning("%s: too few of %d endpoints are well, so all are used", name, all_)
+        elif alarm == NONE_LEFT:
+            log.warning("%s: none of %d endpoints answers, so calls wait", name, all_)
+        else:
+            log.warning("%s: enough of %d endpoints are well again", name, all_)

@@ -9,6 +9,7 @@ from libs.common.clock import Clock
 from libs.common.envelope import InferRequest
 from libs.common.errors import RequestError
 from libs.common.ports import EventSink
+from services.server.health import Health
 from services.server.inference_events import event_of
 from services.server.metrics import ServerMetrics
 from services.server.records import Record
@@ -24,7 +25,16 @@ class Outcomes:
     Belongs to the loop of its first call.
     """
 
-    __slots__ = ("_clock", "_colo", "_loop", "_over_unix_socket", "_sink", "_tokens", "metrics")
+    __slots__ = (
+        "_clock",
+        "_colo",
+        "_health",
+        "_loop",
+        "_over_unix_socket",
+        "_sink",
+        "_tokens",
+        "metrics",
+    )
 
     def __init__(
         self,
@@ -32,10 +42,12 @@ class Outcomes:
         colo: str,
         sink: EventSink,
         metrics: ServerMetrics,
+        health: Health,
         clock: Clock,
         over_unix_socket: bool = False,
     ) -> None:
         self.metrics = metrics
+        self._health = health
         self._colo = colo
         self._sink = sink
         self._clock = clock
@@ -81,6 +93,8 @@ class Outcomes:
                 _tell_latency(record, shard)
         if shard and record.timings.permit_wait_us >= LATE_US:
             shard.counters.waited_1s += 1
+        metrics.durations.took(record)
+        self._health.ended(record)
         if turned:
             metrics.turnstile[colo, model, turned] += 1
         # A model may tell anything, and a counter never goes down.

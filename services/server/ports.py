@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from libs.common.catalog import Model
 from libs.common.deadline import Deadline
@@ -10,6 +10,8 @@ from libs.common.envelope import InferRequest
 from libs.common.ports import Send
 from libs.common.values import Value
 from services.server.endpoints import Endpoint
+
+Depth = Literal["server", "model", "inference"]
 
 
 class Answer(Value):
@@ -50,6 +52,12 @@ class Backend(Protocol):
         """
         ...
 
-    async def probe(self, endpoint: Endpoint, model: Model) -> bool:
-        """Whether the endpoint can take requests for the model; never raises for a 'no'."""
+    async def probe(
+        self, endpoint: Endpoint, model: Model, depth: Depth, *, timeout_s: float
+    ) -> bool | None:
+        """Say whether the endpoint is well, within the time; None where that cannot be told.
+
+        `server`: somebody answers at its address. `model`: the model is loaded there.
+        `inference`: the model itself answers to what the catalog has for that.
+        """
         ...

@@ -16,7 +16,7 @@ from libs.common.envelope import (
     Timings,
     Usage,
 )
-from libs.common.errors import Aborted, Internal, RequestError, Unavailable
+from libs.common.errors import Aborted, Internal, RequestError, StreamLost, Unavailable
 from libs.common.prices import neurons
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
@@ -53,6 +53,7 @@ class Record:
         self.queued = False
         self.retried = False
         self.cancelled = False
+        self.is_lost = False
         self.leased_at = 0.0
         self.first_part_at = 0.0
         self.lease: Lease | None = None
@@ -90,7 +91,14 @@ class Record:
 
     def may_go_elsewhere(self, error: Unavailable) -> bool:
         """Whether a call that lost its endpoint gets another: once, if nothing was sent."""
-        return not self.retried and not error.sent
+        is_late = self.deadline.until_first(self.clock.now()) <= 0
+        return not self.retried and not error.sent and not is_late
+
+    def lose(self) -> None:
+        """Stop the call, whose instance has died; its caller gets Unavailable or StreamLost."""
+        if self.task and not self.cancelled and not self.is_lost:
+            self.is_lost = True
+            self.task.cancel()
 
     def cancel(self) -> None:
         """Stop the call; its caller gets Aborted."""
@@ -124,11 +132,16 @@ class Record:
         )
 
     def failed(self, error: BaseException) -> None:
-        """End badly; raises Aborted instead of a cancellation that was ours.
+        """End badly; raises Aborted or what was lost instead of a cancellation that was ours.
 
         What is no RequestError is a bug, and is logged.
         """
         task = self.task
+        if self.is_lost and task and isinstance(error, asyncio.CancelledError):
+            task.uncancel()  # the task goes on and answers
+            lost = StreamLost if self.first_part_at else Unavailable
+            self._end(lost)
+            raise lost("the instance has died", sent=True) from error
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             self._end(Aborted)
             if self.cancelled and task and isinstance(error, asyncio.CancelledError):

@@ -13,14 +13,13 @@ from libs.common.errors import (
     OutOfCapacity,
     QueueTimeUsedUp,
     RequestError,
-    StreamLost,
     Unavailable,
 )
 from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, ShardLoad
 from libs.eager import Promise
-from services.server.metrics import Dropped
+from services.server.losses import Losses
 from services.server.outcomes import Outcomes
 from services.server.ports import Answer, Backend
 from services.server.preferences import USUAL, Preferences
@@ -41,6 +40,7 @@ class InferenceServer:
         outcomes: Outcomes,
         clock: Clock,
         rng: random.Random,
+        losses: Losses,
         preferences: Preferences = USUAL,
     ) -> None:
         self.me = me
@@ -56,8 +56,10 @@ class InferenceServer:
         self._backends = backends
         self._outcomes = outcomes
         self._clock = clock
+        self.losses = losses
+        self._killers = losses.killers
         world.listen(lambda _: self.shards.sync())
-        outcomes.metrics.watch(self._loads, self._dropped)
+        outcomes.metrics.watch(lambda: self.shards)
 
     def __repr__(self) -> str:
         return f"<InferenceServer {self.me.name} in_flight={self.in_flight} {self.shards!r}>"
@@ -76,8 +78,9 @@ class InferenceServer:
                             lease.endpoint, shard.model, request, timeout_s=left
                         )
                     except Unavailable as error:
-                        self._lost(record, lease, error)
-            _served(record)
+                        self.losses.met(record, lease, error, self._running)
+            if self._killers.suspects:
+                self._killers.acquit(request)
             return InferReply(
                 payload=answer.payload,
                 content_type=answer.content_type,
@@ -109,8 +112,9 @@ class InferenceServer:
                         )
                         is_whole = True
                     except Unavailable as error:
-                        self._lost(record, lease, error)
-            _served(record)
+                        self.losses.met(record, lease, error, self._running)
+            if self._killers.suspects:
+                self._killers.acquit(request)
             return record.done()
         except BaseException as error:
             record.failed(error)
@@ -151,9 +155,6 @@ class InferenceServer:
         name, epoch = self.me.name, self.me.boot_epoch
         return [each.load(server=name, boot_epoch=epoch) for each in self.shards]
 
-    def _dropped(self) -> list[Dropped]:
-        return [(each.colo, each.model.name, each.turnstile.dropped) for each in self.shards]
-
     def _open(self, request: InferRequest) -> tuple[OwnedShard, Record]:
         shard = self.shards.find(request.model, request.shard)
         record = self._outcomes.open(request, shard)
@@ -161,6 +162,12 @@ class InferenceServer:
             error = Unavailable(f"{request.model} is not served by {self.me.name} any more")
             record.failed(error)
             raise error
+        if self._killers.suspects:
+            try:
+                self.losses.refuse_killer(record)
+            except RequestError as error:
+                record.failed(error)
+                raise
         self._running.add(record)
         return shard, record
 
@@ -181,23 +188,6 @@ class InferenceServer:
             raise _with_wait(shard, request, _why(shard, error)) from None
         except OutOfCapacity as error:
             raise _with_wait(shard, request, error) from None
-
-    def _lost(self, record: Record, lease: Lease, error: Unavailable) -> None:
-        """An endpoint was lost: back off from it, and raise unless the call may go elsewhere."""
-        lease.endpoint.failed(self._clock.now())
-        if record.first_part_at:
-            raise StreamLost(f"the stream broke: {error}", sent=True) from error
-        if not record.may_go_elsewhere(error):
-            raise error
-        record.retried = True
-        record.lease, record.leased_at = None, 0.0
-
-
-def _served(record: Record) -> None:
-    """An endpoint has answered: it is well."""
-    endpoint = record.lease.endpoint if record.lease else None
-    if endpoint is not None and endpoint.failures:
-        endpoint.recovered()
 
 
 def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:

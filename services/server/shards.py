@@ -14,8 +14,11 @@ from libs.common.errors import Unavailable
 from libs.common.world import World
 from libs.common.world_map import Instance, Shard, ShardLoad
 from services.server.endpoints import Endpoint
+from services.server.outliers import EJECTED
 from services.server.preferences import USUAL, Preferences
+from services.server.retries import RetryBudget
 from services.server.turnstile import Turnstile
+from services.server.windows import PermitWindow
 
 SERVICE_EWMA = 0.1  # weight of the newest call in the mean service time
 
@@ -42,6 +45,9 @@ class OwnedShard:
     turnstile: Turnstile
     counters: Counters = field(default_factory=Counters)
     mean_service_s: float = 0.0
+    retries: RetryBudget = field(default_factory=RetryBudget)
+    window: PermitWindow = field(default_factory=PermitWindow)
+    alarm: str = ""  # what has last been said of its endpoints' health
 
     def served(self, seconds: float) -> None:
         """Count one served call."""
@@ -190,7 +196,7 @@ def _endpoint(instance: Instance) -> Endpoint:
 
 
 def _update(endpoint: Endpoint, instance: Instance, model: Model, preferences: Preferences) -> None:
-    endpoint.concurrency = model.permits.per_instance
+    endpoint.concurrency = 1 if endpoint.is_one_by_one else model.permits.per_instance
     endpoint.affinity.limit(
         adapters=model.lora.resident,
         sessions=preferences.sessions,
@@ -199,4 +205,4 @@ def _update(endpoint: Endpoint, instance: Instance, model: Model, preferences: P
     if instance.state == "draining":
         endpoint.state = "draining"
     elif endpoint.state == "draining":  # its node has taken it back
-        endpoint.state = "healthy"
+        endpoint.state = "backoff" if endpoint.condition.state == EJECTED else "healthy"

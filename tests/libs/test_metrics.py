@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import Histogram as LibraryHistogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from libs.common.metrics import Counts
+from libs.common.metrics import Counts, Histogram
 
 
 class One(Collector):
@@ -90,3 +91,31 @@ def test_a_name_is_registered_once() -> None:
 
     with pytest.raises(ValueError, match="Duplicated"):
         Counter("pings", "Pings.", registry=registry)
+
+
+class Three(Collector):
+    """Shows one histogram."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self.histogram = histogram
+
+    def collect(self) -> Iterator[Metric]:
+        yield self.histogram.family()
+
+
+def test_a_histogram_looks_like_the_librarys_own() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    bounds = (0.005, 0.1, 2.5, 10.0)
+    histogram = Histogram("wait_seconds", "Waits.", ("colo",), bounds=bounds)
+    ours.register(Three(histogram))
+    library = LibraryHistogram("wait_seconds", "Waits.", ["colo"], buckets=bounds, registry=theirs)
+
+    for value in (0.0, 0.005, 0.0051, 0.1, 3.0, 10.0, 99.0):
+        histogram.observe(histogram["ams",], value)
+        library.labels("ams").observe(value)
+
+    expected = generate_latest(theirs).decode().splitlines()
+    created = [line for line in expected if "_created" in line]
+    assert generate_latest(ours).decode().splitlines() == [
+        line for line in expected if line not in created
+    ]

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from libs.common.world_map import EndpointLoad, ShardLoad
+from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
+from services.server.outliers import EJECTED
+from services.server.shards import OwnedShard
+from services.server.turnstile import Turnstile
+from tests.fakes import a_model
 
 LABELS = {"colo": "ams", "model": "@cf/demo/echo"}
 KEY = ("ams", "@cf/demo/echo")
+DURATIONS = ("request_duration", "time_to_first_token", "time_per_output_token")
+
+
+def a_shard(index: int) -> OwnedShard:
+    """A shard with three endpoints of two permits each."""
+    turnstile = Turnstile(queue_limit=9, rng=random.Random(1))
+    turnstile.endpoints |= {
+        "i": Endpoint(instance="i", address="h:1", concurrency=2, external=True),
+        "j": Endpoint(instance="j", address="[::1]:2", concurrency=2, external=True),
+        "k": Endpoint(instance="k", address="h:3", concurrency=2, in_flight=1),
+    }
+    return OwnedShard(
+        model=a_model(LABELS["model"]), colo="ams", index=index, epoch=1, turnstile=turnstile
+    )
 
 
 @pytest.fixture
@@ -27,22 +47,19 @@ def test_what_was_never_counted_is_named_all_the_same(
 ) -> None:
     lines = generate_latest(registry).decode().splitlines()
 
-    assert [line.removeprefix("# HELP constellation_server_") for line in lines[::2]] == [
-        "requests_total Requests by HTTP status.",
-        "errors_total Failed requests by our code and HTTP status.",
-        "turnstile_outcomes_total Calls by what the turnstile did: leased, queued, rejected.",
-        "tokens_total Tokens by direction.",
-        "total_permits Permits of the healthy endpoints.",
-        "available_permits Permits that could be leased now.",
-        "queue_size Calls waiting for a permit.",
-        "endpoints_removed Endpoints in backoff.",
-        "queue_dropped_total Calls that left the queue unserved: time_up, pushed_out, taken_over.",
+    names = [line.split()[2] for line in lines if line.startswith("# HELP")]
+    counters = "requests errors turnstile_outcomes tokens infer_per_backend"
+    counters += " infer_per_health_state retries ejections panics"
+    gauges = "total_permits available_permits queue_size full_fraction mean_used_permits"
+    gauges += " mean_queue_size endpoints_removed external_endpoints"
+    assert [each.removeprefix("constellation_server_") for each in names] == [
+        *(f"{name}_total" for name in counters.split()),
+        *(f"gen_ai_server_{name}_seconds" for name in DURATIONS),
+        *gauges.split(),
+        "queue_dropped_total",
     ]
-    assert [line.split()[-1] for line in lines[1::2]] == [
-        *["counter"] * 4,
-        *["gauge"] * 4,
-        "counter",
-    ]
+    types = [line.split()[3] for line in lines if line.startswith("# TYPE")]
+    assert types == ["counter"] * 9 + ["histogram"] * 3 + ["gauge"] * 8 + ["counter"]
 
 
 def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMetrics) -> None:
@@ -60,35 +77,62 @@ def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMe
     assert value("tokens", direction="in") == 4
 
 
+def test_inferences_are_counted_by_backend_and_by_health(
+    registry: CollectorRegistry, metrics: ServerMetrics
+) -> None:
+    metrics.inferences[*KEY, "triton", "healthy"] += 5
+    metrics.inferences[*KEY, "triton", "trial"] += 2
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"constellation_server_{name}_total", LABELS | labels)
+
+    assert value("infer_per_backend", backend="triton") == 7
+    assert value("infer_per_health_state", state="healthy") == 5
+    assert value("infer_per_health_state", state="trial") == 2
+
+
 def test_shards_are_read_at_each_scrape(
     registry: CollectorRegistry, metrics: ServerMetrics
 ) -> None:
-    load = ShardLoad(
-        model=LABELS["model"],
-        colo=LABELS["colo"],
-        index=0,
-        server="ams-0",
-        permits=4,
-        free=3,
-        queued=2,
-        endpoints=(EndpointLoad(instance="i", address="h:1", state="backoff", in_flight=0),),
-    )
-    loads = [load]
-    metrics.watch(lambda: loads)
+    shards = [a_shard(index) for index in range(2)]
+    for shard in shards:
+        shard.turnstile.endpoints["i"].condition.state = EJECTED
+        shard.turnstile.endpoints["i"].state = "backoff"
+        shard.window.add(total=4, available=4 * shard.index, queued=3)
+    metrics.watch(lambda: shards)
 
     def value(name: str) -> float | None:
         return registry.get_sample_value(f"constellation_server_{name}", LABELS)
 
-    names = ("total_permits", "available_permits", "queue_size", "endpoints_removed")
-    assert [value(name) for name in names] == [4, 3, 2, 1]
-    loads.clear()
+    names = ("total_permits", "available_permits", "endpoints_removed")
+    assert [value(name) for name in names] == [8, 6, 2]  # of both shards of the model
+    names = ("full_fraction", "mean_used_permits", "mean_queue_size")
+    assert [value(name) for name in names] == [1, 4, 6]
+    shards.clear()
     assert value("total_permits") is None
+
+
+def test_external_endpoints_are_shown_one_by_one(
+    registry: CollectorRegistry, metrics: ServerMetrics
+) -> None:
+    shard = a_shard(0)
+    shard.turnstile.endpoints["i"].condition.state = EJECTED
+    metrics.watch(lambda: [shard])
+
+    def value(host: str, port: str) -> float | None:
+        name = "constellation_server_external_endpoints"
+        return registry.get_sample_value(name, {**LABELS, "host": host, "port": port})
+
+    assert (value("h", "1"), value("::1", "2")) == (0, 1)
 
 
 def test_what_the_queues_dropped_is_read_at_each_scrape(
     registry: CollectorRegistry, metrics: ServerMetrics
 ) -> None:
-    metrics.watch(list, lambda: [(*KEY, {"time_up": 3})])
+    shards = [a_shard(index) for index in range(2)]
+    for shard in shards:
+        shard.turnstile.dropped["time_up"] = 3
+    metrics.watch(lambda: shards)
 
     labels = LABELS | {"reason": "time_up"}
-    assert registry.get_sample_value("constellation_server_queue_dropped_total", labels) == 3
+    assert registry.get_sample_value("constellation_server_queue_dropped_total", labels) == 6

@@ -21,7 +21,7 @@ from services.server.outcomes import LATE_US, Outcomes
 from services.server.records import Record
 from services.server.shards import OwnedShard
 from services.server.turnstile import Lease, Turnstile
-from tests.fakes import COLO, MODEL, a_model, a_request
+from tests.fakes import COLO, MODEL, a_health, a_model, a_request
 from tests.server.looking import recorded
 
 
@@ -33,7 +33,9 @@ def sink() -> MemorySink:
 @pytest.fixture
 def outcomes(sink: MemorySink) -> Outcomes:
     metrics = ServerMetrics(CollectorRegistry())
-    return Outcomes(colo=COLO, sink=sink, metrics=metrics, clock=ManualClock())
+    clock = ManualClock()
+    health = a_health(metrics, clock)
+    return Outcomes(colo=COLO, sink=sink, metrics=metrics, health=health, clock=clock)
 
 
 @pytest.fixture

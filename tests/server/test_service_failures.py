@@ -24,6 +24,7 @@ from libs.common.events.sinks import MemorySink
 from libs.common.world import World
 from libs.common.world_map import Ref, Update
 from services.server.endpoints import Endpoint
+from services.server.outliers import Verdict
 from services.server.records import Record
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_model, a_request, a_server, a_world, an_instance, put
@@ -96,8 +97,8 @@ async def test_a_lost_call_waits_for_its_only_endpoint_to_come_back(
     backend.on_infer = backend._echo
     for shard in server.shards:
         for endpoint in shard.turnstile.endpoints.values():
-            endpoint.recovered()
-        shard.turnstile.admit()
+            endpoint.condition.retry_at = 0.0
+            server.losses.health.probed(shard, endpoint, Verdict(is_up=True))
 
     assert (await call).payload == b"hello"
 

@@ -237,6 +237,7 @@ class Model(_message.Message):
         TENSORS_FIELD_NUMBER: _builtins.int
         CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
         USAGE_FIELD_NUMBER: _builtins.int
+        PROBE_FIELD_NUMBER: _builtins.int
         kind: _builtins.str
         dialect: _builtins.str
         repository: _builtins.str
@@ -249,6 +250,10 @@ class Model(_message.Message):
         def tensors(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
         @_builtins.property
         def usage(self) -> Global___Model.UsageTensors: ...
+        @_builtins.property
+        def probe(self) -> Global___Model.Probe:
+            """A tiny inference that shows whether the model itself answers."""
+
         def __init__(
             self,
             *,
@@ -261,10 +266,64 @@ class Model(_message.Message):
             tensors: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
             chat_template: _builtins.str = ...,
             usage: Global___Model.UsageTensors | None = ...,
+            probe: Global___Model.Probe | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "usage", b"usage"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "kind", b"kind", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "usage", b"usage"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "kind", b"kind", "probe", b"probe", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "usage", b"usage"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ProbeInput(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        VALUES_FIELD_NUMBER: _builtins.int
+        DATATYPE_FIELD_NUMBER: _builtins.int
+        SHAPE_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        datatype: _builtins.str
+        @_builtins.property
+        def values(self) -> _struct_pb2.ListValue:
+            """Texts, numbers or flags, as the datatype has them."""
+
+        @_builtins.property
+        def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """None: one dimension."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            values: _struct_pb2.ListValue | None = ...,
+            datatype: _builtins.str = ...,
+            shape: _abc.Iterable[_builtins.int] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["datatype", b"datatype", "name", b"name", "shape", b"shape", "values", b"values"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Probe(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INPUTS_FIELD_NUMBER: _builtins.int
+        TIMEOUT_S_FIELD_NUMBER: _builtins.int
+        timeout_s: _builtins.float
+        @_builtins.property
+        def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model.ProbeInput]: ...
+        def __init__(
+            self,
+            *,
+            inputs: _abc.Iterable[Global___Model.ProbeInput] | None = ...,
+            timeout_s: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "timeout_s", b"timeout_s"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 
 from libs.common import wire
 from libs.common.catalog import Model
@@ -28,19 +28,24 @@ from libs.eager import Promise
 from libs.lean import Method, RpcError, Status
 from services.server.backends.lora import tensors_for
 from services.server.endpoints import Endpoint
-from services.server.ports import Answer
+from services.server.errors import InstanceDead, InstanceLost
+from services.server.ports import Answer, Depth
+
+log = logging.getLogger(__name__)
 
 SERVICE = "/inference.GRPCInferenceService/"
 # With this, an error in a stream has a status; else it is text without a code.
 REAL_STATUS = (("triton_grpc_error", "true"),)
 MODEL_INFER = Method(SERVICE + "ModelInfer")
 MODEL_STREAM_INFER = Method(SERVICE + "ModelStreamInfer", metadata=REAL_STATUS)
+SERVER_READY = Method(SERVICE + "ServerReady")
 MODEL_READY = Method(SERVICE + "ModelReady")
 DECOUPLED = frozenset({"vllm", "tensorrt_llm_api"})  # dialects whose models answer by stream alone
-PROBE_S = 1.0
 # Longer than calls last: an idle connection costs little, a call that is cut off much.
 CLOSE_AFTER_S = 900.0
 QUEUE_FULL = ("queue", "Exceeds maximum")
+# Triton's words for a model whose process has died, as every call hears that is sent there.
+PROCESS_DEAD = ("is not healthy", "obtain the health mutex")
 
 
 class TritonBackend:
@@ -95,14 +100,46 @@ class TritonBackend:
         finally:
             call.cancel()
 
-    async def probe(self, endpoint: Endpoint, model: Model) -> bool:
-        """Whether the model is loaded there."""
+    async def probe(
+        self, endpoint: Endpoint, model: Model, depth: Depth, *, timeout_s: float
+    ) -> bool | None:
+        """Ask Triton, or its model; never raises for a no."""
+        if depth == "inference":
+            return await self._try_inference(endpoint, model, timeout_s)
+        channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
         asked = kserve.ModelReadyRequest(name=model.served_as).SerializeToString()
-        with suppress(RpcError):
-            channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
-            answer = await channel.unary(MODEL_READY, (asked,), timeout_s=PROBE_S)
+        try:
+            if depth == "server":
+                # That it answers is what counts: one broken model makes a Triton "not ready".
+                await channel.unary(SERVER_READY, (b"",), timeout_s=timeout_s)
+                return True
+            answer = await channel.unary(MODEL_READY, (asked,), timeout_s=timeout_s)
             return kserve.ModelReadyResponse.FromString(answer).ready
-        return False
+        except RpcError:
+            return False
+
+    async def _try_inference(
+        self, endpoint: Endpoint, model: Model, timeout_s: float
+    ) -> bool | None:
+        """Let the model answer, which it alone can: Triton calls one ready whose process died."""
+        inputs = model.backend.probe.inputs
+        if not inputs:
+            return None
+        tensors = [wire.from_values(e.name, e.datatype, e.values, e.shape) for e in inputs]
+        request = InferRequest(
+            request_id="probe",
+            account="",
+            model=model.name,
+            payload=wire.tensors_to_payload(tensors),
+        )
+        try:
+            await self.infer(endpoint, model, request, timeout_s=timeout_s)
+        except (ModelRefused, OutOfCapacity) as error:  # its inputs do not fit, or it is too full
+            log.warning("%s: a probe shows nothing: %s", model.name, error)
+            return None
+        except RequestError:
+            return False
+        return True
 
     def keep(self, addresses: AbstractSet[str]) -> None:
         """Close the channels to all other addresses, once calls there have had time to end."""
@@ -183,11 +220,12 @@ def _meaning(error: RpcError) -> RequestError:
         case Status.UNAVAILABLE if any(word in text for word in QUEUE_FULL):
             return OutOfCapacity("the model's own queue is full", sent=True)
         case Status.UNAVAILABLE:
-            return Unavailable(f"the instance was lost: {text}", sent=error.sent)
+            lost = InstanceLost if error.sent else Unavailable
+            return lost(f"the instance was lost: {text}", sent=error.sent)
         case Status.NOT_FOUND:
             return Unavailable(f"the instance has no such model: {text}")
         case Status.CANCELLED:
             return Unavailable("the instance ended the call", sent=True)
-    if "is not healthy" in text:  # Triton's words for a model whose process has died
-        return Unavailable(f"the instance is dead: {text}", sent=True)
+    if any(words in text for words in PROCESS_DEAD):
+        return InstanceDead(f"the instance is dead: {text}", sent=True)
     return ModelFailed(f"the model failed: {text}", sent=True)

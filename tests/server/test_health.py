@@ -1,0 +1,317 @@
+"""Health: ejecting, trying and taking back the endpoints of a shard, and saying so."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from libs.common.clock import ManualClock
+from libs.common.envelope import Timings
+from libs.common.errors import Aborted, DeadlineExceeded, ModelFailed, ModelRefused, RequestError
+from libs.common.world_map import Instance
+from services.server.endpoints import Endpoint
+from services.server.health import Health
+from services.server.metrics import ServerMetrics
+from services.server.outliers import EJECTED, FAILING, HEALTHY, LOST, SLOW, TRIAL, Limits, Verdict
+from services.server.shards import Shards
+from services.server.turnstile import Lease
+from tests.fakes import COLO, MODEL, SERVER, a_request, a_world, an_instance, put
+from tests.server.looking import recorded
+
+UP, DOWN = Verdict(is_up=True), Verdict(is_up=False)
+PROVEN = Verdict(is_up=True, is_proven=True)
+
+
+class Ward:
+    """A shard with some endpoints, its health, and time that moves by hand."""
+
+    def __init__(self, endpoints: int, **limits: float) -> None:
+        self.clock = ManualClock()
+        self.metrics = ServerMetrics(CollectorRegistry())
+        self.limits = Limits(**limits)  # type: ignore[arg-type]
+        self.health = Health(
+            self.limits, metrics=self.metrics, clock=self.clock, rng=random.Random(1)
+        )
+        self.world = a_world(*(an_instance(number) for number in range(endpoints)))
+        self.shards = Shards(server=SERVER, colo=COLO, world=self.world, rng=random.Random(1))
+        self.shards.sync()
+        (self.shard,) = self.shards
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return list(self.shard.turnstile.endpoints.values())
+
+    @property
+    def states(self) -> list[str]:
+        return [each.condition.state for each in self.endpoints]
+
+    @property
+    def used(self) -> list[int]:
+        """The endpoints that calls are sent to."""
+        return [n for n, each in enumerate(self.endpoints) if each.state == "healthy"]
+
+    def call(
+        self, number: int, error: type[RequestError] | None = None, *, took_s: float = 0.01
+    ) -> None:
+        """Let one call of an endpoint end."""
+        lease = Lease(self.shard.turnstile, self.endpoints[number], "", 1)
+        record = recorded(request=a_request(), shard=self.shard)
+        record.lease, record.leased_at = lease, self.clock.now()
+        self.clock.advance(took_s)
+        record.error = error
+        took_us = int(took_s * 1_000_000)
+        record.timings = Timings(forward_us=took_us, first_part_us=took_us)
+        self.health.ended(record)
+
+    def sample(self) -> None:
+        self.clock.advance(0.5)
+        self.health.sample(self.shards)
+
+    def probe(self, number: int, verdict: Verdict, *, after_s: float = 13.0) -> None:
+        self.clock.advance(after_s)
+        self.health.probed(self.shard, self.endpoints[number], verdict)
+
+
+def test_a_lost_endpoint_is_left_alone_at_once_and_back_after_one_probe() -> None:
+    ward = Ward(2)
+
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
+    assert (ward.states, ward.used) == ([EJECTED, HEALTHY], [1])
+    ward.probe(0, UP, after_s=0.1)
+    assert ward.states[0] == EJECTED  # its backoff has not passed
+    ward.probe(0, UP, after_s=0.3)
+
+    assert (ward.states, ward.used) == ([HEALTHY, HEALTHY], [0, 1])
+    assert ward.metrics.ejections == {(COLO, MODEL, LOST): 1}
+
+
+def test_a_probe_that_fails_makes_the_backoff_longer() -> None:
+    ward = Ward(2)
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
+    waits = []
+
+    for _ in range(8):
+        waits.append(ward.endpoints[0].condition.retry_at - ward.clock.now())
+        ward.probe(0, DOWN, after_s=waits[-1])
+
+    assert waits[0] < 0.31
+    assert sorted(waits[:5]) == waits[:5]
+    assert 8 <= waits[-1] <= 12
+
+
+def test_what_a_probe_cannot_see_takes_a_trial() -> None:
+    ward = Ward(2)
+
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=True)
+    ward.probe(0, UP)
+    assert (ward.states[0], ward.endpoints[0].concurrency, ward.used) == (TRIAL, 1, [0, 1])
+    for _ in range(3):
+        ward.call(0)
+
+    assert (ward.states[0], ward.endpoints[0].concurrency) == (HEALTHY, 2)
+
+
+def test_a_trial_that_goes_wrong_is_the_end_of_it() -> None:
+    ward = Ward(2)
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=True)
+    ward.probe(0, UP)
+
+    ward.call(0)
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=True)
+
+    assert (ward.states, ward.used) == ([EJECTED, HEALTHY], [1])
+
+
+def test_a_model_that_has_answered_itself_needs_no_trial() -> None:
+    ward = Ward(2)
+
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=True)
+    ward.probe(0, PROVEN)
+
+    assert ward.states == [HEALTHY, HEALTHY]
+
+
+def test_two_probes_in_a_row_must_fail() -> None:
+    ward = Ward(2)
+
+    for verdict in (DOWN, UP, DOWN):
+        ward.probe(0, verdict, after_s=1)
+    assert ward.states[0] == HEALTHY
+    ward.probe(0, DOWN, after_s=1)
+
+    assert (ward.states[0], ward.endpoints[0].condition.cause) == (EJECTED, LOST)
+
+
+def test_failures_in_a_row_eject_at_once() -> None:
+    ward = Ward(2)
+
+    for _ in range(4):
+        ward.call(0, ModelFailed)
+    assert ward.states[0] == HEALTHY
+    ward.call(0, ModelFailed)
+
+    assert (ward.states[0], ward.endpoints[0].condition.cause) == (EJECTED, FAILING)
+
+
+def test_failures_between_answers_eject_when_there_are_many() -> None:
+    ward = Ward(2)
+
+    for _ in range(10):
+        ward.call(0, ModelFailed)
+        ward.call(0)
+        ward.call(1)
+        ward.sample()
+
+    assert ward.states == [EJECTED, HEALTHY]
+
+
+@pytest.mark.parametrize(
+    ("error", "took_s", "counts"),
+    [
+        (ModelFailed, 0.0, True),
+        (DeadlineExceeded, 2.0, True),
+        (DeadlineExceeded, 0.5, False),
+        (Aborted, 9.0, False),
+        (ModelRefused, 0.0, False),
+    ],
+    ids=["failed", "not answered", "no time was given", "the client left", "a bad request"],
+)
+def test_what_counts_against_an_endpoint(
+    error: type[RequestError], took_s: float, counts: bool
+) -> None:
+    ward = Ward(2)
+
+    for _ in range(20):
+        ward.call(0, error, took_s=took_s)
+
+    assert (ward.states[0] == EJECTED) is counts
+
+
+def test_a_request_that_fails_everywhere_ejects_one_endpoint_at_most() -> None:
+    ward = Ward(4)
+
+    for number in range(400):
+        ward.call(number % 4, ModelFailed)
+        ward.sample()
+
+    assert ward.states.count(EJECTED) <= 1
+    assert ward.used
+
+
+def test_the_slow_one_is_ejected_and_must_be_quick_to_come_back() -> None:
+    ward = Ward(3)
+    for _ in range(20):
+        for number in range(3):
+            ward.call(number, took_s=1.0 if number == 0 else 0.1)
+    ward.sample()
+    assert ward.states == [EJECTED, HEALTHY, HEALTHY]
+
+    ward.probe(0, PROVEN)
+    ward.call(0, took_s=1.0)
+    assert ward.states[0] == EJECTED
+    ward.probe(0, PROVEN)
+    for _ in range(3):
+        ward.call(0, took_s=0.1)
+
+    assert ward.states[0] == HEALTHY
+    assert ward.metrics.ejections[COLO, MODEL, SLOW] == 2
+
+
+def test_the_last_endpoint_is_used_though_it_fails_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ward = Ward(1)
+
+    for _ in range(50):
+        ward.call(0, ModelFailed)
+        ward.sample()
+
+    assert (ward.states, ward.used) == ([EJECTED], [0])
+    assert ward.endpoints[0].load().state == "backoff"
+    assert ward.metrics.panics == {(COLO, MODEL): 1}
+    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
+        f"{MODEL}: too few of 1 endpoints are well, so all are used"
+    ]
+    assert ward.metrics.inferences == {
+        (COLO, MODEL, "triton", "healthy"): 5,
+        (COLO, MODEL, "triton", "panic"): 45,
+    }
+
+
+def test_a_trial_in_a_panic_takes_as_many_calls_as_ever() -> None:
+    ward = Ward(1)
+    for _ in range(5):
+        ward.call(0, ModelFailed)
+
+    ward.probe(0, UP)
+
+    assert (ward.states, ward.endpoints[0].concurrency) == ([TRIAL], 2)
+
+
+def test_nobody_is_sent_where_nobody_answers_even_in_a_panic(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ward = Ward(2)
+
+    for each in ward.endpoints:
+        ward.health.lost(ward.shard, each, is_dead=False)
+        ward.sample()
+        ward.sample()
+
+    assert (ward.used, ward.metrics.panics) == ([], {})
+    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
+        f"{MODEL}: none of 2 endpoints answers, so calls wait"
+    ]
+
+
+def test_the_panic_ends_when_enough_are_well() -> None:
+    ward = Ward(1)
+    for _ in range(5):
+        ward.call(0, ModelFailed)
+    assert ward.shard.alarm
+
+    put(ward.world, an_instance(1), an_instance(2))
+    ward.shards.sync()
+    ward.sample()
+
+    assert (ward.shard.alarm, ward.used) == ("", [1, 2])
+
+
+def test_who_leaves_is_neither_judged_nor_counted() -> None:
+    ward = Ward(2)
+    put(ward.world, an_instance(0, state="draining"))
+    ward.shards.sync()
+
+    for _ in range(9):
+        ward.call(0, ModelFailed)
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
+
+    assert [each.state for each in ward.endpoints] == ["draining", "healthy"]
+    assert ward.endpoints[0].load().state == "draining"
+
+
+def test_who_is_taken_back_by_its_node_is_still_ejected() -> None:
+    ward = Ward(2)
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
+
+    for state in ("draining", "ready"):
+        instance: Instance = an_instance(0, state=state)
+        put(ward.world, instance)
+        ward.shards.sync()
+
+    assert ward.endpoints[0].state == "backoff"
+
+
+def test_an_instance_at_another_address_is_another_endpoint() -> None:
+    ward = Ward(1)
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
+
+    moved = Instance(
+        id=an_instance(0).id, model=MODEL, colo=COLO, address="127.0.0.1:9999", state="ready"
+    )
+    put(ward.world, moved)
+    ward.shards.sync()
+
+    assert (ward.states, ward.used) == ([HEALTHY], [0])

@@ -1,0 +1,182 @@
+"""Losses: retries within their budget, calls on a dead instance, and requests that kill."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from libs.common.clock import ManualClock
+from libs.common.envelope import InferRequest, TimeBounds
+from libs.common.errors import KillsInstances, StreamLost, Unavailable
+from libs.common.events.sinks import MemorySink
+from libs.common.world import World
+from services.server.endpoints import Endpoint
+from services.server.errors import InstanceDead, InstanceLost
+from services.server.killers import Killers
+from services.server.retries import RetryLimits
+from services.server.service import InferenceServer
+from tests.fakes import COLO, MODEL, ScriptedBackend, a_request, a_server, an_instance, put
+from tests.server.looking import event, load, raising
+from tests.streams import parts_of
+
+
+def retries(server: InferenceServer, outcome: str) -> int:
+    return server.losses.metrics.retries[COLO, MODEL, outcome]
+
+
+def recover(server: InferenceServer) -> None:
+    for shard in server.shards:
+        for endpoint in shard.turnstile.endpoints.values():
+            endpoint.condition.recover(0.0)
+        server.losses.health.settle(shard)
+
+
+async def test_retries_stop_at_their_budget(
+    world: World, server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    put(world, an_instance(1))
+    backend.on_infer = raising(Unavailable("refused"))  # type: ignore[assignment]
+
+    for _ in range(60):
+        recover(server)
+        with pytest.raises(Unavailable):
+            await server.infer(a_request())
+
+    assert 30 <= retries(server, "retried") <= 50  # ten seconds' worth, and a fifth of the calls
+    assert retries(server, "retried") + retries(server, "refused") == 60
+    assert len(backend.calls) == 60 + retries(server, "retried")
+
+
+async def test_without_a_budget_nothing_is_retried(
+    world: World, backend: ScriptedBackend, sink: MemorySink
+) -> None:
+    server = a_server(world, backend, sink, retries=RetryLimits(share=0, per_s=0))
+    put(world, an_instance(1))
+    backend.on_infer = raising(Unavailable("refused"))  # type: ignore[assignment]
+
+    with pytest.raises(Unavailable):
+        await server.infer(a_request())
+
+    assert len(backend.calls) == 1
+
+
+async def test_a_call_whose_time_is_up_is_not_retried(
+    world: World, backend: ScriptedBackend, sink: MemorySink
+) -> None:
+    clock = ManualClock()
+    server = a_server(world, backend, sink, clock)
+    put(world, an_instance(1))
+
+    async def late(*_: object) -> bytes:
+        clock.advance(5)
+        raise Unavailable("refused")
+
+    backend.on_infer = late
+
+    with pytest.raises(Unavailable):
+        await server.infer(a_request(time_bounds=TimeBounds(first_part_ms=4000)))
+
+    assert (len(backend.calls), retries(server, "retried")) == (1, 0)
+
+
+async def test_calls_on_an_instance_that_turns_out_dead_do_not_wait_for_it(
+    server: InferenceServer, backend: ScriptedBackend, sink: MemorySink
+) -> None:
+    async def begins_and_hangs(*_: object) -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        await asyncio.sleep(60)
+
+    backend.on_stream = begins_and_hangs
+    backend.on_infer = raising(InstanceDead("not healthy", sent=True))  # type: ignore[assignment]
+    seen: list[bytes] = []
+
+    async def listen() -> None:
+        async for part in parts_of(server, a_request(stream=True)):
+            seen.extend(part.payloads)
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable):
+        await server.infer(a_request(payload=b"other"))
+    with pytest.raises(StreamLost):
+        await asyncio.wait_for(listening, 1)
+
+    assert seen == [b"one"]
+    assert (backend.closed, load(server).in_flight, server.in_flight) == (1, 0, 0)
+    assert sorted(each.error_code for each in sink.events) == [3043, 3045]  # type: ignore[union-attr]
+
+
+async def test_a_call_on_a_dead_instance_that_has_no_part_yet_is_unavailable(
+    server: InferenceServer, backend: ScriptedBackend, sink: MemorySink
+) -> None:
+    async def hangs(endpoint: Endpoint, request: InferRequest) -> bytes:
+        if request.payload == b"other":
+            raise InstanceDead("not healthy", sent=True)
+        await asyncio.sleep(60)
+        return b""
+
+    backend.on_infer = hangs
+    waiting = asyncio.create_task(server.infer(a_request()))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable):
+        await server.infer(a_request(payload=b"other"))
+
+    with pytest.raises(Unavailable) as caught:
+        await asyncio.wait_for(waiting, 1)
+    assert caught.value.sent
+
+
+async def test_a_request_that_has_killed_two_instances_gets_no_third(
+    world: World, server: InferenceServer, backend: ScriptedBackend, sink: MemorySink
+) -> None:
+    put(world, an_instance(1), an_instance(2))
+
+    async def die(endpoint: Endpoint, request: InferRequest) -> bytes:
+        if request.payload == b"poison":
+            raise InstanceLost("connection reset", sent=True)
+        return b"well"
+
+    backend.on_infer = die
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await server.infer(a_request(payload=b"poison"))
+    sink.events.clear()
+
+    with pytest.raises(KillsInstances) as caught:
+        await server.infer(a_request(payload=b"poison"))
+
+    assert (caught.value.http, caught.value.retryable) == (422, False)
+    assert event(sink).error_code == 3055
+    assert len(backend.calls) == 2
+    assert (await server.infer(a_request(payload=b"others"))).payload == b"well"
+
+
+async def test_who_was_only_near_may_run_again(
+    world: World, server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    put(world, an_instance(1), an_instance(2))
+    request = a_request()
+    for number in range(2):
+        backend.on_infer = raising(InstanceLost("reset", sent=True))  # type: ignore[assignment]
+        with pytest.raises(Unavailable):
+            await server.infer(request)
+        if number == 0:
+            backend.on_infer = backend._echo
+            await server.infer(request)
+
+    backend.on_infer = backend._echo
+    assert (await server.infer(request)).payload == b"hello"
+
+
+async def test_without_suspects_nothing_is_computed(
+    server: InferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    for name in ("has_killed", "acquit", "ran"):
+        monkeypatch.setattr(Killers, name, never)
+
+    assert (await server.infer(a_request())).payload == b"hello"
