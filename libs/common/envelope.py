@@ -6,7 +6,7 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from libs.common.values import Value, attributes
+from libs.common.values import Value
 
 
 class PayloadKind(enum.IntEnum):
@@ -117,8 +117,35 @@ class InferRequest(Value):
             model=self.model,
             payload=self.payload,
         )
-        for name, value in attributes(self).items():
-            setattr(made, name, value)
+        made.payload_kind = self.payload_kind
+        made.content_type = self.content_type
+        made.task = self.task
+        made.stream = self.stream
+        made.client_request_id = self.client_request_id
+        made.finetune = self.finetune
+        made.adapter = self.adapter
+        made.session = self.session
+        made.prefix_hashes = self.prefix_hashes
+        made.cost = self.cost
+        made.priority = self.priority
+        made.max_queue_ms = self.max_queue_ms
+        made.reject_if_busy = self.reject_if_busy
+        made.background = self.background
+        made.preferred_colo = self.preferred_colo
+        made.time_bounds = self.time_bounds
+        made.retry_count = self.retry_count
+        made.attempt = self.attempt
+        made.continued_from = self.continued_from
+        made.idempotency_key = self.idempotency_key
+        made.source_colo = self.source_colo
+        made.visited_colos = self.visited_colos
+        made.queued_in_colo = self.queued_in_colo
+        made.shard = self.shard
+        made.shard_epoch = self.shard_epoch
+        made.request_source = self.request_source
+        made.traceparent = self.traceparent
+        made.units = self.units
+        made.bytes_in = self.bytes_in
         return made
 
 

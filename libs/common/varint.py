@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-_SMALL = tuple(bytes((number,)) for number in range(128))
-_MEDIUM = tuple(bytes((number & 127 | 128, number >> 7)) for number in range(128, 1 << 14))
+from typing import Final
+
+SHORT: Final = 4  # bytes, of nearly all numbers that there are
+SHORT_BITS: Final = 28
+LONGEST: Final = 10  # bytes; protobuf takes no more
+
+_SMALL: Final = tuple(bytes((number,)) for number in range(128))
+_MEDIUM: Final = tuple(bytes((number & 127 | 128, number >> 7)) for number in range(128, 1 << 14))
 
 
 def varint(number: int) -> bytes:
@@ -21,13 +27,23 @@ def varint(number: int) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number that begins at `at`, and where it ends; IndexError where it is cut."""
+    """Return the number that begins at `at`, and where it ends; IndexError where it has no end."""
     number = data[at]
-    at += 1
     if number < 128:
-        return number, at
-    number &= 127
-    shift = 7
+        return number, at + 1
+    return _read(data, at, LONGEST)
+
+
+def read_short(data: bytes, at: int) -> tuple[int, int]:
+    """Read one of at most four bytes; IndexError for one that is longer, or cut."""
+    number = data[at]
+    if number < 128:
+        return number, at + 1
+    return _read(data, at, SHORT)
+
+
+def _read(data: bytes, at: int, most: int) -> tuple[int, int]:
+    number = shift = 0
     while True:
         byte = data[at]
         at += 1
@@ -35,3 +51,5 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 128:
             return number, at
         shift += 7
+        if shift == most * 7:
+            raise IndexError("a number without end")

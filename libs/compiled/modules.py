@@ -15,8 +15,8 @@ _PACKAGES = {
     "libs.http1": "answers bodies connection core heads lifetime messages outgoing responder",
     "libs.lean": "calls channel client connection frames headers heads messages method"
     " server_call server_connection session status streams writer",
-    "libs.common": "answers clock deadline envelope envelopes prices request_ids values varint"
-    " wire",
+    "libs.common": "answers clock deadline envelope envelope_messages envelopes outcome_bytes"
+    " prices remembering request_bytes request_ids values varint wire",
     "libs.common.clients": "inference",
     "libs.common.events": "codec outbox packing sinks",
     "services.entry": "attempts auth calls connections gateway limits metrics prefixes",

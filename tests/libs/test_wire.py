@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from libs.common import wire
 from libs.common.answers import AnswerReader, PartReader
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.varint import read_varint, varint
+from libs.common.varint import read_short, read_varint, varint
 from libs.common.wire import Tensor
 
 
@@ -40,6 +41,18 @@ def test_a_varint_is_read_back(number: int) -> None:
     written = varint(number)
 
     assert read_varint(b"x" + written + b"rest", 1) == (number, 1 + len(written))
+
+
+@pytest.mark.parametrize(("read", "most"), [(read_short, 4), (read_varint, 10)])
+def test_a_varint_without_end_is_not_read_to_the_end(
+    read: Callable[[bytes, int], tuple[int, int]], most: int
+) -> None:
+    longest = b"\x81" * (most - 1) + b"\x01"
+
+    assert read(longest, 0)[1] == most
+    for endless in (b"\x81" + longest, longest[:-1]):
+        with pytest.raises(IndexError):
+            read(endless, 0)
 
 
 def test_a_payload_is_a_message_that_grows_by_appending() -> None:
