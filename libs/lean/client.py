@@ -13,7 +13,7 @@ from libs.lean.frames import ConnectionFailure, ErrorCode
 from libs.lean.headers import BlockReader
 from libs.lean.heads import Answer, read_answer
 from libs.lean.limits import Limits
-from libs.lean.messages import framed
+from libs.lean.messages import framed, size_of
 from libs.lean.session import Session
 from libs.lean.status import Status
 from libs.lean.streams import Stream
@@ -78,7 +78,7 @@ class ClientConnection(Session[Answer]):
             if method.tell_deadline
             else method.head(self._target)
         )
-        size = len(message) if isinstance(message, bytes) else sum(map(len, message))
+        size = size_of(message)
         if self.can_send(call, size + 5):
             self.send_window -= size + 5
             start = head.with_message(stream_id, frames.END_STREAM, size)

@@ -126,7 +126,11 @@ class Connection(Writer[P], ABC):
             kind = length_kind & 0xFF
             if self._is_ordered:
                 self._check_order(kind, stream_id)
-            if kind < 10:
+            if kind == frames.DATA:  # by name, for they are nearly all that comes
+                self._read_data(stream_id & frames.HIGHEST_ID, flags, payload)
+            elif kind == frames.HEADERS:
+                self._read_headers(stream_id & frames.HIGHEST_ID, flags, payload)
+            elif kind < 10:
                 on_kind[kind](stream_id & frames.HIGHEST_ID, flags, payload)
             else:
                 self.count_control()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -18,37 +17,95 @@ _FORM: Final = {":method", ":scheme", ":path"}
 _OWN: Final = ("content-type", "grpc-status", "grpc-message", "grpc-encoding", "te")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A block that a client sent."""
+    """A block that a client sent; plain, for compiled code is slow with a dataclass."""
 
-    malformed: str | None = None
-    refusal: tuple[Status, str] | None = None  # well-formed, but not to be handled
-    is_trailers: bool = False
-    is_plain: bool = False  # HTTP, but not gRPC
-    path: str = ""
-    metadata: Mapping[str, str] = field(default_factory=lambda: NO_TRAILERS)
-    timeout_s: float | None = None
-    content_length: int = -1
-    is_encoded: bool = False
-    is_to_be_read: bool = False
+    __slots__ = (
+        "content_length",
+        "is_encoded",
+        "is_plain",
+        "is_to_be_read",
+        "is_trailers",
+        "malformed",
+        "metadata",
+        "path",
+        "refusal",
+        "timeout_s",
+    )
+
+    def __init__(
+        self,
+        *,
+        malformed: str | None = None,
+        refusal: tuple[Status, str] | None = None,
+        is_trailers: bool = False,
+        is_plain: bool = False,
+        path: str = "",
+        metadata: Mapping[str, str] = NO_TRAILERS,
+        timeout_s: float | None = None,
+        content_length: int = -1,
+        is_encoded: bool = False,
+    ) -> None:
+        self.malformed = malformed
+        self.refusal = refusal  # well-formed, but not to be handled
+        self.is_trailers = is_trailers
+        self.is_plain = is_plain  # HTTP, but not gRPC
+        self.path = path
+        self.metadata = metadata
+        self.timeout_s = timeout_s
+        self.content_length = content_length
+        self.is_encoded = is_encoded
+        self.is_to_be_read = not is_plain and refusal is None and not (malformed or is_trailers)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.path} {self.malformed or self.refusal or self.metadata}>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A block that a server sent: its first, or trailers, or both in one."""
 
-    malformed: str | None = None
-    oversize: bool = False
-    http_status: int = 0  # 0: trailers
-    is_grpc: bool = False
-    status: Status | None = None
-    message: str = ""
-    trailers: Mapping[str, str] = field(default_factory=lambda: NO_TRAILERS)
-    content_length: int = -1
-    # what nearly all are, told by one look:
-    is_good_start: bool = False
-    is_good_end: bool = False
+    __slots__ = (
+        "content_length",
+        "http_status",
+        "is_good_end",
+        "is_good_start",
+        "is_grpc",
+        "malformed",
+        "message",
+        "oversize",
+        "status",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        *,
+        malformed: str | None = None,
+        oversize: bool = False,
+        http_status: int = 0,
+        is_grpc: bool = False,
+        status: Status | None = None,
+        message: str = "",
+        trailers: Mapping[str, str] = NO_TRAILERS,
+        content_length: int = -1,
+    ) -> None:
+        self.malformed = malformed
+        self.oversize = oversize
+        self.http_status = http_status  # 0: trailers
+        self.is_grpc = is_grpc
+        self.status = status
+        self.message = message
+        self.trailers = trailers
+        self.content_length = content_length
+        # what nearly all are, told by one look:
+        fine = not malformed and not oversize
+        self.is_good_start = (
+            fine and http_status == 200 and is_grpc and status is None and content_length < 0
+        )
+        self.is_good_end = fine and not http_status and status is Status.OK
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.http_status} {self.malformed or self.status} {self.message}>"
 
 
 def read_request(paths: Container[str], fields: list[Field], oversize: bool) -> Request:
@@ -79,7 +136,6 @@ def read_request(paths: Container[str], fields: list[Field], oversize: bool) -> 
         metadata=MappingProxyType(others),
         timeout_s=timeout_s,
         content_length=length,
-        is_to_be_read=not plain and refusal is None,
         is_encoded=others.get("grpc-encoding", "identity") != "identity",
     )
 
@@ -108,17 +164,10 @@ def read_answer(fields: list[Field], oversize: bool) -> Answer:
     except ValueError as error:
         return Answer(malformed=str(error))
     status = of_code(others["grpc-status"]) if "grpc-status" in others else None
-    grpc = is_grpc(others.get("content-type", ""))
     return Answer(
-        is_good_start=http_status == 200
-        and grpc
-        and status is None
-        and length < 0
-        and not oversize,
-        is_good_end=not http_status and status is Status.OK and not oversize,
         oversize=oversize,
         http_status=http_status,
-        is_grpc=grpc,
+        is_grpc=is_grpc(others.get("content-type", "")),
         status=status,
         message=unquoted(others.get("grpc-message", "")),
         trailers=MappingProxyType({n: v for n, v in others.items() if n not in _OWN}),

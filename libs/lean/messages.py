@@ -24,7 +24,10 @@ def size_of(message: Message) -> int:
     """Return how many bytes a message has."""
     if isinstance(message, bytes):
         return len(message)
-    return sum(map(len, message))
+    size = 0
+    for chunk in message:  # compiled, that costs less than a sum
+        size += len(chunk)
+    return size
 
 
 def framed(message: Message) -> list[bytes]:

@@ -38,11 +38,16 @@ class InferenceApi:
 
     def infer(self, call: ServerCall, message: bytes) -> None:
         """Run a model."""
-        _answer(call, self._infer(message), call.finish)
+        request = _read(call, message)
+        if request is not None:
+            work = self._server.infer(request)
+            _answer(call, work, lambda reply: call.finish(reply_to_chunks(reply)))
 
     def stream_infer(self, call: ServerCall, message: bytes) -> None:
         """Run a model, streaming its parts."""
-        _answer(call, self._stream(call, message), lambda _: call.end())
+        request = _read(call, message)
+        if request is not None:
+            _answer(call, self._stream(call, request), lambda _: call.end())
 
     def cancel(self, call: ServerCall, message: bytes) -> None:
         """Cancel calls of an account."""
@@ -54,14 +59,11 @@ class InferenceApi:
         )
         call.finish((pb.CancelResponse(cancelled=cancelled).SerializeToString(),))
 
-    async def _infer(self, message: bytes) -> Sequence[bytes]:
-        return reply_to_chunks(await self._server.infer(_read(message)))
-
-    async def _stream(self, call: ServerCall, message: bytes) -> None:
+    async def _stream(self, call: ServerCall, request: InferRequest) -> None:
         def send(payloads: Sequence[bytes]) -> Promise[None] | None:
             return call.send((parts_to_bytes(payloads),))
 
-        outcome = await self._server.stream(_read(message), send)
+        outcome = await self._server.stream(request, send)
         call.send((parts_to_bytes((), outcome),))
 
 
@@ -71,7 +73,10 @@ def _answer(call: ServerCall, work: Coroutine[Any, Any, T], done: Callable[[T], 
     def ended(task: EagerTask[T]) -> None:
         error = task.exception()
         if error is None:
-            done(task.result())
+            try:
+                done(task.result())
+            except Exception as broken:  # noqa: BLE001 - whatever an answer has that none can hold
+                _fail(call, broken)
         elif isinstance(error, asyncio.CancelledError):
             call.fail(Status.CANCELLED, "cancelled")
         else:
@@ -88,8 +93,10 @@ def _fail(call: ServerCall, error: BaseException) -> None:
     call.fail(Status[error.status], message_of(error), trailers_of(error))
 
 
-def _read(message: bytes) -> InferRequest:
+def _read(call: ServerCall, message: bytes) -> InferRequest | None:
+    """Read what is asked, or refuse it."""
     try:
         return request_from_bytes(message)
     except ValueError as error:
-        raise ModelRefused(str(error)) from error
+        _fail(call, ModelRefused(str(error)))
+        return None

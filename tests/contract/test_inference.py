@@ -6,6 +6,7 @@ The model behind them is scripted, so that it can fail and stall on demand.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,17 @@ async def test_a_bug_tells_no_details_to_another_process(
         await inference.infer(a_request())
 
     assert isinstance(caught.value, RuntimeError) or "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("transport", ["lean", "grpcio"])
+async def test_an_answer_that_no_message_can_hold_ends_its_call(
+    backend: ScriptedBackend, transport: Transport
+) -> None:
+    nowhere = replace(an_instance(0), address="\ud800")  # half of a character
+    server = a_server(a_world(nowhere), backend, MemorySink())
+    async with connected(server, "localhost:0", transport, None) as client:
+        with pytest.raises(Internal):
+            await client.infer(a_request())
 
 
 async def test_a_stream_that_breaks_keeps_the_parts_before(
