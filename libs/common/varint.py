@@ -29,9 +29,17 @@ def varint(number: int) -> bytes:
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins at `at`, and where it ends; IndexError where it has no end."""
     number = data[at]
+    at += 1
     if number < 128:
-        return number, at + 1
-    return _read(data, at, LONGEST)
+        return number, at
+    number &= 127
+    for shift in range(7, 7 * LONGEST, 7):
+        byte = data[at]
+        at += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, at
+    raise IndexError("a number without end")
 
 
 def read_short(data: bytes, at: int) -> tuple[int, int]:
@@ -39,17 +47,7 @@ def read_short(data: bytes, at: int) -> tuple[int, int]:
     number = data[at]
     if number < 128:
         return number, at + 1
-    return _read(data, at, SHORT)
-
-
-def _read(data: bytes, at: int, most: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, at
-        shift += 7
-        if shift == most * 7:
-            raise IndexError("a number without end")
+    number, end = read_varint(data, at)
+    if end - at > SHORT:
+        raise IndexError("a number that is not short")
+    return number, end
