@@ -18,3 +18,8 @@ def neurons(price: Price, *, tokens_in: int, tokens_out: int, units: Units) -> f
         + price.per_step * units.steps
         + price.per_audio_second * units.audio_seconds
     )
+
+
+def neurons_of_rest(price: Price, *, tokens_out: int) -> float:
+    """Return what the rest of a stream costs that broke: all but its output was paid for."""
+    return price.per_token_out * tokens_out

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
+from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.ports import Inference
@@ -18,6 +18,7 @@ from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
 from libs.http1 import Limits, TlsFiles
 from services.entry.auth import Auth
+from services.entry.continuing import Bounds
 from services.entry.fronts.grpc import SERVICE, Bindings, register
 from services.entry.fronts.health import Health
 from services.entry.fronts.hot import HotRoutes
@@ -48,6 +49,10 @@ class Config:
     write_s: Seconds = 60.0  # a client may read nothing of an answer
     first_part_ceiling_s: Seconds = 240.0
     prefix_secret: str = field(default="", repr=False)  # in the salt of prompts' hashes
+    continue_times: AtLeastZero = 2  # one stream may break and go on elsewhere
+    continue_bytes: AtLeastZero = 256 * 1024  # of text that is kept of a stream for that
+    continue_burst: AtLeastZero = 256  # streams that go on at once, and how many more each second
+    continue_rate: NotNegative = 16.0
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, the HTTP port speaks HTTPS
     tls_key: Path | None = None
@@ -68,6 +73,16 @@ class Config:
             body_s=self.body_s,
             idle_s=self.idle_s,
             write_s=self.write_s,
+        )
+
+    @property
+    def continuing(self) -> Bounds:
+        """Return what going on with broken streams may cost."""
+        return Bounds(
+            times=self.continue_times,
+            keep_bytes=self.continue_bytes,
+            burst=self.continue_burst,
+            per_s=self.continue_rate,
         )
 
     @property
@@ -177,6 +192,7 @@ def build(
         rng=rng,
         first_part_ceiling_s=config.first_part_ceiling_s,
         prefix_secret=config.prefix_secret,
+        continuing=config.continuing,
     )
     return Entry(
         config=config,

@@ -22,6 +22,7 @@ from libs.eager import Promise
 from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
+from services.entry.continuing import Bounds, Continuing
 from services.entry.limits import time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
@@ -35,6 +36,7 @@ CONTROL_FIELDS = frozenset(
     {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
 )
 NOWHERE = Target("", "", "", 0, 0)
+GOING_ON = Bounds()
 # Takes results that came together; what is returned, if anything, is waited for.
 Show: TypeAlias = Callable[[Sequence[Result]], Promise[None] | None]
 
@@ -78,6 +80,7 @@ class Gateway:
         rng: random.Random,
         first_part_ceiling_s: float = 240.0,
         prefix_secret: str = "",
+        continuing: Bounds = GOING_ON,
     ) -> None:
         self.colo = colo
         self.refused: Counter[str] = Counter()  # by model, since boot
@@ -90,6 +93,14 @@ class Gateway:
         self._ids = RequestIds(rng)
         self._ceiling_s = first_part_ceiling_s
         self._prefixes = Prefixes(prefix_secret)
+        self._continuing = Continuing(
+            colo=colo,
+            routes=self._routes,
+            connections=connections,
+            bounds=continuing,
+            metrics=metrics,
+            clock=clock,
+        )
         self._served: dict[str, Served] = {}
         world.listen(lambda _: self._served.clear())  # after the routes, which it is made of
 
@@ -150,10 +161,10 @@ class Gateway:
         """Run the plan and hand to `show` what the client sees, the last with the usage.
 
         Whatever is raised before the first results is a refusal; after it, the
-        stream is broken. Cancelling the call stops the model.
+        stream is broken, and could not go on elsewhere. Cancelling the call stops the model.
         """
         attempts = Attempts(plan.targets, plan.model.name)
-        renderer = plan.task.renderer()
+        renderer = plan.task.renderer(self._continuing.keep_bytes)
         has_begun = False
 
         def render(payloads: Sequence[bytes]) -> Promise[None] | None:
@@ -169,14 +180,16 @@ class Gateway:
                     request = self._again(plan, target, attempt) if attempt else plan.request
                     outcome = await server.stream(request, render)
                 except RequestError as error:
-                    if has_begun:
-                        raise
-                    attempts.failed(error)
-                else:
-                    room = show([renderer.end(outcome)])
-                    if room is not None:
-                        await room
-                    return
+                    if has_begun or error.sent:
+                        go_on = self._continuing.go_on
+                        outcome = await go_on(plan, request, error, renderer, render)
+                    else:
+                        attempts.failed(error)
+                        continue
+                room = show([renderer.end(outcome)])
+                if room is not None:
+                    await room
+                return
             raise attempts.verdict()
         except RequestError as error:
             self._count(plan, error)

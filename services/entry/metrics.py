@@ -65,10 +65,15 @@ class EntryMetrics(Collector):
         self.refused = Counts(
             f"{PREFIX}refused", "Requests that no colo had room for, by model.", ("colo", "model")
         )
+        self.broken = Counts(
+            f"{PREFIX}broken_streams",
+            "Streams that broke, by end: continued elsewhere, whole (nothing was missing), lost.",
+            ("colo", "end"),
+        )
         self.in_flight = Counts(
             f"{PREFIX}in_flight", "Requests being answered.", ("colo",), kind=GaugeMetricFamily
         )
-        self._all = (self.requests, self.errors, self.refused, self.in_flight)
+        self._all = (self.requests, self.errors, self.refused, self.broken, self.in_flight)
         registry.register(self)
 
     def describe(self) -> Iterator[Metric]:

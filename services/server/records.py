@@ -17,7 +17,7 @@ from libs.common.envelope import (
     Usage,
 )
 from libs.common.errors import Aborted, Internal, RequestError, StreamLost, Unavailable
-from libs.common.prices import neurons
+from libs.common.prices import neurons, neurons_of_rest
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
 from services.server.turnstile import Lease
@@ -177,5 +177,9 @@ class Record:
     def _used(self, tokens_in: int, tokens_out: int) -> None:
         assert self.shard is not None
         units, price = self.request.units, self.shard.model.price
+        if self.request.continued_from:  # the input counts once, with the attempt that broke
+            cost = neurons_of_rest(price, tokens_out=tokens_out)
+            self.usage = Usage(tokens_in=0, tokens_out=tokens_out, neurons=cost)
+            return
         cost = neurons(price, tokens_in=tokens_in, tokens_out=tokens_out, units=units)
         self.usage = Usage(tokens_in=tokens_in, tokens_out=tokens_out, units=units, neurons=cost)

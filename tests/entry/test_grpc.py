@@ -116,7 +116,7 @@ async def test_errors_have_their_status(
 
 
 async def test_a_stream_that_breaks_ends_with_its_status() -> None:
-    async with calling(FakeServer(says("a"), StreamLost("broke"))) as stub:
+    async with calling(FakeServer(says("a"), StreamLost("broke")), continue_times=0) as stub:
         stream = stub.RunStream(run_request({"prompt": "hi"}), metadata=AUTH)
         assert await stream.read()
 

@@ -33,6 +33,9 @@ def test_what_was_never_counted_is_named_all_the_same() -> None:
         "# TYPE constellation_entry_errors_total counter",
         "# HELP constellation_entry_refused_total Requests that no colo had room for, by model.",
         "# TYPE constellation_entry_refused_total counter",
+        "# HELP constellation_entry_broken_streams_total Streams that broke, by end:"
+        " continued elsewhere, whole (nothing was missing), lost.",
+        "# TYPE constellation_entry_broken_streams_total counter",
         "# HELP constellation_entry_in_flight Requests being answered.",
         "# TYPE constellation_entry_in_flight gauge",
     ]

@@ -296,7 +296,8 @@ async def test_a_stream_is_frames_with_padding_then_usage_then_done() -> None:
     ids=["lost", "bug"],
 )
 async def test_a_stream_that_breaks_says_so_and_is_done(error: Exception, code: int) -> None:
-    asked = await ask(FakeServer(says("a"), error), json=GOOD | {"stream": True})
+    stream = GOOD | {"stream": True}
+    asked = await ask(FakeServer(says("a"), error), json=stream, continue_times=0)
 
     assert asked.status == 200
     first, last = asked.frames

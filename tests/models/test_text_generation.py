@@ -260,6 +260,18 @@ def test_only_so_many_adapters_stay_in_memory(tmp_path: Path) -> None:
 # --- generation
 
 
+@pytest.mark.parametrize("wanted", [{}, {"temperature": 0.9, "seed": 5}], ids=["best", "seed"])
+async def test_a_text_goes_on_from_any_place_as_it_would_have(
+    net: Any, wanted: dict[str, Any]
+) -> None:
+    prompt = "User: Tell me a story.\nAssistant:"
+    whole = await answer(net, prompt, max_tokens=60, **wanted)
+
+    for at in range(1, len(whole), 7):
+        rest = await answer(net, prompt + whole[:at], max_tokens=60 - at, **wanted)
+        assert whole[:at] + rest == whole
+
+
 async def test_the_same_seed_gives_the_same_text(net: Any) -> None:
     texts = [await answer(net, "The", temperature=1.5, seed=seed) for seed in (1, 1, 2)]
 

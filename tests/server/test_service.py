@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.catalog import Lora
 from libs.common.clock import ManualClock
-from libs.common.envelope import InferReply, InferRequest
+from libs.common.envelope import InferReply, InferRequest, Units
 from libs.common.envelopes import request_from_bytes
 from libs.common.errors import (
     Aborted,
@@ -33,6 +33,20 @@ async def test_an_answer_comes_with_its_outcome(server: InferenceServer) -> None
     assert reply.outcome.endpoint == "127.0.0.1:9000"
     assert reply.outcome.chosen_because == "only"
     assert (reply.outcome.free_permits, reply.outcome.queue_length) == (2, 0)
+
+
+async def test_of_a_stream_that_goes_on_the_output_alone_is_priced(
+    server: InferenceServer, sink: MemorySink
+) -> None:
+    units = Units(input_characters=1000)
+    outcome = await server.stream(
+        a_request(stream=True, attempt=1, continued_from=9, units=units), lambda _: None
+    )
+
+    told = event(sink)
+    assert (told.attempt, told.continued_from) == (1, 9)
+    assert (told.tokens_in, told.tokens_out) == (0, 3)
+    assert told.neurons == outcome.usage.neurons == 1.5  # half a one for each part
 
 
 async def test_one_event_tells_of_the_call(server: InferenceServer, sink: MemorySink) -> None:

@@ -218,3 +218,40 @@ class Load:
 
     def good_since(self, moment: float) -> int:
         return sum(status == 200 for when, status in self.statuses if when > moment)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What a client saw of one stream."""
+
+    text: str
+    reasons: tuple[str, ...] = ()
+    usage: dict[str, int] = field(default_factory=dict)
+    problem: str = ""  # empty where it ended well
+
+
+def streamed(client: Client, **body: Any) -> Streamed:
+    """Ask for a stream of text, and read it to its end."""
+    texts: list[str] = []
+    reasons: list[str] = []
+    usage: dict[str, int] = {}
+    last = ""
+    try:
+        url = f"{client.account}/ai/run/{CHAT}"
+        with client.http.stream("POST", url, json={**body, "stream": True}) as response:
+            if response.status_code != 200:
+                return Streamed("", problem=f"{response.status_code} {response.read()!r}")
+            for line in response.iter_lines():
+                if not line or line == "data: [DONE]":
+                    last = line or last
+                    continue
+                frame = json.loads(line.removeprefix("data: "))
+                if "error" in frame:
+                    return Streamed("".join(texts), problem=line)
+                texts.append(frame["response"])
+                reasons += [frame["finish_reason"]] if "finish_reason" in frame else []
+                usage = frame.get("usage", usage)
+    except (OSError, httpx.TransportError) as error:
+        return Streamed("".join(texts), problem=repr(error))
+    done = last == "data: [DONE]"
+    return Streamed("".join(texts), tuple(reasons), usage, "" if done else "no [DONE]")

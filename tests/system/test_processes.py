@@ -6,7 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx2 import TransportError
@@ -18,10 +20,12 @@ from tests.system.harness import (
     Client,
     Load,
     Service,
+    Streamed,
     answers,
     cleaned_up,
     free_ports,
     processes_of,
+    streamed,
     tritons_of,
     until,
     usage,
@@ -159,6 +163,30 @@ def test_a_server_that_starts_while_control_is_away_serves_from_its_last_snapsho
         seconds=20,
         what="an answer",
     )
+
+
+def test_streams_of_a_killed_server_go_on_in_another_colo(cluster: Cluster) -> None:
+    bodies = [{"prompt": f"Story {n}", "seed": n + 1, "max_tokens": 120} for n in range(4)]
+
+    def ask(body: dict[str, Any]) -> Streamed:
+        return streamed(cluster.client, **body)
+
+    def in_flight() -> float:
+        name = "constellation_server_available_permits"
+        return 4 - cluster.metric("ams", name, model=CHAT)
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        undisturbed = list(pool.map(ask, bodies))
+        asked = pool.map(ask, bodies)
+        until(lambda: in_flight() == 4, seconds=10, what="four streams in ams")
+        time.sleep(0.7)
+        cluster.services["ams-server"].kill()
+        seen = list(asked)
+    cluster.services["ams-server"].start().wait_for(" is up: ")
+
+    assert seen == undisturbed
+    assert not [each for each in seen if each.problem]
+    until(cluster.all_ready, seconds=30, what="everything is back")
 
 
 def test_tritons_outlive_their_agent_and_are_adopted(cluster: Cluster) -> None:

@@ -31,7 +31,12 @@ class ParsedInput:
 
 
 class Renderer(Protocol):
-    """Turns the parts of one stream into what a client sees; may remember the last part."""
+    """Turns the parts of one stream into what a client sees, and can go on after a break."""
+
+    @property
+    def parts_seen(self) -> int:
+        """How many parts there were."""
+        ...
 
     def parts(self, payloads: Sequence[bytes]) -> list[Result]:
         """Return what the parts say: one result each, or none where one says nothing yet."""
@@ -39,6 +44,17 @@ class Renderer(Protocol):
 
     def end(self, outcome: Outcome) -> Result:
         """Return what a client sees last."""
+        ...
+
+    def used_if_whole(self, parsed: ParsedInput) -> Usage | None:
+        """Return what its last attempt used if a stream broke after all was said, else None."""
+        ...
+
+    def rest(self, parsed: ParsedInput) -> ParsedInput | None:
+        """Return the input that asks for what is missing of a stream that broke.
+
+        None where it cannot be asked for. The next parts are those of the answer to it.
+        """
         ...
 
 
@@ -76,8 +92,11 @@ class Task(ABC):
     def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
         """Return the result that answers the call; raises ModelFailed."""
 
-    def renderer(self) -> Renderer:
-        """Return what renders one stream; for tasks that stream."""
+    def renderer(self, keep_bytes: int = 0) -> Renderer:
+        """Return what renders one stream; for tasks that stream.
+
+        `keep_bytes` bounds what it keeps to go on from; longer streams cannot.
+        """
         raise NotImplementedError(f"{self.name} does not stream")
 
     def tensor(self, name: str) -> str:

@@ -11,7 +11,7 @@ import orjson
 from libs.common import wire
 from libs.common.answers import PartReader
 from libs.common.catalog import Model
-from libs.common.envelope import InferReply, Outcome, Units
+from libs.common.envelope import InferReply, Outcome, Units, Usage
 from libs.common.wire import Tensor
 from services.entry.bad_input import bad_input
 from services.entry.tasks.base import (
@@ -25,6 +25,7 @@ from services.entry.tasks.base import (
 )
 from services.entry.tasks.chat import PLAIN, ROLES, ChatTemplate
 from services.entry.tasks.schema import Schema
+from services.entry.tasks.so_far import SoFar, Told
 
 MESSAGE = {
     "type": "object",
@@ -74,6 +75,7 @@ SAMPLING = (
     "frequency_penalty",
     "presence_penalty",
 )
+COUNTS_PER_PART = ("vllm",)  # elsewhere a part tells the tokens of all so far
 LORA_INSIDE = ("vllm",)  # elsewhere the server appends the adapter as a tensor
 
 
@@ -89,10 +91,8 @@ class TextGeneration(Task):
         super().__init__(model, templates)
         path = model.backend.chat_template
         self._chat = ChatTemplate(templates(path) if path else PLAIN)
-        reason = self.tensor("finish_reason")
-        self.part_reader = PartReader(  # of all its streams: they look alike
-            self.tensor("text_output"), lambda tensors: _reason(tensors.get(reason))
-        )
+        # Of all its streams: they look alike.
+        self.part_reader = PartReader(self.tensor("text_output"), self._told)
         self._longest = self.input.document["properties"]["max_tokens"].get("maximum")
 
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
@@ -137,15 +137,33 @@ class TextGeneration(Task):
         usage = {"usage": usage_of(reply.outcome.usage)}
         return {"response": text} | _finish_reason(outputs) | usage
 
-    def renderer(self) -> TextStream:
+    def renderer(self, keep_bytes: int = 0) -> TextStream:
         """Return what renders one stream of text."""
-        return TextStream(self)
+        return TextStream(self, keep_bytes)
+
+    def rest(self, parsed: ParsedInput, text: str, tokens: int) -> ParsedInput:
+        """Return the input that goes on after so much text, which took so many tokens."""
+        values = parsed.values
+        left = {"text": values["text"] + text, "max_tokens": values["max_tokens"] - tokens}
+        return ParsedInput(values={**values, **left}, units=parsed.units)
 
     def _prompt(self, values: Mapping[str, Any]) -> str:
         if values["raw"] and "prompt" in values:
             return str(values["prompt"])
         messages = values.get("messages") or [{"role": "user", "content": values["prompt"]}]
         return self._chat.prompt(messages, tools=values.get("tools"))
+
+    def _told(self, tensors: Mapping[str, Tensor]) -> Told:
+        """Return what a part says beside its text."""
+        backend = self.model.backend
+        tokens_in, tokens_out = backend.usage.tokens_in, backend.usage.tokens_out
+        count = wire.total(tensors.get(tokens_out)) if tokens_out else None
+        return Told(
+            _reason(tensors.get(self.tensor("finish_reason"))),
+            tokens_in=wire.total(tensors.get(tokens_in)) or 0,
+            tokens_out=1 if count is None else count,
+            is_total=count is not None and backend.dialect not in COUNTS_PER_PART,
+        )
 
     def _max_tokens(self, values: Mapping[str, Any]) -> int:
         """Take the newer name's value where it is given; the model's maximum holds for both."""
@@ -159,10 +177,18 @@ class TextGeneration(Task):
 class TextStream:
     """The parts of one text: a character cut in two waits for its other half."""
 
-    def __init__(self, task: TextGeneration) -> None:
+    def __init__(self, task: TextGeneration, keep_bytes: int) -> None:
+        self._task = task
         self._reader = task.part_reader
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._is_cut = False
+        self._so_far = SoFar(keep_bytes)
+        self._ran_out = False
+
+    @property
+    def parts_seen(self) -> int:
+        """How many parts there were."""
+        return self._so_far.parts
 
     def parts(self, payloads: Sequence[bytes]) -> list[Result]:
         """Return the text that each part adds, and why it ended where one says so."""
@@ -170,22 +196,44 @@ class TextStream:
             read = self._reader.read_all(payloads)
         except KeyError as error:
             raise no_tensor(str(error.args[0]), payloads) from None
+        self._so_far.see(read)
         results: list[Result] = []
-        for raw, reason in read:
+        for raw, told in read:
             try:
                 text = self._joined(raw) if self._is_cut else raw.decode()
             except UnicodeDecodeError:  # it ends in mid character, or is no UTF-8
                 text = self._joined(raw)
-            if reason:
-                results.append({"response": text, "finish_reason": reason})
+            if told.reason:
+                results.append({"response": text, "finish_reason": told.reason})
             elif text:
                 results.append({"response": text})
         return results
 
     def end(self, outcome: Outcome) -> Result:
         """Return the rest of the text, mostly none, and the usage."""
+        so_far = self._so_far
         rest = self._decoder.decode(b"", final=True)
-        return {"response": rest, "usage": usage_of(outcome.usage)}
+        result: Result = {"response": rest, "usage": usage_of(so_far.added_up(outcome.usage))}
+        if self._ran_out:
+            result["finish_reason"] = "length"
+        return result
+
+    def used_if_whole(self, parsed: ParsedInput) -> Usage | None:
+        """Return what its last attempt used if a stream broke after its last token, else None."""
+        so_far = self._so_far
+        if not so_far.reason:  # the last token may have come, and the word for it not
+            self._ran_out = so_far.tokens >= parsed.values["max_tokens"]
+        return so_far.used() if so_far.reason or self._ran_out else None
+
+    def rest(self, parsed: ParsedInput) -> ParsedInput | None:
+        """Return the input that goes on from the text so far; None if that was too long to keep."""
+        so_far = self._so_far
+        if not so_far.is_kept:
+            return None
+        self._decoder.reset()
+        self._is_cut = False
+        text = so_far.cut()
+        return self._task.rest(parsed, text, so_far.tokens)
 
     def _joined(self, raw: bytes) -> str:
         """Return the text with what was left of the part before; the decoder keeps what is left."""

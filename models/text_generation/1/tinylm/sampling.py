@@ -18,8 +18,8 @@ class Sampler:
 
     def __init__(self, parameters: SamplingParameters, prompt: Sequence[int]) -> None:
         self._parameters = parameters
-        seed = None if parameters.seed is None else parameters.seed % 2**64
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.default_rng()
+        self._position = len(prompt)
         self._seen = np.zeros(VOCABULARY, dtype=bool)
         self._seen[list(prompt)] = True
         self._counts = np.zeros(VOCABULARY, dtype=np.float32)
@@ -35,6 +35,7 @@ class Sampler:
         if self._chosen < self._parameters.min_tokens:
             values[EOS] = -np.inf
         token = self._pick(values)
+        self._position += 1
         self._chosen += 1
         self._seen[token] = True
         self._counts[token] += 1
@@ -65,4 +66,14 @@ class Sampler:
         # The nucleus: the fewest best tokens that hold top_p of the probability.
         size = int(np.searchsorted(sums, wanted.top_p * sums[-1])) + 1
         sums = sums[: min(size, len(sums))]
-        return int(order[np.searchsorted(sums, self._random.random() * sums[-1], side="right")])
+        return int(order[np.searchsorted(sums, self._drawn() * sums[-1], side="right")])
+
+    def _drawn(self) -> float:
+        """A number from 0 to 1; with a seed, position and seed alone decide it.
+
+        So a text that is given back with its prompt goes on as it would have without a break.
+        """
+        seed = self._parameters.seed
+        if seed is None:
+            return self._random.random()
+        return float(np.random.default_rng((seed % 2**64, self._position)).random())
