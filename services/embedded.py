@@ -176,6 +176,8 @@ async def up(options: Options, config: ConfigFile, catalog: Catalog) -> AsyncIte
 
 
 def _served_by(triton: str, model: Model) -> Model:
-    """Return the model with a Triton that others run as its only endpoint."""
+    """Return the model with a Triton that others run as its only endpoint, if it is of Triton."""
+    if model.backend.kind != "triton":
+        return model
     backend = replace(model.backend, external=(triton,), repository="", served_as=model.served_as)
     return replace(model, backend=backend)

@@ -26,7 +26,7 @@ from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
 from services.server.outliers import Limits
-from services.server.ports import Answer, Depth
+from services.server.ports import Answer, Backend, Depth
 from services.server.retries import RetryLimits
 from services.server.service import InferenceServer
 
@@ -190,7 +190,7 @@ def some_losses(
 
 def a_server(
     world: World,
-    backend: ScriptedBackend,
+    backend: Backend,
     sink: MemorySink,
     clock: Clock | None = None,
     *,
@@ -203,7 +203,7 @@ def a_server(
     server = InferenceServer(
         me=Server(name=name, colo=COLO, address=f"local:{name}", boot_epoch=1),
         world=world,
-        backends={"triton": backend},
+        backends={"triton": backend, "openai_http": backend},
         outcomes=Outcomes(colo=COLO, sink=sink, metrics=metrics, health=health, clock=clock),
         losses=some_losses(health, metrics, clock, retries),
         clock=clock,

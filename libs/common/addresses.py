@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
 LONGEST_UNIX_PATH: Final = 107  # bytes: what sockaddr_un has room for
 HIGHEST_PORT: Final = 65535
@@ -17,6 +18,24 @@ def host_port(text: str) -> tuple[str, int]:
     if ":" in bare and host != f"[{bare}]":
         raise ValueError(f"expected [host]:port for IPv6, got {text!r}")
     return bare, int(port)
+
+
+def base_url(text: str) -> str:
+    """Return where an HTTP API begins, of host:port or a URL; without a path it is /v1.
+
+    ValueError says what is expected.
+    """
+    if "://" not in text:
+        host_port(text)
+        return f"http://{text}/v1"
+    parts = urlsplit(text)
+    _ = parts.port  # ValueError for one that is none
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"expected host:port, or http(s)://host[:port][/path], got {text!r}")
+    if parts.username is not None:
+        raise ValueError("expected an address without a name and password in it: name a `key`")
+    path = parts.path.rstrip("/") or "/v1"
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def in_brackets(host: str) -> str:

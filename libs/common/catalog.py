@@ -38,7 +38,6 @@ TaskName = Literal[
     "multimodal-embeddings",
     "dumb-pipe",
 ]
-Dialect = Literal["vllm", "tensorrt_llm", "tensorrt_llm_api", "seeds", "openai_http", "cog"]
 Datatype = Literal[
     "BYTES",
     "BOOL",
@@ -54,6 +53,14 @@ Datatype = Literal[
     "FP32",
     "FP64",
 ]
+Dialect = Literal[
+    "vllm", "tensorrt_llm", "tensorrt_llm_api", "seeds", "openai_http", "sglang", "cog"
+]
+DIALECTS: Mapping[str, tuple[Dialect, ...]] = {  # by the kind of backend that speaks them
+    "triton": ("vllm", "tensorrt_llm", "tensorrt_llm_api", "seeds"),
+    "openai_http": ("openai_http", "vllm", "sglang"),
+    "cog": ("cog",),
+}
 Name = Annotated[str, MinLen(1)]
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what becomes a folder's or a file's name
 
@@ -115,6 +122,7 @@ class Backend:
     chat_template: str = ""
     usage: UsageTensors = UsageTensors()
     probe: Probe = Probe()
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +247,9 @@ class Model:
 
     @property
     def served_as(self) -> str:
-        """The model's name inside Triton: the repository folder's, unless said."""
+        """The model's name where it runs: in Triton the repository folder's, unless said."""
+        if self.backend.kind == "openai_http":
+            return self.backend.served_as or self.name
         said = self.backend.served_as or self.backend.repository.rsplit("/", 1)[-1]
         return said or self.name.rsplit("/", 1)[-1].replace("-", "_").replace(".", "_")
 

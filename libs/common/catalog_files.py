@@ -11,13 +11,13 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from libs.common import narrowing, wire
-from libs.common.addresses import host_port
-from libs.common.catalog import FOLDER_NAME, Backend, Finetune, Model, Probe, Scaling
+from libs.common.addresses import base_url, host_port
+from libs.common.catalog import DIALECTS, FOLDER_NAME, Backend, Finetune, Model, Probe, Scaling
 from libs.common.messages import flaw
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
 T = TypeVar("T")
-SERVED: Final = ("triton",)  # kinds of backends that servers can speak to yet
+SERVED: Final = ("triton", "openai_http")  # kinds of backends that servers can speak to yet
 SERVED_TASKS: Final = ("text-generation", "text-embeddings")  # tasks that entry knows yet
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 NO_FOLDER_NAME: Final = "is to name a folder: letters, digits, and then . _ - alone"
@@ -99,7 +99,7 @@ def _check_model(
         yield document.problem(("task",), f"this version serves {', '.join(SERVED_TASKS)}")
     for fallback in set(model.fallbacks) - names:
         yield document.problem(("fallbacks",), f"{fallback!r} is not in the catalog")
-    if not FOLDER_NAME.fullmatch(model.served_as):
+    if model.backend.kind == "triton" and not FOLDER_NAME.fullmatch(model.served_as):
         yield document.problem(("backend", "served_as"), f"{model.served_as!r} {NO_FOLDER_NAME}")
     found = list(narrowing.flaws(model.schema))
     yield from (document.problem(("schema", *where), why) for where, why in found)
@@ -127,16 +127,30 @@ def _check_scaling(
 def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator[Problem]:
     if backend.kind not in SERVED:
         yield document.problem(("backend", "kind"), f"this version serves {', '.join(SERVED)} only")
+    elif backend.dialect not in DIALECTS[backend.kind]:
+        text = f"kind {backend.kind} speaks {', '.join(DIALECTS[backend.kind])}"
+        yield document.problem(("backend", "dialect"), f"{text}, not {backend.dialect}")
     if backend.chat_template and (why := _template_flaw(root / backend.chat_template)):
         yield document.problem(("backend", "chat_template"), why)
     if backend.repository and not (root / backend.repository / "config.pbtxt").is_file():
         yield document.problem(("backend", "repository"), "there is no config.pbtxt in it")
     yield from _check_probe(document, backend.probe)
-    if not backend.repository and not backend.external:
+    if backend.key and not FOLDER_NAME.fullmatch(backend.key):
+        text = f"{backend.key!r} is to name a file: letters, digits, and then . _ - alone"
+        yield document.problem(("backend", "key"), text)
+    yield from _check_addresses(document, backend)
+
+
+def _check_addresses(document: Document, backend: Backend) -> Iterator[Problem]:
+    is_http = backend.kind == "openai_http"
+    if is_http and (backend.repository or not backend.external):
+        text = "give `external` addresses, and no `repository`: nodes run none of this kind"
+        yield document.problem(("backend",), text)
+    elif not backend.repository and not backend.external:
         yield document.problem(("backend",), "give a `repository` to load, or `external` addresses")
     for address in backend.external:
         try:
-            host_port(address)
+            (base_url if is_http else host_port)(address)
         except ValueError as error:
             yield document.problem(("backend", "external"), str(error))
 

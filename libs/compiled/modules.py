@@ -23,9 +23,9 @@ _PACKAGES = {
     "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
     "services.entry.tasks": "base chat schema so_far text_embeddings text_generation",
     "services.entry.tasks.dialects": "base openai_text tensorrt_llm tensors",
-    "services.server": "affinity body_tokens durations endpoints fair_queue gradient grpc_api health"
-    " inference_events latency losses outcomes outliers ports preferences recent records room"
-    " selection served_rate service shards standings tokens turnstile",
+    "services.server": "affinity body_tokens durations endpoints fair_queue gradient grpc_api"
+    " health inference_events latency losses outcomes outliers ports preferences recent records"
+    " room selection served_rate service shards standings tokens turnstile",
     "services.server.backends": "triton",
 }
 # What compiled modules are made of, or know: types and constants of the others are in them, too.

@@ -49,7 +49,7 @@ class Config:
     write_s: Seconds = 60.0  # a client may read nothing of an answer
     first_part_ceiling_s: Seconds = 240.0
     prefix_secret: str = field(default="", repr=False)  # in the salt of prompts' hashes
-    continue_times: AtLeastZero = 2  # one stream may break and go on elsewhere
+    continue_times: AtLeastZero = 4  # one stream may break and go on elsewhere
     continue_bytes: AtLeastZero = 256 * 1024  # of text that is kept of a stream for that
     continue_burst: AtLeastZero = 256  # streams that go on at once, and how many more each second
     continue_rate: NotNegative = 16.0

@@ -18,6 +18,7 @@ from services.entry.metrics import EntryMetrics
 from services.entry.routing import Routes, Target
 from services.entry.tasks.base import Renderer
 
+MOST_DEATHS = 2  # of instances in one stream's middle: it may be what kills them
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # between two looks for a place, while there is none
 
 
@@ -25,7 +26,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # between two looks for a place, while 
 class Bounds:
     """What going on may cost."""
 
-    times: int = 2  # one stream may break and go on
+    times: int = 4  # one stream may break and go on
     keep_bytes: int = 256 * 1024  # of a stream's text; a longer one cannot go on
     burst: int = 256  # streams that go on at once, and how many more each second
     per_s: float = 16.0
@@ -65,12 +66,13 @@ class Continuing:
         """
         if not _is_break(error):
             raise error
-        first, request = error, broken.copy()
+        first, request, deaths = error, broken.copy(), 0
         for left in range(self._times, -1, -1):
             used = renderer.used_if_whole(plan.parsed)
             if used is not None:
                 return self._ended("whole", Outcome(usage=used))
-            if left == 0 or not self._may_go_on(plan, request, renderer):
+            deaths += isinstance(error, StreamLost)
+            if left == 0 or deaths == MOST_DEATHS or not self._may_go_on(plan, request, renderer):
                 break
             try:
                 return self._ended("continued", await self._ask(plan, request, renderer, send))

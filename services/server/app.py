@@ -22,13 +22,17 @@ from libs.common.bounds import (
     Share,
     ShareOrNone,
 )
+from libs.common.catalog import Finetune
 from libs.common.clock import Clock
 from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, EventSink
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
+from services.server.backends.keys import Keys
+from services.server.backends.openai_http import OpenAiBackend
 from services.server.backends.triton import TritonBackend
+from services.server.checking import Checker
 from services.server.grpc_api import InferenceApi
 from services.server.health import Health
 from services.server.killers import Killers
@@ -36,6 +40,7 @@ from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
 from services.server.outliers import Limits
+from services.server.ports import Backend
 from services.server.preferences import Preferences
 from services.server.probing import ProbeLimits, Prober
 from services.server.retries import RetryLimits
@@ -77,10 +82,16 @@ class Config:
     retries_per_s: NotNegative = 3.0
     killer_s: Seconds = 600.0
     killers: AtLeastOne = 1024
+    check_s: Seconds = 60.0  # between two looks whether an endpoint's model fits the catalog
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
+    http_connections: AtLeastOne = 512  # to each address of an OpenAI-compatible backend
+    http_ca: Path | None = (
+        None  # PEM: whom https trusts in such a backend; none: as the system does
+    )
+    keys: Path | None = None  # a folder: each file a bearer key, which the catalog names
     transport: Transport = "lean"  # of hops from entries, and to Triton
     weight_free: NotNegative = 1.0  # scores by which an endpoint is chosen
     weight_latency: NotNegative = 0.25
@@ -140,7 +151,9 @@ class App:
     server: InferenceServer
     prober: Prober
     sampler: Sampler
+    checker: Checker
     triton: TritonBackend
+    http: OpenAiBackend
     wake: asyncio.Event
 
 
@@ -155,9 +168,17 @@ def build(
             keepalive_s=TRITON_KEEPALIVE_S,
             coalesce_s=config.coalesce_s,
             connect_s=config.connect_s,
-        )
+        ),
+        adapter_path=partial(_adapter_path, world),
     )
-    backends, rng = {"triton": triton}, random.Random()
+    http = OpenAiBackend(
+        keys=Keys(config.keys),
+        connections=config.http_connections,
+        max_message_bytes=config.max_message_bytes,
+        ca=config.http_ca,
+    )
+    backends: dict[str, Backend] = {"triton": triton, "openai_http": http}
+    rng = random.Random()
     health = Health(config.outliers, metrics=metrics, clock=clock, rng=rng)
     outcomes = Outcomes(
         colo=config.colo,
@@ -197,8 +218,27 @@ def build(
         clock=clock,
         rng=rng,
     )
-    sampler = Sampler(server.shards, health=health)
-    return App(server=server, prober=prober, sampler=sampler, triton=triton, wake=asyncio.Event())
+    checker = Checker(
+        shards=server.shards,
+        checks={"triton": triton, "openai_http": http},
+        clock=clock,
+        every_s=config.check_s,
+    )
+    return App(
+        server=server,
+        prober=prober,
+        checker=checker,
+        sampler=Sampler(server.shards, health=health),
+        triton=triton,
+        http=http,
+        wake=asyncio.Event(),
+    )
+
+
+def _adapter_path(world: World, finetune: str) -> str:
+    """Return where the catalog has a finetune's adapter, empty for none."""
+    found = world.table(Finetune).get(finetune)
+    return found.adapter if found else ""
 
 
 @asynccontextmanager
@@ -207,8 +247,10 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
     leave = asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(app.triton.close)
+        stack.push_async_callback(app.http.close)
         await stack.enter_async_context(background(app.prober.run(), name="prober"))
         await stack.enter_async_context(background(app.sampler.run(), name="sampler"))
+        await stack.enter_async_context(background(app.checker.run(), name="checker"))
         address = app.server.me.address
         if config.listen:
             address = await stack.enter_async_context(

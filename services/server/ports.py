@@ -61,3 +61,11 @@ class Backend(Protocol):
         `inference`: the model itself answers to what the catalog has for that.
         """
         ...
+
+
+class ModelCheck(Protocol):
+    """Compares a model where it runs with the catalog's words for it."""
+
+    async def flaw(self, endpoint: Endpoint, model: Model) -> str | None:
+        """Return why its calls would fail; empty where it fits, None where nobody answers."""
+        ...

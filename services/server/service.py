@@ -196,6 +196,8 @@ def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
         return error
     if shard.turnstile.endpoints:
         return Unavailable(f"no instance of {shard.model.name} is healthy")
+    if shard.misfits:
+        return Unavailable(f"{shard.model.name} is not what the catalog says where it runs")
     return ModelStarting(f"{shard.model.name} has no instance that is ready")
 
 

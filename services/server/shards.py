@@ -43,6 +43,7 @@ class OwnedShard:
     index: int
     epoch: int
     turnstile: Turnstile
+    misfits: int = 0  # instances that are not used, since their model does not fit the catalog
     counters: Counters = field(default_factory=Counters)
     mean_service_s: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
@@ -108,6 +109,8 @@ class Shards:
         self._rng = rng
         self._preferences = preferences
         self._now = now
+        # Instances and addresses whose model does not fit the catalog, and why: they are not used.
+        self.misfits: dict[tuple[str, str], str] = {}
         self._owned: dict[str, OwnedShard] = {}
         self._by_model: dict[tuple[str, int], OwnedShard] = {}
 
@@ -136,6 +139,9 @@ class Shards:
             for key, shard in self._world.table(Shard).items()
             if shard.owner == self._server and shard.model in self._world.table(Model)
         }
+        if self.misfits:
+            there = {(each.id, each.address) for each in self._world.table(Instance).values()}
+            self.misfits = {place: why for place, why in self.misfits.items() if place in there}
         for key in self._owned.keys() - ours.keys():
             lost = self._owned.pop(key)
             lost.turnstile.close(Unavailable(f"{lost.model.name} has moved to another server"))
@@ -168,11 +174,17 @@ class Shards:
 
     def _sync_endpoints(self, shard: OwnedShard) -> None:
         known = shard.turnstile.endpoints
-        there = {
+        found = {
             each.id: each
             for each in self._world.instances(model=shard.model.name, colo=self._colo)
             if each.state in ("ready", "draining") and _shard_of(each, shard.model) == shard.index
         }
+        there = {
+            name: each
+            for name, each in found.items()
+            if (each.id, each.address) not in self.misfits
+        }
+        shard.misfits = len(found) - len(there)
         for name in known.keys() - there.keys():
             known.pop(name).state = "draining"
         for name, instance in there.items():

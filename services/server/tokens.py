@@ -12,6 +12,7 @@ from libs.common import wire
 from libs.common.answers import AnswerReader, PartReader
 from libs.common.catalog import Model
 from libs.common.wire import Tensor
+from services.server import body_tokens
 
 # vLLM's backend gives `num_output_tokens` of each part alone, the others the total so far.
 COUNTS_PER_PART = frozenset({"vllm"})
@@ -22,15 +23,17 @@ UNREADABLE = (DecodeError, KeyError, IndexError, ValueError, OverflowError, stru
 class TokenReader:
     """Reads what a model says that it used; one for all its calls, whose answers look alike."""
 
-    __slots__ = ("_answers", "_tokens_in", "_tokens_out", "model", "parts")
+    __slots__ = ("_answers", "_is_http", "_tokens_in", "_tokens_out", "model", "parts")
 
     def __init__(self, model: Model) -> None:
         self.model = model
         backend = model.backend
         self._tokens_in, self._tokens_out = backend.usage.tokens_in, backend.usage.tokens_out
         self._answers = AnswerReader()
+        self._is_http = backend.kind == "openai_http"
         self.parts: PartReader[int] | None = None  # where each part tells its own
-        if self._tokens_out and backend.dialect in COUNTS_PER_PART:
+        per_part = backend.dialect in COUNTS_PER_PART and not self._is_http
+        if self._tokens_out and per_part:
             text = backend.tensors.get("text_output", "text_output")
             self.parts = PartReader(text, self._tokens_of)
 
@@ -42,6 +45,8 @@ class TokenReader:
 
         Where the model says nothing of tokens, or nothing that can be read, parts count.
         """
+        if self._is_http:
+            return body_tokens.tokens_of(payload, parts=parts)
         if not self._tokens_in and not self._tokens_out:
             return 0, parts
         tokens_in = tokens_out = None

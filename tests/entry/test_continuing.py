@@ -183,15 +183,31 @@ async def test_a_stream_that_breaks_before_its_first_part_is_asked_for_again() -
     assert server.requests[1].continued_from == 0
 
 
-async def test_a_stream_may_break_twice_but_not_thrice() -> None:
-    twice, thrice = Storyteller((3, LOST), (30, LOST)), Storyteller((3, LOST), (1, LOST), (1, LOST))
+async def test_a_stream_may_break_more_than_once() -> None:
+    server = Storyteller((3, LOST), (30, SERVER_LOST), (5, SERVER_LOST))
 
-    check(await told(entry(twice).gateway))
-    assert [each.continued_from for each in twice.requests] == [0, 3, 33]
+    check(await told(entry(server).gateway))
+
+    assert [each.continued_from for each in server.requests] == [0, 3, 33, 38]
+    assert [each.attempt for each in server.requests] == [0, 1, 2, 3]
+
+
+async def test_a_stream_under_which_two_instances_died_is_not_sent_to_a_third() -> None:
+    server = Storyteller((3, LOST), (30, LOST))
 
     with pytest.raises(StreamLost):
-        await told(entry(thrice).gateway)
-    assert len(thrice.requests) == 3
+        await told(entry(server).gateway)
+
+    assert len(server.requests) == 2
+
+
+async def test_a_stream_breaks_no_more_often_than_the_setting_says() -> None:
+    server = Storyteller(*[(3, SERVER_LOST)] * 9)
+
+    with pytest.raises(Unavailable):
+        await told(entry(server, continue_times=2).gateway)
+
+    assert len(server.requests) == 3
 
 
 async def test_where_the_server_died_another_colo_goes_on() -> None:
@@ -291,6 +307,6 @@ async def test_chunks_of_a_broken_stream_have_one_role_and_one_reason() -> None:
 def test_wherever_a_stream_breaks_its_client_sees_the_same(
     breaks: list[int], max_tokens: int
 ) -> None:
-    server = Storyteller(*[(parts, LOST) for parts in breaks])
+    server = Storyteller(*[(parts, SERVER_LOST) for parts in breaks])
 
     check(asyncio.run(told(entry(server).gateway, max_tokens)), max_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from libs.common.addresses import host_port, in_brackets
+from libs.common.addresses import base_url, host_port, in_brackets
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,26 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 def test_only_ipv6_comes_in_brackets() -> None:
     assert [in_brackets(each) for each in ("::1", "[::1]", "a.b")] == ["[::1]", "[::1]", "a.b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ("vllm:8000", "http://vllm:8000/v1"),
+        ("[::1]:80", "http://[::1]:80/v1"),
+        ("http://vllm", "http://vllm/v1"),
+        ("https://api.example/", "https://api.example/v1"),
+        ("https://api.example:444/openai/v1/", "https://api.example:444/openai/v1"),
+    ],
+)
+def test_an_api_begins_at_v1_unless_said_otherwise(text: str, base: str) -> None:
+    assert base_url(text) == base
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["vllm", "ftp://a", "http://", "http://a?x=1", "http://a#x", "http://a:b", "http://me:pw@a"],
+)
+def test_what_is_no_url_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - urllib has words of its own
+        base_url(text)

@@ -16,6 +16,9 @@ task: text-generation
 backend: {external: ["127.0.0.1:8001"]}
 lora: {enabled: true}
 """
+HTTP = GOOD.replace("{external", "{kind: openai_http, dialect: vllm, external").replace(
+    "127.0.0.1:8001", "https://models.example"
+)
 
 
 @pytest.fixture
@@ -50,6 +53,16 @@ def test_what_is_left_out_has_its_default(folder: Path) -> None:
     assert (model.permits.per_instance, model.shards, model.served_as) == (4, 1, "one")
 
 
+def test_a_server_with_openais_api_is_read(folder: Path) -> None:
+    text = HTTP.replace("dialect", "served_as: org/Model-7B, key: mine, dialect")
+    (folder / "models/one.yaml").write_text(text)
+
+    (model,) = load_catalog(folder, root=folder.parent).models
+
+    assert model.backend.external == ("https://models.example",)
+    assert (model.served_as, model.backend.key) == ("org/Model-7B", "mine")
+
+
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
@@ -73,7 +86,27 @@ def test_what_is_left_out_has_its_default(folder: Path) -> None:
         ("- a list\n", "one.yaml:1: expected fields with values"),
         (
             GOOD.replace("{external", "{kind: cog, external"),
-            "one.yaml:3: backend.kind: this version serves triton only",
+            "one.yaml:3: backend.kind: this version serves triton, openai_http only",
+        ),
+        (
+            GOOD.replace("{external", "{kind: openai_http, external"),
+            "one.yaml:3: backend.dialect: kind openai_http speaks openai_http, vllm, sglang, not s",
+        ),
+        (
+            GOOD.replace("{external", "{dialect: sglang, external"),
+            "one.yaml:3: backend.dialect: kind triton speaks vllm, tensorrt_llm, tensorrt_llm_api,",
+        ),
+        (
+            GOOD.replace("{external", "{key: ../k, external"),
+            "one.yaml:3: backend.key: '../k' is to name a file",
+        ),
+        (
+            HTTP.replace("external:", "repository: r, external:"),
+            "one.yaml:3: backend: give `external` addresses, and no `repository`",
+        ),
+        (
+            HTTP.replace("https://", "ftp://"),
+            "one.yaml:3: backend.external: expected host:port, or http(s)://host",
         ),
         ("name: a\ntask: dumb-pipe\n", "one.yaml:1: backend: give a `repository` to load, or"),
         (GOOD + "access: {accounts: [1]}\n", "one.yaml:5: access.accounts"),

@@ -238,12 +238,15 @@ class Model(_message.Message):
         CHAT_TEMPLATE_FIELD_NUMBER: _builtins.int
         USAGE_FIELD_NUMBER: _builtins.int
         PROBE_FIELD_NUMBER: _builtins.int
+        KEY_FIELD_NUMBER: _builtins.int
         kind: _builtins.str
         dialect: _builtins.str
         repository: _builtins.str
         served_as: _builtins.str
         dedicated: _builtins.bool
         chat_template: _builtins.str
+        key: _builtins.str
+        """The file, in each server's folder of keys, that has the bearer key for the addresses."""
         @_builtins.property
         def external(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
         @_builtins.property
@@ -267,10 +270,11 @@ class Model(_message.Message):
             chat_template: _builtins.str = ...,
             usage: Global___Model.UsageTensors | None = ...,
             probe: Global___Model.Probe | None = ...,
+            key: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "usage", b"usage"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "kind", b"kind", "probe", b"probe", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "usage", b"usage"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "usage", b"usage"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from libs.common.answers import AnswerReader
 from libs.common.catalog import Model, TaskName
@@ -14,6 +14,7 @@ from libs.common.wire import Tensor, payload_to_tensors
 from services.entry.tasks.schema import InputSchema, Schema
 
 Result = dict[str, Any]
+TENSORS: Final = PayloadKind.TENSORS
 Templates = Callable[[str], str]
 
 
@@ -64,7 +65,7 @@ class Task(ABC):
     name: ClassVar[TaskName]
     schema: ClassVar[Schema]
     streams: ClassVar[bool] = False
-    payload_kind: ClassVar[PayloadKind] = PayloadKind.TENSORS
+    payload_kind: PayloadKind = TENSORS
 
     def __init__(self, model: Model, templates: Templates) -> None:
         """`templates` returns the text of a chat template by the path that the catalog has."""

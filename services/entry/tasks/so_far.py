@@ -74,7 +74,7 @@ class SoFar:
                 self.reason = told.reason
         self._tokens = tokens
         if not self._earlier:
-            self.tokens_in = read[-1][1].tokens_in
+            self.tokens_in = read[-1][1].tokens_in or self.tokens_in
         if len(text) > self._most:
             self.is_kept = False
         if not self.is_kept:

@@ -7,8 +7,10 @@ from typing import Any
 
 from libs.common import wire
 from libs.common.catalog import Model
-from libs.common.envelope import InferReply, Units
+from libs.common.envelope import InferReply, PayloadKind, Units
+from services.entry.bad_input import bad_input
 from services.entry.tasks.base import ParsedInput, Result, Task, Templates, needed
+from services.entry.tasks.dialects.openai_vectors import texts_to_body, vectors_in
 from services.entry.tasks.schema import Schema
 
 TEXT = {"type": "string", "minLength": 1}
@@ -34,10 +36,15 @@ class TextEmbeddings(Task):
         super().__init__(model, templates)
         self._text = self.tensor("text")
         self._embedding = self.tensor("embedding")
+        self._is_http = model.backend.kind == "openai_http"
+        if self._is_http:
+            self.payload_kind = PayloadKind.HTTP_BODY
 
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
         """Check the fields, and make one text a list of one."""
         values = self.input.read(body)
+        if self._is_http and values["pooling"] != "mean":
+            raise bad_input(["pooling"], "this model pools as its server does")
         texts = values["text"]
         if isinstance(texts, str):
             characters = len(texts)
@@ -49,6 +56,8 @@ class TextEmbeddings(Task):
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
         """Write the texts; how to pool only where it is not the default."""
         texts, pooling = parsed.values["text"], parsed.values["pooling"]
+        if self._is_http:
+            return texts_to_body(adapter or self.model.served_as, texts)
         if pooling == "mean":  # so that models need not know the tensor
             return wire.texts_to_payload(self._text, texts)
         how = wire.text(self.tensor("pooling"), pooling)
@@ -56,7 +65,10 @@ class TextEmbeddings(Task):
 
     def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
         """Return the vectors; `data` is an array of numpy, which the fronts write as it is."""
+        pooling = parsed.values["pooling"]
+        if self._is_http:
+            told = vectors_in(reply.payload)
+            return {"shape": list(told.shape), "data": told, "pooling": pooling}
         found = self.answers.tensor(reply.payload, self._embedding)
         vectors = (found or needed(self.outputs(reply.payload), "embedding")).array()
-        pooling = parsed.values["pooling"]
         return {"shape": list(vectors.shape), "data": vectors, "pooling": pooling}

@@ -6,26 +6,21 @@ import codecs
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
-from libs.common import wire
-from libs.common.answers import PartReader
 from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units, Usage
-from libs.common.wire import Tensor
 from services.entry.bad_input import bad_input
 from services.entry.tasks.base import (
     ParsedInput,
     Result,
     Task,
     Templates,
-    needed,
     no_tensor,
     usage_of,
 )
 from services.entry.tasks.chat import PLAIN, ROLES, ChatTemplate
+from services.entry.tasks.dialects.registry import text_dialect
 from services.entry.tasks.schema import Schema
-from services.entry.tasks.so_far import SoFar, Told
+from services.entry.tasks.so_far import SoFar
 
 MESSAGE = {
     "type": "object",
@@ -65,22 +60,10 @@ SCHEMA: Schema = {
     },
     "oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}],
 }
-SAMPLING = (
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "seed",
-    "repetition_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-)
-COUNTS_PER_PART = ("vllm",)  # elsewhere a part tells the tokens of all so far
-LORA_INSIDE = ("vllm",)  # elsewhere the server appends the adapter as a tensor
 
 
 class TextGeneration(Task):
-    """Renders the chat template and speaks vLLM's tensors."""
+    """Renders the chat template and speaks the dialect of the model's backend."""
 
     name = "text-generation"
     streams = True
@@ -91,8 +74,8 @@ class TextGeneration(Task):
         super().__init__(model, templates)
         path = model.backend.chat_template
         self._chat = ChatTemplate(templates(path) if path else PLAIN)
-        # Of all its streams: they look alike.
-        self.part_reader = PartReader(self.tensor("text_output"), self._told)
+        self.dialect = text_dialect(model)
+        self.payload_kind = self.dialect.payload_kind
         self._longest = self.input.document["properties"]["max_tokens"].get("maximum")
 
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
@@ -111,59 +94,27 @@ class TextGeneration(Task):
         return str(parsed.values["text"])
 
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
-        """Write vLLM's input tensors."""
-        values = parsed.values
-        sampling = {name: values[name] for name in SAMPLING if name in values}
-        if "stop" in values:
-            stop = values["stop"]
-            sampling["stop"] = [stop] if isinstance(stop, str) else stop
-        if adapter and self.model.backend.dialect in LORA_INSIDE:
-            sampling["lora_name"] = adapter
-        tensors = (
-            wire.text(self.tensor("text_input"), values["text"]),
-            wire.flag(self.tensor("stream"), stream),
-            wire.text(self.tensor("sampling_parameters"), orjson.dumps(sampling)),
-            wire.flag(self.tensor("exclude_input_in_output"), True),
-            wire.flag(self.tensor("return_finish_reason"), True),
-            wire.flag(self.tensor("return_num_input_tokens"), True),
-            wire.flag(self.tensor("return_num_output_tokens"), True),
-        )
-        return wire.tensors_to_payload(tensors)
+        """Write what the dialect has for it."""
+        return self.dialect.payload(parsed.values, stream=stream, adapter=adapter)
 
     def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
         """Return the text, why it ended, and the usage."""
-        outputs = self.outputs(reply.payload)
-        text = b"".join(needed(outputs, "text_output").texts()).decode("utf-8", "replace")
-        usage = {"usage": usage_of(reply.outcome.usage)}
-        return {"response": text} | _finish_reason(outputs) | usage
+        raw, told = self.dialect.answer(reply.payload)
+        result: Result = {"response": raw.decode("utf-8", "replace")}
+        if told.reason:
+            result["finish_reason"] = told.reason
+        result["usage"] = usage_of(reply.outcome.usage)
+        return result
 
     def renderer(self, keep_bytes: int = 0) -> TextStream:
         """Return what renders one stream of text."""
         return TextStream(self, keep_bytes)
-
-    def rest(self, parsed: ParsedInput, text: str, tokens: int) -> ParsedInput:
-        """Return the input that goes on after so much text, which took so many tokens."""
-        values = parsed.values
-        left = {"text": values["text"] + text, "max_tokens": values["max_tokens"] - tokens}
-        return ParsedInput(values={**values, **left}, units=parsed.units)
 
     def _prompt(self, values: Mapping[str, Any]) -> str:
         if values["raw"] and "prompt" in values:
             return str(values["prompt"])
         messages = values.get("messages") or [{"role": "user", "content": values["prompt"]}]
         return self._chat.prompt(messages, tools=values.get("tools"))
-
-    def _told(self, tensors: Mapping[str, Tensor]) -> Told:
-        """Return what a part says beside its text."""
-        backend = self.model.backend
-        tokens_in, tokens_out = backend.usage.tokens_in, backend.usage.tokens_out
-        count = wire.total(tensors.get(tokens_out)) if tokens_out else None
-        return Told(
-            _reason(tensors.get(self.tensor("finish_reason"))),
-            tokens_in=wire.total(tensors.get(tokens_in)) or 0,
-            tokens_out=1 if count is None else count,
-            is_total=count is not None and backend.dialect not in COUNTS_PER_PART,
-        )
 
     def _max_tokens(self, values: Mapping[str, Any]) -> int:
         """Take the newer name's value where it is given; the model's maximum holds for both."""
@@ -178,8 +129,8 @@ class TextStream:
     """The parts of one text: a character cut in two waits for its other half."""
 
     def __init__(self, task: TextGeneration, keep_bytes: int) -> None:
-        self._task = task
-        self._reader = task.part_reader
+        self._dialect = task.dialect
+        self._reader = task.dialect.reader
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._is_cut = False
         self._so_far = SoFar(keep_bytes)
@@ -233,23 +184,11 @@ class TextStream:
         self._decoder.reset()
         self._is_cut = False
         text = so_far.cut()
-        return self._task.rest(parsed, text, so_far.tokens)
+        values = self._dialect.rest(parsed.values, text, so_far.tokens)
+        return None if values is None else ParsedInput(values, parsed.units)
 
     def _joined(self, raw: bytes) -> str:
         """Return the text with what was left of the part before; the decoder keeps what is left."""
         text = self._decoder.decode(raw)
         self._is_cut = self._decoder.getstate()[0] != b""
         return text
-
-
-def _finish_reason(outputs: Mapping[str, Tensor]) -> Result:
-    """Return why the text ended, if the answer says so."""
-    reason = _reason(outputs.get("finish_reason"))
-    return {"finish_reason": reason} if reason else {}
-
-
-def _reason(tensor: Tensor | None) -> str:
-    """Return the word; vLLM writes "None" while it has not ended."""
-    words = tensor.texts() if tensor else []
-    reason = words[-1].decode("utf-8", "replace") if words else ""
-    return "" if reason in ("None", "null") else reason

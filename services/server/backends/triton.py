@@ -24,9 +24,10 @@ from libs.common.hops import Channel, Stream
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Send
 from libs.common.varint import varint
-from libs.eager import Promise
+from libs.eager import Promise, promised
 from libs.lean import Method, RpcError, Status
-from services.server.backends.lora import tensors_for
+from services.server.backends.declared import flaw
+from services.server.backends.lora import Adapters
 from services.server.endpoints import Endpoint
 from services.server.errors import InstanceDead, InstanceLost
 from services.server.ports import Answer, Depth
@@ -40,7 +41,10 @@ MODEL_INFER = Method(SERVICE + "ModelInfer")
 MODEL_STREAM_INFER = Method(SERVICE + "ModelStreamInfer", metadata=REAL_STATUS)
 SERVER_READY = Method(SERVICE + "ServerReady")
 MODEL_READY = Method(SERVICE + "ModelReady")
-DECOUPLED = frozenset({"vllm", "tensorrt_llm_api"})  # dialects whose models answer by stream alone
+MODEL_METADATA = Method(SERVICE + "ModelMetadata")
+METADATA_S = 2.0
+# Dialects whose models may answer by stream alone; those that do not may be called so, too.
+DECOUPLED = frozenset({"vllm", "tensorrt_llm", "tensorrt_llm_api"})
 # Longer than calls last: an idle connection costs little, a call that is cut off much.
 CLOSE_AFTER_S = 900.0
 QUEUE_FULL = ("queue", "Exceeds maximum")
@@ -52,9 +56,15 @@ class TritonBackend:
     """Implements `services.server.ports.Backend`; keeps one channel per address."""
 
     def __init__(
-        self, connect: Callable[[str], Channel], *, close_after_s: float = CLOSE_AFTER_S
+        self,
+        connect: Callable[[str], Channel],
+        *,
+        adapter_path: Callable[[str], str] = lambda finetune: "",
+        close_after_s: float = CLOSE_AFTER_S,
     ) -> None:
+        """`adapter_path` returns where the catalog has a finetune's adapter."""
         self._connect = connect
+        self._adapters = Adapters(adapter_path)
         self._close_after_s = close_after_s
         self._channels: dict[str, Channel] = {}
         self._leaving: dict[str, asyncio.TimerHandle] = {}
@@ -68,6 +78,8 @@ class TritonBackend:
         self, endpoint: Endpoint, model: Model, request: InferRequest, *, timeout_s: float
     ) -> Answer:
         """Run the request; a decoupled model's one answer comes by stream."""
+        if request.adapter:
+            return await self._infer_adapted(endpoint, model, request, timeout_s)
         if model.backend.dialect in DECOUPLED:
             return await self._first_of_stream(endpoint, model, request, timeout_s)
         channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
@@ -87,11 +99,19 @@ class TritonBackend:
         deadline: Deadline,
     ) -> None:
         """Run the request and hand its parts to `send`; leaving cancels it in Triton."""
+        if request.adapter:
+            return await self._stream_adapted(endpoint, model, request, send, deadline)
         call = self._call(endpoint, model, request, deadline)
+
+        async def reader(room: Promise[None]) -> None:
+            call.due = deadline.total  # meanwhile it is not the model who is slow
+            await room
+            call.due = min(time.monotonic() + deadline.idle, deadline.total)
 
         def pass_on(messages: list[bytes]) -> Promise[None] | None:
             call.due = min(time.monotonic() + deadline.idle, deadline.total)
-            return send(wire.stream_parts(messages))
+            room = send(wire.stream_parts(messages))
+            return None if room is None else promised(reader(room))
 
         try:
             await call.forward(pass_on)
@@ -141,6 +161,16 @@ class TritonBackend:
             return False
         return True
 
+    async def flaw(self, endpoint: Endpoint, model: Model) -> str | None:
+        """Compare the tensors that the model declares with those of its dialect."""
+        asked = kserve.ModelMetadataRequest(name=model.served_as).SerializeToString()
+        channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
+        try:
+            answer = await channel.unary(MODEL_METADATA, (asked,), timeout_s=METADATA_S)
+        except RpcError:
+            return None
+        return flaw(model, kserve.ModelMetadataResponse.FromString(answer))
+
     def keep(self, addresses: AbstractSet[str]) -> None:
         """Close the channels to all other addresses, once calls there have had time to end."""
         for address in addresses & self._leaving.keys():
@@ -157,6 +187,37 @@ class TritonBackend:
             await self._channels.popitem()[1].close()
         if self._closing:
             await asyncio.wait(self._closing)
+
+    async def _infer_adapted(
+        self, endpoint: Endpoint, model: Model, request: InferRequest, timeout_s: float
+    ) -> Answer:
+        """Run the request with the tensors of its adapter, with all if it was forgotten."""
+        adapted = await self._adapters.added_to(request, endpoint.address, model)
+        try:
+            return await self.infer(endpoint, model, adapted, timeout_s=timeout_s)
+        except ModelFailed as error:
+            if not self._adapters.is_forgotten(endpoint.address, request, error):
+                raise
+        adapted = await self._adapters.added_to(request, endpoint.address, model)
+        return await self.infer(endpoint, model, adapted, timeout_s=timeout_s)
+
+    async def _stream_adapted(
+        self,
+        endpoint: Endpoint,
+        model: Model,
+        request: InferRequest,
+        send: Send,
+        deadline: Deadline,
+    ) -> None:
+        """Run the request with the tensors of its adapter, with all if it was forgotten."""
+        adapted = await self._adapters.added_to(request, endpoint.address, model)
+        try:
+            return await self.stream(endpoint, model, adapted, send, deadline=deadline)
+        except ModelFailed as error:
+            if not self._adapters.is_forgotten(endpoint.address, request, error):
+                raise
+        adapted = await self._adapters.added_to(request, endpoint.address, model)
+        return await self.stream(endpoint, model, adapted, send, deadline=deadline)
 
     async def _first_of_stream(
         self, endpoint: Endpoint, model: Model, request: InferRequest, timeout_s: float
@@ -204,8 +265,6 @@ class TritonBackend:
             known = self._names[model.name] = (model, named)
         number = request.request_id.encode()
         ours = known[1] + varint(len(number)) + number
-        if request.adapter and (added := tensors_for(model, request)):
-            return request.payload, wire.tensors_to_payload(added), ours
         return request.payload, ours
 
 

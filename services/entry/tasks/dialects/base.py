@@ -1,0 +1,66 @@
+"""What text-generation needs of a dialect: an input becomes a payload, an answer becomes text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol
+
+from libs.common.catalog import Model
+from libs.common.envelope import PayloadKind
+from services.entry.tasks.so_far import Told
+
+SAMPLING: Final = (
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+)
+
+
+class PartsReader(Protocol):
+    """Reads the parts of a model's streams."""
+
+    def read_all(self, payloads: Sequence[bytes]) -> list[tuple[bytes, Told]]:
+        """Return the text of each part and what it says beside it; KeyError without a text."""
+        ...
+
+
+class TextDialect(ABC):
+    """One dialect for one model; holds no call's state."""
+
+    payload_kind: ClassVar[PayloadKind] = PayloadKind.TENSORS
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.model.name}>"
+
+    @property
+    @abstractmethod
+    def reader(self) -> PartsReader:
+        """What reads the parts of all its streams: they look alike."""
+
+    @abstractmethod
+    def payload(self, values: Mapping[str, Any], *, stream: bool, adapter: str) -> bytes:
+        """Write an input; `text` in it is what the chat template made."""
+
+    @abstractmethod
+    def answer(self, payload: bytes) -> tuple[bytes, Told]:
+        """Read a whole answer; raises ModelFailed."""
+
+    def rest(self, values: Mapping[str, Any], text: str, tokens: int) -> Mapping[str, Any] | None:
+        """Return the input that goes on after so much text, None where that cannot be asked."""
+        said = {"text": values["text"] + text, "max_tokens": values["max_tokens"] - tokens}
+        return {**values, **said}
+
+
+def stops(values: Mapping[str, Any]) -> list[str]:
+    """Return the texts at which to stop."""
+    stop = values.get("stop", [])
+    return [stop] if isinstance(stop, str) else list(stop)
