@@ -138,7 +138,7 @@ class Embedded:
             "server", server.Config, name=f"{colo.name}-server", colo=colo.name
         )
         path = self._path(stack, plane)
-        address, local = await path.server(config, self.server_metrics)
+        address, local = await path.server(config, self.server_metrics, self.servers)
         self.servers[address] = local
 
     async def _entry(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> entry.Bound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
 from libs.common.clock import Clock
+from libs.common.connections import Client, Connections, over
 from libs.common.events.sinks import UnixSocketSink
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, Inference
 from libs.common.world import World, keep_reporting
 from services.entry import app as entry
-from services.entry.connections import Connections, over
 from services.entry.metrics import EntryMetrics
 from services.server import app as server
 from services.server.metrics import ServerMetrics
@@ -34,8 +34,14 @@ class RequestPath:
     root: Path  # what the catalog's paths are relative to
     state_dir: Path
 
-    async def server(self, config: server.Config, metrics: ServerMetrics) -> tuple[str, Inference]:
-        """Serve; return the address that the world knows, and the object behind it."""
+    async def server(
+        self, config: server.Config, metrics: ServerMetrics, local: Mapping[str, Inference]
+    ) -> tuple[str, Inference]:
+        """Serve; return the address that the world knows, and the object behind it.
+
+        `local` are the servers of this process, as for an entry.
+        """
+        connections = self._connections(over(config.transport, config.hop_tls), local)
         sink = await self.stack.enter_async_context(
             UnixSocketSink(
                 self.state_dir / "events.sock",
@@ -43,15 +49,20 @@ class RequestPath:
                 boot_epoch=self.clock.unix_ms(),
             )
         )
-        made = server.build(config, world=self.world, sink=sink, metrics=metrics, clock=self.clock)
+        made = server.build(
+            config,
+            world=self.world,
+            connections=connections,
+            sink=sink,
+            metrics=metrics,
+            clock=self.clock,
+        )
         await self.stack.enter_async_context(server.serve(config, made, control=self.plane))
         return made.server.me.address, made.server
 
     async def entry(self, config: entry.Config, local: Mapping[str, Inference]) -> entry.Bound:
         """Listen; `local` are the servers of this process by address, all others are hops."""
-        connect = over(config.transport, config.hop_tls)
-        connections = Connections(world=self.world, connect=connect, local=local)
-        self.stack.push_async_callback(connections.close)
+        connections = self._connections(over(config.transport, config.hop_tls), local)
         made = entry.build(
             config,
             world=self.world,
@@ -63,3 +74,11 @@ class RequestPath:
         reporting = keep_reporting(self.plane, made.report, backoff=Backoff())
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
+
+    def _connections(
+        self, connect: Callable[[str], Client], local: Mapping[str, Inference]
+    ) -> Connections:
+        """Return what finds servers, until the stack is left."""
+        connections = Connections(world=self.world, connect=connect, local=local)
+        self.stack.push_async_callback(connections.close)
+        return connections

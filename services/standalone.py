@@ -80,7 +80,7 @@ class Standalone:
                 "server", server.Config, {"listen": "127.0.0.1:0"}, **self.options.flags
             )
             metrics = ServerMetrics(self.registry)
-            address, _ = await self._path(stack, plane).server(config, metrics)
+            address, _ = await self._path(stack, plane).server(config, metrics, {})
             yield address
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ class Standalone:
                 **listen,
             )
             path = self._path(stack, plane)
-            address, local = await path.server(settings, ServerMetrics(self.registry))
+            address, local = await path.server(settings, ServerMetrics(self.registry), {})
             bound = await path.entry(config, local={address: local})
             yield f"http {bound.http}, grpc {bound.grpc}, server {address}"
 

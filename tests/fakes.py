@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -195,19 +196,24 @@ def a_server(
     clock: Clock | None = None,
     *,
     name: str = SERVER,
+    colo: str = COLO,
+    address: str = "",
+    metrics: ServerMetrics | None = None,
     retries: RetryLimits | None = None,
+    **more: Any,
 ) -> InferenceServer:
     clock = clock or SystemClock()
-    metrics = ServerMetrics(CollectorRegistry())
+    metrics = metrics or ServerMetrics(CollectorRegistry())
     health = a_health(metrics, clock)
     server = InferenceServer(
-        me=Server(name=name, colo=COLO, address=f"local:{name}", boot_epoch=1),
+        me=Server(name=name, colo=colo, address=address or f"local:{name}", boot_epoch=1),
         world=world,
         backends={"triton": backend, "openai_http": backend},
-        outcomes=Outcomes(colo=COLO, sink=sink, metrics=metrics, health=health, clock=clock),
+        outcomes=Outcomes(colo=colo, sink=sink, metrics=metrics, health=health, clock=clock),
         losses=some_losses(health, metrics, clock, retries),
         clock=clock,
         rng=random.Random(1),
+        **more,
     )
     server.shards.sync()
     return server

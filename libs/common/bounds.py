@@ -11,6 +11,7 @@ MOST: Final = 2**32 - 1  # what the protos' uint32 holds
 LONGEST_S: Final = 30 * 24 * 3600  # a month: as milliseconds it is still a uint32
 
 AtLeastZero = Annotated[int, Ge(0), Le(MOST)]
+FewOrNone = Annotated[int, Ge(0), Le(16)]
 AtLeastOne = Annotated[int, Ge(1), Le(MOST)]
 UnixMs = Annotated[int, Ge(0), Le(2**63 - 1)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]

@@ -26,6 +26,10 @@ class RequestError(Exception):
         self.retry_after_ms = retry_after_ms
         self.pointer = pointer
         self.sent = sent
+        # What the server adds that answers with it:
+        self.free_permits: int | None = None  # of the shard, where it is known, and
+        self.queue_length = 0
+        self.recorded = False  # an event tells of it already
 
 
 class ModelFailed(RequestError):
@@ -137,6 +141,12 @@ class OutOfCapacity(RequestError):
     code, status, http, reason, retryable = 3040, "RESOURCE_EXHAUSTED", 429, "out_of_capacity", True
 
 
+class HopsUsedUp(RequestError):
+    """The queue is full and the call may not be forwarded again; others may have room."""
+
+    code, status, http, reason, retryable = 3052, "RESOURCE_EXHAUSTED", 429, "hops_used_up", True
+
+
 class QueueTimeUsedUp(RequestError):
     """No permit came free within the time that the request may queue."""
 
@@ -153,6 +163,12 @@ class Unavailable(RequestError):
     """No healthy endpoint or server can be reached; another may."""
 
     code, status, http, reason, retryable = 3043, "UNAVAILABLE", 503, "unavailable", True
+
+
+class ServerLost(Unavailable):
+    """The server cannot be reached, is leaving, or owns the shard no more; its next owner may."""
+
+    reason = "server_lost"
 
 
 class StreamLost(RequestError):

@@ -22,6 +22,7 @@ Transport = Literal["lean", "grpcio"]
 UNIX = "unix:"
 CONNECT_S = 3.0
 KEEPALIVE_S = 10.0  # of silence in a call, until the other side is asked whether it is there
+KEEPALIVE_TIMEOUT_S = 5.0  # for its answer (lean only; grpcio has one of its own)
 
 
 Sink = Callable[[list[bytes]], Promise[None] | None]
@@ -134,6 +135,7 @@ def connect(
     transport: Transport = "lean",
     tls: HopTls | None = None,
     keepalive_s: float = KEEPALIVE_S,
+    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
     coalesce_s: float = 0.0,
     connect_s: float = CONNECT_S,
 ) -> Channel:
@@ -146,7 +148,12 @@ def connect(
     if transport == "grpcio":
         return grpcio_hops.GrpcioChannel(address, tls.files if tls else None, keepalive_s)
     context = lean.client_context(tls.ca, tls.cert, tls.key) if tls else None
-    limits = lean.Limits(keepalive_s=keepalive_s, coalesce_s=coalesce_s, connect_s=connect_s)
+    limits = lean.Limits(
+        keepalive_s=keepalive_s,
+        keepalive_timeout_s=keepalive_timeout_s,
+        coalesce_s=coalesce_s,
+        connect_s=connect_s,
+    )
     return lean.Channel(address, tls=context, limits=limits)
 
 

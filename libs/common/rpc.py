@@ -185,7 +185,7 @@ def _server_options(max_message_bytes: int, reuse_port: bool) -> Options:
     return [
         # unless it is wanted, a second server would take half of the connections
         ("grpc.so_reuseport", int(reuse_port)),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         *_sizes(max_message_bytes),

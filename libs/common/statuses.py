@@ -1,7 +1,8 @@
 """Errors as they travel over gRPC: a status, a message, and trailers that say the rest.
 
-The trailers are `code`, `reason`, `retryable`, `retry-after-ms`, `sent` and `pointer`; the
-reason names the error's class again on the other side.
+The trailers are `code`, `reason`, `retryable`, `retry-after-ms`, `sent`, `pointer`, and from a
+server `free-permits`, `queue-length` and `recorded`; the reason names the error's class again on
+the other side.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ def trailers_of(error: RequestError) -> tuple[tuple[str, str], ...]:
     trailers += [("sent", "1")] if error.sent else []
     # quoted: a header's value is printable ASCII, a field's name may be anything
     trailers += [("pointer", quote(error.pointer)[:LONGEST_MESSAGE])] if error.pointer else []
+    if error.free_permits is not None:
+        trailers.append(("free-permits", str(error.free_permits)))
+        trailers.append(("queue-length", str(error.queue_length)))
+    trailers += [("recorded", "1")] if error.recorded else []
     return tuple(trailers)
 
 
@@ -50,12 +55,17 @@ def error_from(status: str, message: str, trailers: Mapping[str, str]) -> Reques
     known = _class_of(trailers.get("reason", ""))
     if known is None:
         return WITHOUT_TRAILERS.get(status, Internal)(message)
-    return known(
+    error = known(
         message,
         retry_after_ms=int(trailers.get("retry-after-ms", "0")),
         pointer=unquote(trailers.get("pointer", "")),
         sent=trailers.get("sent", "") == "1",
     )
+    if "free-permits" in trailers:
+        error.free_permits = int(trailers["free-permits"])
+        error.queue_length = int(trailers.get("queue-length", "0"))
+    error.recorded = trailers.get("recorded", "") == "1"
+    return error
 
 
 def _class_of(reason: str) -> type[RequestError] | None:

@@ -159,11 +159,12 @@ async def keep_reporting(
     make_report: Callable[[], Report],
     *,
     every_s: float = 1.0,
+    pause_s: float = 0.1,
     wake: asyncio.Event | None = None,
     leave: asyncio.Event | None = None,
     backoff: Backoff,
 ) -> None:
-    """Report every so often, and at once when woken, over lost connections.
+    """Report every so often, and when woken `pause_s` after the last one, over lost connections.
 
     Returns when `leave` is set, with a goodbye that makes control forget the reporter at
     once; cancelled instead, the reporter is remembered for the seconds that control grants.
@@ -174,7 +175,7 @@ async def keep_reporting(
     delays = iter(backoff)
     while not leave.is_set():
         began = clock()
-        async with aclosing(_reports(make_report, every_s, wake, leave)) as reports:
+        async with aclosing(_reports(make_report, every_s, pause_s, wake, leave)) as reports:
             try:
                 await control.report(reports)
             except RequestError as error:
@@ -186,12 +187,17 @@ async def keep_reporting(
 
 
 async def _reports(
-    make_report: Callable[[], Report], every_s: float, wake: asyncio.Event, leave: asyncio.Event
+    make_report: Callable[[], Report],
+    every_s: float,
+    pause_s: float,
+    wake: asyncio.Event,
+    leave: asyncio.Event,
 ) -> AsyncGenerator[Report, None]:
     while not leave.is_set():
         wake.clear()  # before the look at the state: what changes after it wakes again
         yield make_report()
-        await _first_of(wake, leave, timeout=every_s)
+        await _first_of(leave, timeout=min(pause_s, every_s))
+        await _first_of(wake, leave, timeout=max(0.0, every_s - pause_s))
 
 
 async def _first_of(*events: asyncio.Event, timeout: float) -> None:

@@ -30,7 +30,7 @@ class Config:
     token: str = ""  # empty: made at the first start
     grace_s: SecondsOrNone = 5.0
     report_gone_s: SecondsOrNone = 5.0
-    silent_s: Seconds = 10.0
+    silent_s: Seconds = 5.0
     watch_bound: AtLeastOne = 1024
     drain_s: SecondsOrNone = 1.0
 

@@ -48,7 +48,7 @@ class Settings:
 
     grace_s: float = 5.0
     report_gone_s: float = 5.0
-    silent_s: float = 10.0
+    silent_s: float = 5.0
     watch_bound: int = 1024
 
 

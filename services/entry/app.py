@@ -53,6 +53,7 @@ class Config:
     continue_bytes: AtLeastZero = 256 * 1024  # of text that is kept of a stream for that
     continue_burst: AtLeastZero = 256  # streams that go on at once, and how many more each second
     continue_rate: NotNegative = 16.0
+    server_wait_s: SecondsOrNone = 10.0  # a call waits for a server to come back, if all are lost
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, the HTTP port speaks HTTPS
     tls_key: Path | None = None
@@ -193,6 +194,7 @@ def build(
         first_part_ceiling_s=config.first_part_ceiling_s,
         prefix_secret=config.prefix_secret,
         continuing=config.continuing,
+        server_wait_s=config.server_wait_s,
     )
     return Entry(
         config=config,

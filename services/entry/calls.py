@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from libs.common.catalog import Model
 from libs.common.envelope import NO_BOUNDS, InferRequest, Outcome, RequestSource, TimeBounds
+from libs.common.ranking import Place
 from libs.common.values import Value
 from libs.common.world_map import Token
-from services.entry.routing import Target
 from services.entry.tasks.base import ParsedInput, Result, Task
 
 NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -84,23 +84,23 @@ class Call(Value):
 class Plan(Value):
     """A call that was found right: what to send, where to, and how to read the answer."""
 
-    __slots__ = ("began", "model", "parsed", "request", "targets", "task")
+    __slots__ = ("began", "model", "parsed", "place", "request", "task")
 
     def __init__(
         self,
         *,
-        request: InferRequest,  # as the first of the targets gets it
+        request: InferRequest,  # as the first place gets it
         model: Model,
         task: Task,
         parsed: ParsedInput,
-        targets: tuple[Target, ...],
+        place: Place | None,  # where it goes first; None where nobody serves the model now
         began: float,  # monotonic seconds
     ) -> None:
         self.request = request
         self.model = model
         self.task = task
         self.parsed = parsed
-        self.targets = targets
+        self.place = place
         self.began = began
 
 

@@ -12,10 +12,11 @@ from libs.common.deadline import Deadline, fix
 from libs.common.envelope import InferRequest, Outcome
 from libs.common.errors import RequestError, StreamLost, Unavailable
 from libs.common.ports import Inference, Send
+from libs.common.ranking import Place, wish_of
 from services.entry.budget import Budget
 from services.entry.calls import Plan
 from services.entry.metrics import EntryMetrics
-from services.entry.routing import Routes, Target
+from services.entry.routing import Routes
 from services.entry.tasks.base import Renderer
 
 MOST_DEATHS = 2  # of instances in one stream's middle: it may be what kills them
@@ -102,12 +103,14 @@ class Continuing:
         waits = iter(Backoff(first_s=FIRST_WAIT_S, most_s=LONGEST_WAIT_S))
         error: RequestError = Unavailable(f"no server serves {request.model} now")
         while True:
-            for target in self._routes.to(request.model, request.preferred_colo, request.session):
-                sent = self._next(request, target, deadline)
+            for place in self._routes.ranked(request.model, wish_of(request)):
+                sent = self._next(request, place, deadline)
+                place.sends(self._clock.now())
                 try:
-                    return await self._connections(target.address).stream(sent, send)
+                    return await self._connections(place.address).stream(sent, send)
                 except RequestError as failed:
                     error = failed
+                    self._routes.places.refused(place, failed)
                 if not error.retryable or error.sent or renderer.parts_seen > sent.continued_from:
                     raise error
             wait_s = next(waits)
@@ -115,11 +118,11 @@ class Continuing:
                 raise error
             await asyncio.sleep(wait_s)
 
-    def _next(self, request: InferRequest, target: Target, deadline: Deadline) -> InferRequest:
-        """Return what is sent to a target, as the next attempt."""
+    def _next(self, request: InferRequest, place: Place, deadline: Deadline) -> InferRequest:
+        """Return what is sent to a place, as the next attempt."""
         request.attempt += 1
         sent = request.copy()
-        sent.shard, sent.shard_epoch = target.shard, target.epoch
+        sent.shard, sent.shard_epoch = place.shard, place.epoch
         sent.time_bounds = deadline.remaining(self._clock.now())
         return sent
 

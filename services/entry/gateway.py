@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
-from libs.common.deadline import fix
 from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
 from libs.common.errors import LoraUnsupported, ModelNotAllowed, RequestError, UnknownModel
 from libs.common.ports import Inference
+from libs.common.ranking import Place, Wish, affinity_key, wish_of
 from libs.common.request_ids import RequestIds
 from libs.common.world import World
 from libs.eager import Promise
@@ -27,7 +27,7 @@ from services.entry.limits import time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.prefixes import Prefixes
-from services.entry.routing import Routes, Target
+from services.entry.routing import Routes, only
 from services.entry.tasks.base import ParsedInput, Result, Task, Templates
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
@@ -35,7 +35,7 @@ from services.entry.tasks.schema import truth
 CONTROL_FIELDS = frozenset(
     {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
 )
-NOWHERE = Target("", "", "", 0, 0)
+NOWHERE = Place(colo="", server="", address="", shard=0, epoch=0)
 GOING_ON = Bounds()
 # Takes results that came together; what is returned, if anything, is waited for.
 Show: TypeAlias = Callable[[Sequence[Result]], Promise[None] | None]
@@ -44,25 +44,20 @@ Show: TypeAlias = Callable[[Sequence[Result]], Promise[None] | None]
 class Served:
     """A model as calls find it, until the world changes."""
 
-    __slots__ = ("bounds", "is_open", "is_spread", "model", "targets", "task")
+    __slots__ = ("bounds", "is_open", "is_spread", "model", "only", "task")
 
     def __init__(
-        self,
-        model: Model,
-        task: Task,
-        targets: tuple[Target, ...],
-        bounds: TimeBounds,
-        is_spread: bool,
+        self, model: Model, task: Task, only: Place | None, bounds: TimeBounds, is_spread: bool
     ) -> None:
         self.model = model
         self.task = task
-        self.targets = targets
+        self.only = only  # the one place, where there is no choice
         self.bounds = bounds
         self.is_open = model.access.accounts == "all"
         self.is_spread = is_spread  # over several endpoints, so that it matters which one
 
     def __repr__(self) -> str:
-        return f"<Served {self.model.name} at {len(self.targets)} targets>"
+        return f"<Served {self.model.name} at {self.only or 'the best place'}>"
 
 
 class Gateway:
@@ -81,6 +76,7 @@ class Gateway:
         first_part_ceiling_s: float = 240.0,
         prefix_secret: str = "",
         continuing: Bounds = GOING_ON,
+        server_wait_s: float = 10.0,
     ) -> None:
         self.colo = colo
         self.refused: Counter[str] = Counter()  # by model, since boot
@@ -88,7 +84,7 @@ class Gateway:
         self._connections = connections
         self._metrics = metrics
         self._tasks = TaskRegistry(templates)
-        self._routes = Routes(world=world, colo=colo)
+        self._routes = Routes(world=world, colo=colo, clock=clock)
         self._clock = clock
         self._ids = RequestIds(rng)
         self._ceiling_s = first_part_ceiling_s
@@ -101,6 +97,7 @@ class Gateway:
             metrics=metrics,
             clock=clock,
         )
+        self._server_wait_s = server_wait_s
         self._served: dict[str, Served] = {}
         world.listen(lambda _: self._served.clear())  # after the routes, which it is made of
 
@@ -125,34 +122,39 @@ class Gateway:
             _check_access(served.model, call)
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
         if plain and call.told is NOTHING:
-            targets = served.targets
-            request = self._envelope(call, served, parsed, targets)
+            place = served.only or self._routes.to(served.model.name)
+            request = self._envelope(call, served, parsed, place)
         else:
-            targets, request = self._as_told(call, served, parsed)
+            place, request = self._as_told(call, served, parsed)
+        if served.model.shards > 1 and request.prefix_hashes:
+            place = self._by_prompt(request, place)
         return Plan(
             request=request,
             model=served.model,
             task=task,
             parsed=parsed,
-            targets=targets,
+            place=place,
             began=self._clock.now(),
         )
 
     async def run(self, plan: Plan) -> Answer:
         """Run the plan and return its one answer."""
-        attempts = Attempts(plan.targets, plan.model.name)
+        attempts = Attempts(plan, self._routes, self._clock, self._server_wait_s)
         try:
-            for attempt, target in enumerate(plan.targets):
+            place = plan.place or await attempts.another()
+            while True:
                 try:
-                    server = self._connections(target.address)
-                    request = self._again(plan, target, attempt) if attempt else plan.request
-                    reply = await server.infer(request)
+                    server = self._connections(place.address)
+                    reply = await server.infer(attempts.request())
                 except RequestError as error:
-                    attempts.failed(error)
+                    place = await attempts.after(error)
                 else:
+                    if place.is_watched:
+                        self._routes.answered(
+                            place, reply.outcome, 0 if attempts.moved else plan.began
+                        )
                     result = plan.task.render(plan.parsed, reply)
                     return Answer(result=result, outcome=reply.outcome)
-            raise attempts.verdict()
         except RequestError as error:
             self._count(plan, error)
             raise
@@ -163,7 +165,7 @@ class Gateway:
         Whatever is raised before the first results is a refusal; after it, the
         stream is broken, and could not go on elsewhere. Cancelling the call stops the model.
         """
-        attempts = Attempts(plan.targets, plan.model.name)
+        attempts = Attempts(plan, self._routes, self._clock, self._server_wait_s)
         renderer = plan.task.renderer(self._continuing.keep_bytes)
         has_begun = False
 
@@ -174,26 +176,39 @@ class Gateway:
             return show(results) if results else None
 
         try:
-            for attempt, target in enumerate(plan.targets):
+            place = plan.place or await attempts.another()
+            while True:
+                request = attempts.request()
                 try:
-                    server = self._connections(target.address)
-                    request = self._again(plan, target, attempt) if attempt else plan.request
+                    server = self._connections(place.address)
                     outcome = await server.stream(request, render)
                 except RequestError as error:
                     if has_begun or error.sent:
+                        attempts.broke(error)
                         go_on = self._continuing.go_on
                         outcome = await go_on(plan, request, error, renderer, render)
                     else:
-                        attempts.failed(error)
+                        place = await attempts.after(error)
                         continue
+                else:
+                    attempts.answered(outcome)
                 room = show([renderer.end(outcome)])
                 if room is not None:
                     await room
                 return
-            raise attempts.verdict()
         except RequestError as error:
             self._count(plan, error)
             raise
+
+    def _by_prompt(self, request: InferRequest, place: Place | None) -> Place | None:
+        """Choose among the model's shards once more: its prompt is known only now."""
+        chosen = self._routes.to(request.model, wish_of(request))
+        if chosen is None or chosen is place:
+            return place
+        request.request_id = self.new_id(chosen.shard)
+        request.shard = chosen.shard
+        request.shard_epoch = chosen.epoch
+        return chosen
 
     def new_id(self, shard: int = 0) -> str:
         """Return the id of a call that goes to this shard, or nowhere."""
@@ -212,7 +227,7 @@ class Gateway:
         self._served[name] = served = Served(
             model=model,
             task=self._tasks.of(model),
-            targets=self._routes.to(model.name),
+            only=only(self._routes.places.of(model.name)),
             bounds=time_bounds(model.timeouts, NO_BOUNDS, ceiling_s=self._ceiling_s),
             is_spread=self._routes.is_spread(model.name),
         )
@@ -241,19 +256,20 @@ class Gateway:
 
     def _as_told(
         self, call: Call, served: Served, parsed: ParsedInput
-    ) -> tuple[tuple[Target, ...], InferRequest]:
+    ) -> tuple[Place | None, InferRequest]:
         """Return where a call goes that says more than its input, and what is sent there."""
         model, told = served.model, call.told
         options = read_options(told.options, call.body.get("options"))
         adapter = self._finetune(call, model)
         stream = _wants_stream(call) and served.task.streams
-        targets, bounds = served.targets, served.bounds
-        if options.preferred_colo or told.session:
-            targets = self._routes.to(model.name, options.preferred_colo, told.session)
+        place, bounds = served.only, served.bounds
+        if place is None:
+            key = affinity_key(told.session, adapter)
+            place = self._routes.to(model.name, Wish(preferred=options.preferred_colo, key=key))
         if told.bounds is not NO_BOUNDS:
             bounds = time_bounds(model.timeouts, told.bounds, ceiling_s=self._ceiling_s)
         wish = model.priority if options.priority is None else options.priority
-        request = self._envelope(call, served, parsed, targets, stream=stream, adapter=adapter)
+        request = self._envelope(call, served, parsed, place, stream=stream, adapter=adapter)
         request.finetune = request.adapter = adapter
         request.session = told.session
         request.priority = min(wish, call.token.max_priority)
@@ -265,20 +281,20 @@ class Gateway:
         request.idempotency_key = told.idempotency_key
         request.request_source = told.source
         request.traceparent = told.traceparent
-        return targets, request
+        return place, request
 
     def _envelope(
         self,
         call: Call,
         served: Served,
         parsed: ParsedInput,
-        targets: tuple[Target, ...],
+        place: Place | None,
         stream: bool = False,
         adapter: str = "",
     ) -> InferRequest:
-        """Return what is sent to the first target for a call that has no wishes."""
+        """Return what is sent to the first place for a call that has no wishes."""
         model, task = served.model, served.task
-        first = targets[0] if targets else NOWHERE
+        first = place or NOWHERE
         request = InferRequest(
             request_id=self.new_id(first.shard),
             account=call.token.account,
@@ -300,16 +316,6 @@ class Gateway:
             request.prefix_hashes = self._prefixes.of(
                 prompt, account=request.account, adapter=adapter
             )
-        return request
-
-    def _again(self, plan: Plan, target: Target, attempt: int) -> InferRequest:
-        """Return what is sent to a target after the first, with the time that is left."""
-        request = plan.request.copy()
-        request.attempt = attempt
-        request.shard = target.shard
-        request.shard_epoch = target.epoch
-        bounds = fix(request.time_bounds, plan.began)
-        request.time_bounds = bounds.remaining(self._clock.now())
         return request
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from libs.common.backoff import Backoff
 from libs.common.bounds import (
     AtLeastOne,
     Factor,
+    FewOrNone,
     MessageBytes,
     NotNegative,
     Positive,
@@ -26,13 +27,14 @@ from libs.common.catalog import Finetune
 from libs.common.clock import Clock
 from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
 from libs.common.lifecycle import background
-from libs.common.ports import ControlPlane, EventSink
+from libs.common.ports import ControlPlane, EventSink, Inference
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
 from services.server.backends.keys import Keys
 from services.server.backends.openai_http import OpenAiBackend
 from services.server.backends.triton import TritonBackend
 from services.server.checking import Checker
+from services.server.forwarding import Settings
 from services.server.grpc_api import InferenceApi
 from services.server.health import Health
 from services.server.killers import Killers
@@ -47,6 +49,7 @@ from services.server.retries import RetryLimits
 from services.server.sampling import Sampler
 from services.server.service import InferenceServer
 
+HAND_OVER_S = 2.0  # for control to give the shards to the others
 GOODBYE_S = 1.0
 TRITON_KEEPALIVE_S = 310.0  # a gRPC server of its defaults hangs up on who asks more often than 300
 
@@ -85,6 +88,8 @@ class Config:
     check_s: Seconds = 60.0  # between two looks whether an endpoint's model fits the catalog
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
+    forward_margin_s: SecondsOrNone = 0.05  # a call that could wait here must gain so much
+    max_hops: FewOrNone = 2  # of a call, between colos
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
     http_connections: AtLeastOne = 512  # to each address of an OpenAI-compatible backend
@@ -158,9 +163,16 @@ class App:
 
 
 def build(
-    config: Config, *, world: World, sink: EventSink, metrics: ServerMetrics, clock: Clock
+    config: Config,
+    *,
+    world: World,
+    connections: Callable[[str], Inference],
+    sink: EventSink,
+    metrics: ServerMetrics,
+    clock: Clock,
 ) -> App:
     """Assemble a server without opening anything."""
+    wake = asyncio.Event()
     triton = TritonBackend(
         partial(
             connect,
@@ -208,6 +220,9 @@ def build(
             clock=clock,
         ),
         preferences=config.preferences,
+        connections=connections,
+        forwarding=Settings(margin_ms=1000 * config.forward_margin_s, max_hops=config.max_hops),
+        wake=wake.set,
     )
     world.listen(lambda _: triton.keep(server.shards.addresses()))
     prober = Prober(
@@ -231,7 +246,7 @@ def build(
         sampler=Sampler(server.shards, health=health),
         triton=triton,
         http=http,
-        wake=asyncio.Event(),
+        wake=wake,
     )
 
 
@@ -282,12 +297,15 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
 
 
 async def _drain(config: Config, app: App) -> None:
-    """Tell everyone, then wait for the calls in flight, for a while."""
-    app.server.drain()
-    app.wake.set()
-    try:
-        async with asyncio.timeout(config.drain_s):
-            while app.server.in_flight:  # noqa: ASYNC110 - seldom, and not worth an event per call
+    """Tell everyone and hand over, then wait for the calls in flight, for a while."""
+    server = app.server
+    server.drain()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(HAND_OVER_S, config.drain_s)):
+            while server.has_heirs and server.owns_shards:  # noqa: ASYNC110 - seldom
                 await asyncio.sleep(0.02)
-    except TimeoutError:
-        return
+    server.hand_over()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(config.drain_s):
+            while server.in_flight:  # noqa: ASYNC110 - seldom, and not worth an event per call
+                await asyncio.sleep(0.02)

@@ -21,6 +21,8 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
     """Return the event; event.capnp says what each field means."""
     request, timings, usage, error = record.request, record.timings, record.usage, record.error
     lease, units, visited_colos = record.lease, request.units, request.visited_colos
+    if visited_colos:
+        visited_colos = tuple([each for each in visited_colos if each != colo])
     endpoint = lease.endpoint if lease else None
     queue_us, forward_us = timings.queue_us, timings.forward_us
     streamed = request.stream and record.first_part_at
@@ -56,11 +58,11 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
         bytes_out=record.bytes_out,
         error_code=error.code if error else 0,
         http_status=error.http if error else 200,
-        flags=flags_of(record, over_unix_socket),
+        flags=flags_of(record, over_unix_socket, len(visited_colos)),
         colo_id=colo,
         source_colo_id=request.source_colo,
         visited_colos=visited_colos,
-        hops=len(visited_colos),
+        hops=len(visited_colos),  # without this one
         model_container_id=endpoint.instance if endpoint else "",
         endpoint=endpoint.address if endpoint else "",
         chosen_because=lease.because if lease else "",
@@ -72,7 +74,7 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
     )
 
 
-def flags_of(record: Record, over_unix_socket: bool) -> int:
+def flags_of(record: Record, over_unix_socket: bool, hops: int) -> int:
     """Return the properties of the call, as bits of `Flag`."""
     request, shard, lease = record.request, record.shard, record.lease
     flags = UNIX_SOCKET if over_unix_socket else 0
@@ -82,11 +84,11 @@ def flags_of(record: Record, over_unix_socket: bool) -> int:
         flags |= BETA_MODEL
     if lease and lease.endpoint.external:
         flags |= EXTERNAL_ENDPOINT
-    if record.queued:
+    if record.queued or request.queued_in_colo:
         flags |= QUEUED_IN_COLO
     if record.error is Aborted:
         flags |= CANCELLED
-    if request.visited_colos:
+    if hops:
         flags |= FORWARDED
     if request.background:
         flags |= BACKGROUND

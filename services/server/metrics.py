@@ -45,6 +45,15 @@ class ServerMetrics(Collector):
             "panics", "Times that so few endpoints were healthy that suspected ones were used."
         )
         self.durations = Durations()
+        self.forwarded = _counts(
+            "forwarded",
+            "Calls that another server has served, by where they came from and went.",
+            "source",
+            "to",
+        )
+        self.forward_failures = _counts(
+            "forward_failures", "Servers that could not be reached to forward."
+        )
         registry.register(self)
 
     def watch(self, shards: Callable[[], Iterable[OwnedShard]]) -> None:
@@ -79,6 +88,7 @@ class ServerMetrics(Collector):
         return (
             *(self.requests, self.errors, self.turnstile, self.tokens),
             *(per_backend, per_state, self.retries, self.ejections, self.panics),
+            *(self.forwarded, self.forward_failures),
         )
 
 

@@ -62,16 +62,10 @@ class Outcomes:
         """Begin the record of a call."""
         clock = self._clock
         now = clock.now()
-        tokens = None
-        if shard:
-            shard.counters.arrivals += 1
-            tokens = self._tokens.get(shard.model.name)
-            if tokens is None or tokens.model is not shard.model:
-                tokens = self._tokens[shard.model.name] = TokenReader(shard.model)
         return Record(
             request,
             shard,
-            tokens,
+            self.arrived(shard) if shard is not None else None,
             deadline=deadlines.fix(request.time_bounds, now),
             clock=clock,
             ended=self.record,
@@ -80,14 +74,23 @@ class Outcomes:
             arrived=now,
         )
 
+    def arrived(self, shard: OwnedShard) -> TokenReader:
+        """Count a call of the shard, and return what reads its tokens."""
+        shard.counters.arrivals += 1
+        tokens = self._tokens.get(shard.model.name)
+        if tokens is None or tokens.model is not shard.model:
+            tokens = self._tokens[shard.model.name] = TokenReader(shard.model)
+        return tokens
+
     def record(self, record: Record) -> None:
         """Take down how a call ended; never waits, never raises."""
         metrics, colo, model = self.metrics, self._colo, record.request.model
-        shard, turned = record.shard, _turned(record)
+        shard = record.shard
         if record.error is not None:
             self._failed(record, record.error)
         elif shard:
             metrics.requests[colo, model, 200] += 1
+            metrics.turnstile[colo, model, "queued" if record.queued else "leased"] += 1
             shard.served(record.timings.forward_us / 1_000_000)
             if len(shard.turnstile.endpoints) > 1:
                 _tell_latency(record, shard)
@@ -95,20 +98,22 @@ class Outcomes:
             shard.counters.waited_1s += 1
         metrics.durations.took(record)
         self._health.ended(record)
-        if turned:
-            metrics.turnstile[colo, model, turned] += 1
         # A model may tell anything, and a counter never goes down.
         if (came := record.usage.tokens_in) > 0:
             metrics.tokens[colo, model, "in"] += came
         if (went := record.usage.tokens_out) > 0:
             metrics.tokens[colo, model, "out"] += went
-        self._sink.emit(event_of(record, colo, self._over_unix_socket))
+        if record.lease is not None or record.tells:
+            self._sink.emit(event_of(record, colo, self._over_unix_socket))
 
     def _failed(self, record: Record, error: type[RequestError]) -> None:
         metrics, colo, model = self.metrics, self._colo, record.request.model
         metrics.requests[colo, model, error.http] += 1
         metrics.errors[colo, model, error.code, error.http] += 1
-        if record.shard and _turned(record) == "rejected":
+        turned = _turned(record, error)
+        if turned:
+            metrics.turnstile[colo, model, turned] += 1
+        if record.shard and turned == "rejected":
             rejected, source = record.shard.counters.rejected, record.request.source_colo
             rejected[source] = rejected.get(source, 0) + 1
 
@@ -128,9 +133,8 @@ def _tell_latency(record: Record, shard: OwnedShard) -> None:
         )
 
 
-def _turned(record: Record) -> str:
-    """What the turnstile did with the call: leased, queued, rejected, or nothing yet."""
+def _turned(record: Record, error: type[RequestError]) -> str:
+    """What the turnstile did with a call that failed: leased, queued, rejected, or nothing yet."""
     if record.lease:
         return "queued" if record.queued else "leased"
-    refused = record.error is not None and record.error.status == "RESOURCE_EXHAUSTED"
-    return "rejected" if refused else ""
+    return "rejected" if error.status == "RESOURCE_EXHAUSTED" else ""

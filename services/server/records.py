@@ -18,6 +18,7 @@ from libs.common.envelope import (
 )
 from libs.common.errors import Aborted, Internal, RequestError, StreamLost, Unavailable
 from libs.common.prices import neurons, neurons_of_rest
+from libs.common.ranking import Place, hops
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
 from services.server.turnstile import Lease
@@ -57,6 +58,11 @@ class Record:
         self.leased_at = 0.0
         self.first_part_at = 0.0
         self.lease: Lease | None = None
+        # Where else it goes, where it has been in vain, and what was said there.
+        self.way: Place | None = None
+        self.tried: tuple[Place, ...] = ()
+        self.refusal: RequestError | None = None
+        self.is_told = False  # another server's event tells of it
         self.counter: TokenCounter | None = None
         # What its end adds. The error's class alone: an error holds its frames, they the record.
         self.is_over = False
@@ -69,6 +75,11 @@ class Record:
     def __repr__(self) -> str:
         state = "over" if self.is_over else "running" if self.lease else "waiting"
         return f"<Record {self.request.request_id} {state}>"
+
+    def belongs_to(self, shard: OwnedShard, tokens: TokenReader) -> None:
+        """Its shard came to this server after the call."""
+        self.shard, self.tokens = shard, tokens
+        self.queue_size = shard.turnstile.waiting
 
     def has_id(self, request_id: str, by_client_id: bool) -> bool:
         """Whether the call goes by this id, ours or the client's."""
@@ -116,7 +127,7 @@ class Record:
 
     def done(self) -> Outcome:
         """End well, and say how the call was served."""
-        shard, lease = self.shard, self.lease
+        shard, lease, visited_colos = self.shard, self.lease, self.request.visited_colos
         assert shard is not None
         assert lease is not None
         self._end(None)
@@ -126,10 +137,42 @@ class Record:
             serving_colo=shard.colo,
             endpoint=lease.endpoint.address,
             chosen_because=lease.because,
-            hops=len(self.request.visited_colos),
+            hops=hops(visited_colos, shard.colo) if visited_colos else 0,
             free_permits=shard.turnstile.free,
             queue_length=shard.turnstile.queue.size,
         )
+
+    def passed_on(self, outcome: Outcome) -> Outcome:
+        """End well in another place, and say how, with the time and the permits of this one."""
+        shard, timings = self.shard, outcome.timings
+        self.is_over, self.task = True, None
+        self.took_s = self.clock.now() - self.arrived
+        before_us = max(0, int(self.took_s * 1_000_000) - timings.queue_us - timings.forward_us)
+        return Outcome(
+            usage=outcome.usage,
+            timings=Timings(
+                queue_us=before_us + timings.queue_us,
+                permit_wait_us=timings.permit_wait_us,
+                forward_us=timings.forward_us,
+                first_part_us=timings.first_part_us,
+            ),
+            serving_colo=outcome.serving_colo,
+            endpoint=outcome.endpoint,
+            chosen_because=outcome.chosen_because,
+            hops=outcome.hops,
+            free_permits=shard.turnstile.free if shard else 0,
+            queue_length=shard.turnstile.waiting if shard else 0,
+        )
+
+    @property
+    def tells(self) -> bool:
+        """Whether its end is an event: of one that ran here, or that nobody else tells of.
+
+        Of a call that no server runs, the first one tells that it has reached.
+        """
+        if self.lease is not None:
+            return True
+        return not self.is_told and (not self.request.visited_colos or self.error is Aborted)
 
     def failed(self, error: BaseException) -> None:
         """End badly; raises Aborted or what was lost instead of a cancellation that was ours.
@@ -149,6 +192,10 @@ class Record:
                 raise Aborted("the request was cancelled") from error
         elif isinstance(error, RequestError):
             self._end(type(error))
+            shard = self.shard
+            error.recorded = error.recorded or self.tells
+            error.free_permits = shard.turnstile.free if shard else None
+            error.queue_length = shard.turnstile.waiting if shard else 0
         else:
             log.error("request %s failed", self.request.request_id, exc_info=error)
             self._end(Internal)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from math import inf
+from typing import Final
 
 from libs.common.clock import Clock
 from libs.common.envelope import InferReply, InferRequest, Outcome
@@ -13,12 +17,14 @@ from libs.common.errors import (
     OutOfCapacity,
     QueueTimeUsedUp,
     RequestError,
+    ServerLost,
     Unavailable,
 )
-from libs.common.ports import Send
+from libs.common.ports import Inference, Send
 from libs.common.world import World
-from libs.common.world_map import Report, Resource, Server, ShardLoad
+from libs.common.world_map import Report, Resource, Server, Shard, ShardLoad, shard_key
 from libs.eager import Promise
+from services.server.forwarding import Forwarding, Settings, expecting, honest
 from services.server.losses import Losses
 from services.server.outcomes import Outcomes
 from services.server.ports import Answer, Backend
@@ -26,6 +32,15 @@ from services.server.preferences import USUAL, Preferences
 from services.server.records import Record
 from services.server.shards import OwnedShard, Shards
 from services.server.turnstile import Lease
+
+AT_ONCE_S: Final = 0.001  # who was refused so soon has not waited
+CATCH_UP_S: Final = 0.5  # for a change of owners that a caller has heard of, to come here, too
+NEAR: Final = Settings()
+
+
+def nowhere(address: str) -> Inference:
+    """Connect to no other server."""
+    raise ServerLost(f"{address} is not to be reached from here")
 
 
 class InferenceServer:
@@ -42,7 +57,11 @@ class InferenceServer:
         rng: random.Random,
         losses: Losses,
         preferences: Preferences = USUAL,
+        connections: Callable[[str], Inference] = nowhere,
+        forwarding: Settings = NEAR,
+        wake: Callable[[], object] = lambda: None,
     ) -> None:
+        """Forward over `connections`; call `wake` when there is something to report at once."""
         self.me = me
         self.shards = Shards(
             server=me.name,
@@ -58,7 +77,18 @@ class InferenceServer:
         self._clock = clock
         self.losses = losses
         self._killers = losses.killers
-        world.listen(lambda _: self.shards.sync())
+        self._world = world
+        self._wake = wake
+        self._forwarding = Forwarding(
+            server=me.name,
+            colo=me.colo,
+            world=world,
+            connections=connections,
+            metrics=outcomes.metrics,
+            clock=clock,
+            settings=forwarding,
+        )
+        world.listen(lambda _: self._sync())
         outcomes.metrics.watch(lambda: self.shards)
 
     def __repr__(self) -> str:
@@ -66,11 +96,20 @@ class InferenceServer:
 
     async def infer(self, request: InferRequest) -> InferReply:
         """Run the request and return its one answer."""
-        shard, record = self._open(request)
+        record = self._open(request)
         answer: Answer | None = None
         try:
             while answer is None:
-                with shard.turnstile.try_lease(request) or await self._queue(record) as lease:
+                shard = record.shard
+                lease = shard.turnstile.try_lease(request) if shard is not None else None
+                if lease is None and (lease := await self._queue(record)) is None:
+                    reply = await self._forwarding.infer(record)
+                    if reply is not None:
+                        return reply
+                    continue
+                with lease:
+                    shard = record.shard
+                    assert shard is not None
                     left = record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
                     try:
@@ -90,11 +129,11 @@ class InferenceServer:
             record.failed(error)
             raise
         finally:
-            self._running.discard(record)
+            self._close(record)
 
     async def stream(self, request: InferRequest, send: Send) -> Outcome:
         """Run the request and hand on its parts; the permit lives as long as the stream."""
-        shard, record = self._open(request)
+        record = self._open(request)
 
         def pass_on(payloads: Sequence[bytes]) -> Promise[None] | None:
             record.parts(payloads)
@@ -103,7 +142,16 @@ class InferenceServer:
         is_whole = False
         try:
             while not is_whole:
-                with shard.turnstile.try_lease(request) or await self._queue(record) as lease:
+                shard = record.shard
+                lease = shard.turnstile.try_lease(request) if shard is not None else None
+                if lease is None and (lease := await self._queue(record)) is None:
+                    outcome = await self._forwarding.stream(record, send)
+                    if outcome is not None:
+                        return outcome
+                    continue
+                with lease:
+                    shard = record.shard
+                    assert shard is not None
                     record.leased(lease)
                     backend = self._backends[shard.model.backend.kind]
                     try:
@@ -120,7 +168,7 @@ class InferenceServer:
             record.failed(error)
             raise
         finally:
-            self._running.discard(record)
+            self._close(record)
 
     @property
     def in_flight(self) -> int:
@@ -140,7 +188,10 @@ class InferenceServer:
 
     def report(self) -> Report:
         """Say which shards there are here and how full they are."""
-        resources: tuple[Resource, ...] = (self.me, *self._loads())
+        loads = self._loads()
+        for shard, load in zip(self.shards, loads, strict=True):
+            shard.told_free = load.free > 0
+        resources: tuple[Resource, ...] = (self.me, *loads)
         return Report(kind="server", name=self.me.name, colo=self.me.colo, resources=resources)
 
     def listens_at(self, address: str) -> None:
@@ -150,18 +201,33 @@ class InferenceServer:
     def drain(self) -> None:
         """Say from now on that this server is leaving; its shards will move."""
         self.me = replace(self.me, draining=True)
+        self._wake()
+
+    @property
+    def has_heirs(self) -> bool:
+        """Whether control can give the shards to another server."""
+        servers = self._world.table(Server).values()
+        me = self.me
+        return any(s.colo == me.colo and s.name != me.name and not s.draining for s in servers)
+
+    @property
+    def owns_shards(self) -> bool:
+        """Whether shards are still waiting for another owner."""
+        return any(True for _ in self.shards)
+
+    def hand_over(self) -> None:
+        """Lease no more: who waits, and who comes from now on, is forwarded."""
+        self.shards.leave()
 
     def _loads(self) -> list[ShardLoad]:
         name, epoch = self.me.name, self.me.boot_epoch
         return [each.load(server=name, boot_epoch=epoch) for each in self.shards]
 
-    def _open(self, request: InferRequest) -> tuple[OwnedShard, Record]:
+    def _open(self, request: InferRequest) -> Record:
         shard = self.shards.find(request.model, request.shard)
+        if shard is not None and request.shard_epoch > shard.epoch:
+            shard = None  # it has an owner of whom we have not heard
         record = self._outcomes.open(request, shard)
-        if shard is None or request.shard_epoch > shard.epoch:
-            error = Unavailable(f"{request.model} is not served by {self.me.name} any more")
-            record.failed(error)
-            raise error
         if self._killers.suspects:
             try:
                 self.losses.refuse_killer(record)
@@ -169,25 +235,75 @@ class InferenceServer:
                 record.failed(error)
                 raise
         self._running.add(record)
-        return shard, record
+        return record
 
-    async def _queue(self, record: Record) -> Lease:
-        """Wait for a permit, if the call may wait; what went wrong says when to try again."""
-        shard, request = record.shard, record.request
-        assert shard is not None
-        if request.reject_if_busy:
-            if (lease := shard.turnstile.pass_by(request)) is not None:
-                return lease
-            raise _with_wait(shard, request, OutOfCapacity("no permit is free"))
+    def _close(self, record: Record) -> None:
+        self._running.discard(record)
+        shard = record.shard
+        if shard is not None and not shard.told_free and shard.turnstile.free:
+            shard.told_free = True  # once, until the next report
+            self._wake()
+
+    def _sync(self) -> None:
+        if self.shards.sync():
+            self._wake()  # how full a new shard is, its callers should know at once
+
+    async def _queue(self, record: Record) -> Lease | None:
+        """Wait for a permit; None for a call that is to be forwarded, along its `way`."""
+        wait_ms, request = inf, record.request
+        try:
+            if (shard := record.shard) is None:
+                shard = await self._catch_up(record)
+                if (lease := shard.turnstile.try_lease(request)) is not None:
+                    return lease
+            if shard.told_free and not shard.turnstile.free:
+                shard.told_free = False
+                self._wake()
+            wait_ms = 1000 * shard.expected_wait_s(request)
+            if request.reject_if_busy:
+                return _at_once(shard, request)
+            if record.refusal is None and self._forwarding.is_better(record, wait_ms):
+                return None
+            return await self._wait(shard, record)
+        except (OutOfCapacity, ServerLost) as why:
+            self._forwarding.must_leave(record, why, wait_ms)
+            return None
+
+    async def _wait(self, shard: OwnedShard, record: Record) -> Lease:
+        """Wait in line; what went wrong says when to try again."""
+        request, began = record.request, self._clock.now()
         record.queued = True
-        left = record.deadline.until_first(self._clock.now())
+        left = record.deadline.until_first(began)
         patience = min(request.max_queue_ms / 1000 or left, left)
         try:
             return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
+        except OutOfCapacity:  # at once, or from its place later
+            record.queued = self._clock.now() - began > AT_ONCE_S
+            raise
         except QueueTimeUsedUp as error:
             raise _with_wait(shard, request, _why(shard, error)) from None
-        except OutOfCapacity as error:
-            raise _with_wait(shard, request, error) from None
+
+    async def _catch_up(self, record: Record) -> OwnedShard:
+        """Return the shard of a call that came here in its right, if we only hear of it later.
+
+        Raises ServerLost where another owns the shard, and from a server that is leaving.
+        """
+        request = record.request
+        key = shard_key(self.me.colo, request.model, request.shard)
+
+        def is_behind() -> bool:
+            known = self._world.table(Shard).get(key)
+            return (known.epoch if known else 0) < request.shard_epoch
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_S):
+                while is_behind():
+                    await self._world.changed()
+        shard = self.shards.find(request.model, request.shard)
+        if shard is None or request.shard_epoch > shard.epoch:
+            raise ServerLost(f"{request.model} is not served by {self.me.name} any more")
+        record.belongs_to(shard, self._outcomes.arrived(shard))
+        return shard
 
 
 def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
@@ -201,9 +317,16 @@ def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
     return ModelStarting(f"{shard.model.name} has no instance that is ready")
 
 
+def _at_once(shard: OwnedShard, request: InferRequest) -> Lease:
+    """Lease to a call that never waits, if what is free is for none of those who do."""
+    lease = shard.turnstile.pass_by(request)
+    if lease is None:
+        raise OutOfCapacity("no permit is free")
+    return lease
+
+
 def _with_wait(shard: OwnedShard, request: InferRequest, error: RequestError) -> RequestError:
     """Say how long a call that comes now would wait, and when to try again."""
-    wait_s = shard.expected_wait_s(request)
-    retry_after_ms = min(60_000, max(1_000, int(wait_s * 1000)))
-    message = f"{error}; a permit is expected in {wait_s:.1f} s"
-    return type(error)(message, retry_after_ms=retry_after_ms, sent=error.sent)
+    wait_ms = 1000 * shard.expected_wait_s(request)
+    text = f"{error}; {expecting(wait_ms)}"
+    return type(error)(text, retry_after_ms=honest(wait_ms), sent=error.sent)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from libs.common.catalog import Model
 from libs.common.envelope import InferRequest
-from libs.common.errors import Unavailable
+from libs.common.errors import ServerLost
 from libs.common.world import World
 from libs.common.world_map import Instance, Shard, ShardLoad
 from services.server.endpoints import Endpoint
@@ -32,6 +32,7 @@ class Counters:
     service_s: float = 0.0
     waited_1s: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    forwarded: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class OwnedShard:
     turnstile: Turnstile
     misfits: int = 0  # instances that are not used, since their model does not fit the catalog
     counters: Counters = field(default_factory=Counters)
+    told_free: bool = True  # the last report has said that permits are free
     mean_service_s: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
     window: PermitWindow = field(default_factory=PermitWindow)
@@ -87,6 +89,7 @@ class OwnedShard:
             service_s=self.counters.service_s,
             waited_1s=self.counters.waited_1s,
             rejected=dict(self.counters.rejected),
+            forwarded=dict(self.counters.forwarded),
         )
 
 
@@ -113,6 +116,7 @@ class Shards:
         self.misfits: dict[tuple[str, str], str] = {}
         self._owned: dict[str, OwnedShard] = {}
         self._by_model: dict[tuple[str, int], OwnedShard] = {}
+        self._is_leaving = False
 
     def __repr__(self) -> str:
         return f"<Shards of {self._server}: {', '.join(sorted(self._owned)) or 'none'}>"
@@ -132,8 +136,19 @@ class Shards:
             for endpoint in shard.turnstile.endpoints.values()
         }
 
-    def sync(self) -> None:
-        """Take over, update and hand back shards as the world now has them."""
+    def leave(self) -> None:
+        """Lease no more, and send all who wait elsewhere."""
+        self._is_leaving = True
+        self._by_model.clear()
+        for shard in self:
+            shard.turnstile.close(ServerLost(f"{self._server} is leaving"))
+
+    def sync(self) -> bool:
+        """Take over, update and hand back shards as the world now has them.
+
+        Return whether any was taken over.
+        """
+        before = set(self._owned)
         ours = {
             key: shard
             for key, shard in self._world.table(Shard).items()
@@ -144,14 +159,16 @@ class Shards:
             self.misfits = {place: why for place, why in self.misfits.items() if place in there}
         for key in self._owned.keys() - ours.keys():
             lost = self._owned.pop(key)
-            lost.turnstile.close(Unavailable(f"{lost.model.name} has moved to another server"))
+            lost.turnstile.close(ServerLost(f"{lost.model.name} has moved to another server"))
         for key, shard in ours.items():
             self._sync_one(key, shard)
-        self._by_model = {
-            (each.model.name, each.index): each
-            for each in self._owned.values()
-            if each.colo == self._colo
-        }
+        if not self._is_leaving:
+            self._by_model = {
+                (each.model.name, each.index): each
+                for each in self._owned.values()
+                if each.colo == self._colo
+            }
+        return not ours.keys() <= before
 
     def _sync_one(self, key: str, shard: Shard) -> None:
         model = self._world.table(Model)[shard.model]

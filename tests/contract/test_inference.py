@@ -201,6 +201,9 @@ async def test_an_error_arrives_as_what_it_is(
 
     assert str(caught.value) == str(error)
     assert (caught.value.sent, caught.value.retry_after_ms) == (error.sent, error.retry_after_ms)
+    free = 0 if isinstance(error, Unavailable) else 2  # its endpoint is left alone for a while
+    assert (caught.value.free_permits, caught.value.queue_length) == (free, 0)
+    assert caught.value.recorded
 
 
 async def test_a_bug_tells_no_details_to_another_process(

@@ -39,7 +39,7 @@ OTHER_ACCOUNT = "f" * 32
 SECRET, OTHER_SECRET, EXPIRED_SECRET, BLOCKED_SECRET = "secret", "other", "expired", "blocked"
 TEXT, VECTORS, PRIVATE = "@cf/demo/text-generation", "@cf/demo/text-embeddings", "@cf/demo/private"
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"
-OUTCOME = Outcome(usage=Usage(tokens_in=3, tokens_out=2), serving_colo="ams")
+OUTCOME = Outcome(usage=Usage(tokens_in=3, tokens_out=2), serving_colo="ams", free_permits=4)
 
 TEXT_MODEL = Model(
     name=TEXT,

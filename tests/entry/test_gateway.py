@@ -13,6 +13,7 @@ from libs.common.clock import ManualClock
 from libs.common.envelope import RequestSource, TimeBounds
 from libs.common.errors import (
     BadInput,
+    HopsUsedUp,
     LoraUnsupported,
     ModelFailed,
     ModelNotAllowed,
@@ -20,12 +21,14 @@ from libs.common.errors import (
     OutOfCapacity,
     QueueTimeUsedUp,
     RequestError,
+    ServerLost,
     Unavailable,
     UnknownModel,
 )
 from libs.common.request_ids import shard_of
 from libs.common.world import World
-from libs.common.world_map import EndpointLoad, EntryLoad, ShardLoad, Token
+from libs.common.world_map import EndpointLoad, EntryLoad, Server, Shard, ShardLoad, Token
+from services.entry.app import Config
 from services.entry.calls import Call, Told
 from services.entry.gateway import Gateway
 from tests.entry.fakes import (
@@ -33,9 +36,11 @@ from tests.entry.fakes import (
     OTHER_ACCOUNT,
     PRIVATE,
     TEXT,
+    TEXT_MODEL,
     VECTORS,
     FakeServer,
     entry_of,
+    place,
     put,
     says,
     small_world,
@@ -219,6 +224,28 @@ def test_a_conversation_keeps_its_hashes_as_it_goes_on_but_not_with_an_adapter()
     assert not set(before) & set(adapted)
 
 
+def test_conversations_keep_to_a_shard_each() -> None:
+    world = small_world("ams")
+    put(world, replace(TEXT_MODEL, shards=2))
+    put(world, Shard(model=TEXT, colo="ams", index=1, owner="server-ams", epoch=9))
+    put(world, ShardLoad(model=TEXT, colo="ams", index=1, server="", permits=4, free=4))
+    entry = gateway(world)
+
+    def shards(prompt: str, **told: Any) -> set[tuple[int, int]]:
+        plans = [entry.plan(call({"prompt": prompt * 600}, **told)) for _ in range(4)]
+        assert all(shard_of(p.request.request_id) == p.request.shard for p in plans)
+        return {(each.request.shard, each.request.shard_epoch) for each in plans}
+
+    by_prompt, by_session = (
+        [shards(each) for each in "abcdefgh"],
+        [shards("a", session=each) for each in "abcdefgh"],
+    )
+
+    for kept in (by_prompt, by_session):
+        assert all(len(each) == 1 for each in kept)
+        assert set.union(*kept) == {(0, 7), (1, 9)}
+
+
 async def test_a_full_colo_is_left_for_the_next() -> None:
     full, room = FakeServer(OutOfCapacity("full")), FakeServer(says("ho"))
     entry = gateway(ams=full, lhr=room)
@@ -235,10 +262,17 @@ GAVE_UP: list[tuple[str, list[RequestError], type[RequestError], int, str]] = [
         "all full",
         [OutOfCapacity("a", retry_after_ms=2000), OutOfCapacity("b", retry_after_ms=9000)],
         OutOfCapacity,
-        9000,
+        2000,
         "No more data centers to forward the request to",
     ),
     ("one colo, full", [OutOfCapacity("full", retry_after_ms=3000)], OutOfCapacity, 3000, "full"),
+    (
+        "hops used up",
+        [HopsUsedUp("a"), HopsUsedUp("b", retry_after_ms=5000)],
+        HopsUsedUp,
+        5000,
+        "b",
+    ),
     ("full and lost", [Unavailable("lost"), OutOfCapacity("full")], OutOfCapacity, 0, "No more"),
     (
         "starting",
@@ -247,7 +281,8 @@ GAVE_UP: list[tuple[str, list[RequestError], type[RequestError], int, str]] = [
         5000,
         "s",
     ),
-    ("lost", [Unavailable("u"), Unavailable("gone")], Unavailable, 0, "gone"),
+    ("unwell", [Unavailable("u"), Unavailable("gone")], Unavailable, 0, "gone"),
+    ("lost", [Unavailable("u"), ServerLost("gone")], Unavailable, 0, "gone"),
     ("nobody", [], Unavailable, 2000, "no server serves"),
 ]
 
@@ -267,6 +302,86 @@ async def test_when_nobody_can_the_error_says_so(
     assert refused.value.retry_after_ms == wait_ms
     assert words in str(refused.value)
     assert entry.refused[TEXT] == 1
+
+
+async def test_who_is_known_to_be_full_is_not_asked_after_another_was() -> None:
+    full, also_full = FakeServer(OutOfCapacity("full")), FakeServer(says("ho"))
+    world = small_world("ams", "lhr")
+    put(world, *place(TEXT, "lhr", free=0, queued=64))
+    entry = gateway(world, ams=full, lhr=also_full)
+
+    with pytest.raises(OutOfCapacity):
+        await entry.run(entry.plan(call()))
+
+    assert not also_full.requests
+
+
+async def test_own_calls_count_before_the_next_report() -> None:
+    servers = {"ams": FakeServer(asyncio.Event()), "lhr": FakeServer(asyncio.Event())}
+    entry = gateway(**servers)
+
+    calls = [asyncio.create_task(entry.run(entry.plan(call()))) for _ in range(4)]
+    await asyncio.sleep(0)
+    more = [asyncio.create_task(entry.run(entry.plan(call()))) for _ in range(3)]
+    await asyncio.sleep(0.01)
+
+    assert [len(each.requests) for each in servers.values()] == [4, 3]
+    for each in (*calls, *more):
+        each.cancel()
+
+
+async def test_an_error_tells_that_the_place_is_full() -> None:
+    busy = FakeServer(OutOfCapacity("no permit is free"))
+    busy.parts[0].free_permits = 0  # type: ignore[union-attr]
+    room = FakeServer(says("ho"))
+    entry = gateway(ams=busy, lhr=room)
+    await entry.run(entry.plan(call()))
+
+    await entry.run(entry.plan(call()))
+
+    assert (len(busy.requests), len(room.requests)) == (1, 2)
+
+
+async def test_a_lost_server_is_left_for_the_next_and_not_asked_again_at_once() -> None:
+    lost, there = FakeServer(ServerLost("gone")), FakeServer(says("ho"))
+    entry = gateway(ams=lost, lhr=there)
+
+    for _ in range(3):
+        await entry.run(entry.plan(call()))
+
+    assert (len(lost.requests), len(there.requests)) == (1, 3)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["unary", "stream"])
+async def test_the_next_owner_is_waited_for_where_there_is_no_other(streamed: bool) -> None:
+    lost, owner = FakeServer(ServerLost("leaving")), FakeServer(says("ho"))
+    world = small_world("ams")
+    entry = entry_of(world, {"ams": lost, "new": owner}).gateway
+    plan = entry.plan(call(stream=streamed))
+
+    running = asyncio.create_task(
+        read(results_of(entry, plan)) if streamed else entry.run(plan)  # type: ignore[arg-type]
+    )
+    await asyncio.sleep(0.01)
+    put(world, Server(name="new", colo="ams", address="local:server-new"))
+    put(world, Shard(model=TEXT, colo="ams", index=0, owner="new", epoch=8))
+    await running
+
+    (sent,) = owner.requests
+    assert (sent.shard_epoch, sent.attempt) == (8, 1)
+    assert 0 < sent.time_bounds.first_part_ms < plan.request.time_bounds.first_part_ms
+
+
+async def test_an_owner_that_does_not_come_is_waited_for_in_bounds() -> None:
+    config = Config(colo="ams", http="", grpc="", server_wait_s=0.1)
+    lost = FakeServer(ServerLost("gone"))
+    entry = entry_of(small_world("ams"), {"ams": lost}, config=config).gateway
+
+    with pytest.raises(Unavailable) as refused:
+        await entry.run(entry.plan(call()))
+
+    assert refused.value.reason == "unavailable"
+    assert 2 <= len(lost.requests) <= 4
 
 
 @pytest.mark.parametrize(

@@ -261,3 +261,21 @@ async def test_leaving_while_control_is_away_does_not_hang() -> None:
         await until(lambda: bool(control.reports))
         leave.set()
         await asyncio.wait_for(asyncio.shield(task), 1)
+
+
+async def test_who_is_woken_all_the_time_reports_no_more_than_it_may() -> None:
+    control = FakeControl()
+    wake = asyncio.Event()
+    report = Report(kind="entry", name="e", colo="ams", resources=())
+    reporting = keep_reporting(
+        control, lambda: report, every_s=60, pause_s=0.05, wake=wake, backoff=QUICK
+    )
+
+    began = asyncio.get_running_loop().time()
+    async with background(reporting, name="r"):
+        for _ in range(60):
+            wake.set()
+            await asyncio.sleep(0.005)
+
+    took_s = asyncio.get_running_loop().time() - began
+    assert 3 <= len(control.reports) <= took_s / 0.05 + 2

@@ -49,7 +49,7 @@ def test_what_was_never_counted_is_named_all_the_same(
 
     names = [line.split()[2] for line in lines if line.startswith("# HELP")]
     counters = "requests errors turnstile_outcomes tokens infer_per_backend"
-    counters += " infer_per_health_state retries ejections panics"
+    counters += " infer_per_health_state retries ejections panics forwarded forward_failures"
     gauges = "total_permits available_permits queue_size full_fraction mean_used_permits"
     gauges += " mean_queue_size endpoints_removed external_endpoints"
     assert [each.removeprefix("constellation_server_") for each in names] == [
@@ -59,7 +59,7 @@ def test_what_was_never_counted_is_named_all_the_same(
         "queue_dropped_total",
     ]
     types = [line.split()[3] for line in lines if line.startswith("# TYPE")]
-    assert types == ["counter"] * 9 + ["histogram"] * 3 + ["gauge"] * 8 + ["counter"]
+    assert types == ["counter"] * 11 + ["histogram"] * 3 + ["gauge"] * 8 + ["counter"]
 
 
 def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMetrics) -> None:

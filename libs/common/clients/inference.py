@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from libs.common import deadline
 from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.envelopes import parts_from_messages, reply_from_bytes, request_to_chunks
-from libs.common.errors import Internal, RequestError, StreamLost, Unavailable
+from libs.common.errors import Internal, RequestError, ServerLost, StreamLost, Unavailable
 from libs.common.hops import Channel
 from libs.common.ports import Send
 from libs.common.statuses import error_from
@@ -82,5 +82,5 @@ def _raised(error: RpcError) -> RequestError:
     """Return what the server raised; a lost server may have sent the request on."""
     raised = error_from(error.status.name, error.message, error.trailers)
     if isinstance(raised, Unavailable) and "reason" not in error.trailers:
-        return Unavailable(f"the server was lost: {raised}", sent=error.sent)
+        return ServerLost(f"the server was lost: {raised}", sent=error.sent)
     return raised

@@ -230,7 +230,9 @@ class InferRequest(_message.Message):
     def time_bounds(self) -> Global___TimeBounds: ...
     @_builtins.property
     def visited_colos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Colos it has been to, in order."""
+        """Colos whose servers have passed it on, in order, each once. One that is the
+        server's own has passed it on within the colo, which is no hop.
+        """
 
     @_builtins.property
     def units(self) -> Global___Units: ...

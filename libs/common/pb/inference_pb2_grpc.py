@@ -31,16 +31,19 @@ class InferenceServiceStub:
     Possible errors of Infer and StreamInfer (status, then the `code` trailer):
     * `INVALID_ARGUMENT`: the model refused the input (3003), or the envelope is
     broken.
-    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): no permit: full, queue time used
-    up, or the model is starting. `retry-after-ms` says when a retry may succeed.
+    * `RESOURCE_EXHAUSTED` (3040, 3052, 3053, 3054): no permit: full everywhere,
+    full here and no hop left, queue time used up, or the model is starting.
+    `retry-after-ms` says when a retry may succeed.
     * `DEADLINE_EXCEEDED` (3007): one of the time bounds passed.
-    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or the
-    shard is another server's; (3045): the stream broke after its first part.
+    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or (reason
+    `server_lost`) the server is leaving or the shard is another's, whom this
+    one cannot reach; (3045): the stream broke after its first part.
     * `CANCELLED` (3008): by the caller, or by Cancel.
     * `INTERNAL` (3044): the model failed; (3046): a fault of the server.
     Error trailers: `code` (a number of the public error table), `reason` (a
     word), `retryable` ("1" where another server may succeed), `retry-after-ms`,
-    `sent` ("1" when the request may have reached the model).
+    `sent` ("1" when the request may have reached the model), `free-permits` and
+    `queue-length` (as Occupancy), `recorded` ("1" where an event tells of it).
     """
 
     def __init__(self, channel):
@@ -72,16 +75,19 @@ class InferenceServiceServicer:
     Possible errors of Infer and StreamInfer (status, then the `code` trailer):
     * `INVALID_ARGUMENT`: the model refused the input (3003), or the envelope is
     broken.
-    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): no permit: full, queue time used
-    up, or the model is starting. `retry-after-ms` says when a retry may succeed.
+    * `RESOURCE_EXHAUSTED` (3040, 3052, 3053, 3054): no permit: full everywhere,
+    full here and no hop left, queue time used up, or the model is starting.
+    `retry-after-ms` says when a retry may succeed.
     * `DEADLINE_EXCEEDED` (3007): one of the time bounds passed.
-    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or the
-    shard is another server's; (3045): the stream broke after its first part.
+    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or (reason
+    `server_lost`) the server is leaving or the shard is another's, whom this
+    one cannot reach; (3045): the stream broke after its first part.
     * `CANCELLED` (3008): by the caller, or by Cancel.
     * `INTERNAL` (3044): the model failed; (3046): a fault of the server.
     Error trailers: `code` (a number of the public error table), `reason` (a
     word), `retryable` ("1" where another server may succeed), `retry-after-ms`,
-    `sent` ("1" when the request may have reached the model).
+    `sent` ("1" when the request may have reached the model), `free-permits` and
+    `queue-length` (as Occupancy), `recorded` ("1" where an event tells of it).
     """
 
     def Infer(self, request, context):
@@ -147,16 +153,19 @@ class InferenceService:
     Possible errors of Infer and StreamInfer (status, then the `code` trailer):
     * `INVALID_ARGUMENT`: the model refused the input (3003), or the envelope is
     broken.
-    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): no permit: full, queue time used
-    up, or the model is starting. `retry-after-ms` says when a retry may succeed.
+    * `RESOURCE_EXHAUSTED` (3040, 3052, 3053, 3054): no permit: full everywhere,
+    full here and no hop left, queue time used up, or the model is starting.
+    `retry-after-ms` says when a retry may succeed.
     * `DEADLINE_EXCEEDED` (3007): one of the time bounds passed.
-    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or the
-    shard is another server's; (3045): the stream broke after its first part.
+    * `UNAVAILABLE` (3043): no healthy endpoint, the endpoint was lost, or (reason
+    `server_lost`) the server is leaving or the shard is another's, whom this
+    one cannot reach; (3045): the stream broke after its first part.
     * `CANCELLED` (3008): by the caller, or by Cancel.
     * `INTERNAL` (3044): the model failed; (3046): a fault of the server.
     Error trailers: `code` (a number of the public error table), `reason` (a
     word), `retryable` ("1" where another server may succeed), `retry-after-ms`,
-    `sent` ("1" when the request may have reached the model).
+    `sent` ("1" when the request may have reached the model), `free-permits` and
+    `queue-length` (as Occupancy), `recorded` ("1" where an event tells of it).
     """
 
     @staticmethod

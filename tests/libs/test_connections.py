@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from libs.common.connections import Connections
 from libs.common.errors import Unavailable
 from libs.common.world_map import Ref, Server, Update
-from services.entry.connections import Connections
 from tests.entry.fakes import FakeServer, put, small_world
 
 

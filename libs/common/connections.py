@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from libs.common.clients.inference import RemoteInference
-from libs.common.errors import Unavailable
+from libs.common.errors import ServerLost
 from libs.common.hops import HopTls, Transport, connect
 from libs.common.ports import Inference
 from libs.common.world import World
 from libs.common.world_map import Server
 
 LOCAL = "local:"
+# A server that is cut off is silent: calls in flight and the next ones go elsewhere after twice
+# this. A server that works has the time for an answer to a PING.
+KEEPALIVE_S = 2.0
 
 
 class Client(Inference, Protocol):
@@ -26,7 +29,18 @@ class Client(Inference, Protocol):
 
 def over(transport: Transport, tls: HopTls | None) -> Callable[[str], Client]:
     """Return what connects to a server in another process."""
-    return lambda address: RemoteInference(address, connect(address, transport=transport, tls=tls))
+
+    def client(address: str) -> Client:
+        channel = connect(
+            address,
+            transport=transport,
+            tls=tls,
+            keepalive_s=KEEPALIVE_S,
+            keepalive_timeout_s=KEEPALIVE_S,
+        )
+        return RemoteInference(address, channel)
+
+    return client
 
 
 class Connections:
@@ -61,7 +75,7 @@ class Connections:
         if address in self._local:
             return self._local[address]
         if address.startswith(LOCAL):
-            raise Unavailable(f"there is no server {address} in this process")
+            raise ServerLost(f"there is no server {address} in this process")
         if address not in self._clients:
             self._clients[address] = self._connect(address)
         return self._clients[address]
