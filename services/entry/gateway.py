@@ -145,14 +145,14 @@ class Gateway:
             while True:
                 try:
                     server = self._connections(place.address)
-                    reply = await server.infer(attempts.request())
+                    is_special = place.is_watched or attempts.moved
+                    request = attempts.request() if is_special else plan.request
+                    reply = await server.infer(request)
                 except RequestError as error:
                     place = await attempts.after(error)
                 else:
                     if place.is_watched:
-                        self._routes.answered(
-                            place, reply.outcome, 0 if attempts.moved else plan.began
-                        )
+                        attempts.answered(reply.outcome, plan.began)
                     result = plan.task.render(plan.parsed, reply)
                     return Answer(result=result, outcome=reply.outcome)
         except RequestError as error:

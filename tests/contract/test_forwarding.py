@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, suppress
 from itertools import count
@@ -32,6 +33,7 @@ from services.server.forwarding import Settings
 from services.server.grpc_api import InferenceApi
 from services.server.metrics import ServerMetrics
 from services.server.service import InferenceServer
+from tests.certificates import certified
 from tests.fakes import MODEL, ScriptedBackend, a_model, a_request, a_server
 from tests.short_dirs import short_dir
 from tests.streams import parts_of
@@ -102,6 +104,7 @@ class Cluster:
     def __init__(self, way: str, folder: Path, stack: AsyncExitStack) -> None:
         self._way = way
         self._folder = folder
+        self._tls = certified(folder) if way == "mutual tls" else None
         self._stack = stack
         self._versions = count(1)
         self.stations: dict[str, Station] = {}
@@ -111,17 +114,19 @@ class Cluster:
     async def start(self, *names: str) -> list[Station]:
         """Start servers named after their colos, and tell all of all of them."""
         for name in names:
-            address = f"local:{name}" if self._way == "plain" else f"unix:{self._folder}/{name}"
+            address = self._address(name)
             station = self.stations[name] = Station(name, address)
             connections = Connections(
-                world=station.world, connect=over("lean", None), local=self.local
+                world=station.world, connect=over("lean", self._tls), local=self.local
             )
             self._stack.push_async_callback(connections.close)
             station.build(connections, self.settings)
             self.local[address] = station.server
             if self._way != "plain":
                 handlers = InferenceApi(station.server).handlers()
-                await self._stack.enter_async_context(listening(address, handlers, drain_s=0.1))
+                await self._stack.enter_async_context(
+                    listening(address, handlers, drain_s=0.1, tls=self._tls)
+                )
                 del self.local[address]
         model = a_model(permits=Permits(per_instance=1, queue=1))
         owners = {station.colo: station for station in self.stations.values()}
@@ -137,6 +142,15 @@ class Cluster:
             self.full(colo, free=1)
         return [self.stations[name] for name in names]
 
+    def _address(self, name: str) -> str:
+        if self._way == "plain":
+            return f"local:{name}"
+        if self._tls is None:
+            return f"unix:{self._folder}/{name}"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return f"localhost:{free.getsockname()[1]}"
+
     def tell(self, *resources: Resource, to: list[Station] | None = None) -> None:
         for each in to or self.stations.values():
             version = next(self._versions)
@@ -148,7 +162,7 @@ class Cluster:
         self.tell(ShardLoad(model=MODEL, colo=colo, index=0, server="", **shown))
 
 
-@pytest.fixture(params=["plain", "lean"])
+@pytest.fixture(params=["plain", "lean", "mutual tls"])
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     with short_dir() as folder:
         async with AsyncExitStack() as stack:
@@ -281,8 +295,7 @@ async def test_one_that_turns_out_to_be_full_sends_the_call_back_into_the_queue(
     await settled(held)
 
     call = asyncio.create_task(ams.server.infer(a_request(time_bounds=BOUNDS)))
-    await settled([call])
-    assert ams.load.queued == 1
+    await until(lambda: ams.load.queued == 1)
     ams.release.set()
 
     assert (await call).outcome.serving_colo == "ams"

@@ -7,10 +7,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import trustme
 
 from libs.common.clients.inference import RemoteInference
 from libs.common.envelope import Parts, PayloadKind, RequestSource, TimeBounds, Units
@@ -29,6 +27,7 @@ from libs.common.hops import HopTls, Transport, connect, listening
 from libs.common.ports import Inference
 from services.server.grpc_api import InferenceApi
 from services.server.service import InferenceServer
+from tests.certificates import certified
 from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance
 from tests.short_dirs import short_dir
 from tests.streams import parts_of
@@ -69,17 +68,6 @@ async def inference(
         tls = certified(folder) if "tls" in way else None
         async with connected(server, address, transport, tls) as client:
             yield client
-
-
-def certified(folder: Path) -> HopTls:
-    """Make a CA, and one certificate for both sides."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    tls = HopTls(cert=folder / "cert.pem", key=folder / "key.pem", ca=folder / "ca.pem")
-    authority.cert_pem.write_to_path(tls.ca)
-    certificate.private_key_pem.write_to_path(tls.key)
-    certificate.cert_chain_pems[0].write_to_path(tls.cert)
-    return tls
 
 
 @asynccontextmanager

@@ -7,23 +7,18 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx2 import TransportError
 
 from tests.short_dirs import short_dir
+from tests.system.cluster import Cluster
 from tests.system.harness import (
     CHAT,
     EMBED,
-    Client,
     Load,
-    Service,
     Streamed,
-    answers,
     cleaned_up,
-    free_ports,
     processes_of,
     streamed,
     tritons_of,
@@ -32,64 +27,6 @@ from tests.system.harness import (
 )
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("processes")]
-COLOS = ("ams", "iad")
-
-
-class Cluster:
-    """Scheduler, analytics, one entry, and a server and a node in each of two colos."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        http, grpc, control, *metrics = free_ports(5)
-        self.metrics = dict(zip(COLOS, metrics, strict=True))
-        plane = f"127.0.0.1:{control}"
-        self.client = Client(http)
-        self.services = {
-            "scheduler": Service(["scheduler", "--listen", plane], state),
-            "analytics": Service(["analytics"], state),
-        }
-        for colo in COLOS:
-            there = ["--colo", colo, "--control", plane]
-            node = ["node", "--name", f"{colo}-node", *there]
-            server = ["server", "--name", f"{colo}-server", *there, "--listen", "127.0.0.1:0"]
-            server += ["--metrics", f"127.0.0.1:{self.metrics[colo]}"]
-            self.services |= {
-                f"{colo}-node": Service(node, state),
-                f"{colo}-server": Service(server, state),
-            }
-        entry = ["entry", "--colo", "ams", "--control", plane]
-        addresses = ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc}"]
-        self.services["entry"] = Service([*entry, *addresses], state)
-
-    def start(self) -> None:
-        for service in self.services.values():
-            service.start()
-        for name, service in self.services.items():
-            service.wait_for(" is up: ")
-            assert f"{name.rpartition('-')[2]} is up" in service.text()
-        until(lambda: answers(f"{self.client.base}/readyz"), seconds=20, what="entry is ready")
-        until(self.all_ready, seconds=60, what="a permit in every colo")
-
-    def all_ready(self) -> bool:
-        return all(self.permits(colo) >= 4 for colo in COLOS)
-
-    def permits(self, colo: str) -> float:
-        return self.metric(colo, "constellation_server_total_permits", model=CHAT)
-
-    def lasting_tritons(self, colo: str) -> set[int]:
-        """The Tritons of a colo's node but for second instances, which come and go by load."""
-        found = tritons_of(self.state).items()
-        return {pid for pid, each in found if f"{colo}-node" in each and "%2F1/" not in each}
-
-    def metric(self, colo: str, name: str, **labels: str) -> float:
-        """Read a server's metric; 0 while it does not answer."""
-        metrics = Client(self.metrics[colo])
-        try:
-            return metrics.metric(name, **labels)
-        except TransportError:
-            return 0
-        finally:
-            metrics.close()
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +35,7 @@ def cluster() -> Iterator[Cluster]:
         made = Cluster(state)
         made.start()
         yield made
-        made.client.close()
-        for service in reversed(made.services.values()):
-            assert service.stop() == 0, service.text()
+        made.stop()
 
 
 def test_both_tasks_are_answered_through_every_process(cluster: Cluster) -> None:

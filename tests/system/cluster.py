@@ -1,0 +1,97 @@
+"""Every service in a process of its own, in two colos, driven over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from httpx2 import TransportError
+
+from tests.system.harness import (
+    CHAT,
+    Client,
+    Service,
+    answers,
+    free_ports,
+    tritons_of,
+    until,
+)
+
+COLOS = ("ams", "iad")
+ONE_EACH = {"ams": 1, "iad": 1}
+
+
+def tell(text: str) -> None:
+    """Print what was counted: with `-s`, or where a test fails."""
+    print(text)  # noqa: T201 - a fault run is worth its numbers
+
+
+class Cluster:
+    """Scheduler, analytics, one entry in ams, and in each colo a node and so many servers."""
+
+    def __init__(self, state: Path, servers: Mapping[str, int] = ONE_EACH) -> None:
+        self.state = state
+        http, grpc, control = free_ports(3)
+        plane = f"127.0.0.1:{control}"
+        self.client = Client(http)
+        self.metrics: dict[str, int] = {}
+        self.servers: list[str] = []
+        self.services = {
+            "scheduler": Service(["scheduler", "--listen", plane], state),
+            "analytics": Service(["analytics"], state),
+        }
+        for colo in COLOS:
+            there = ["--colo", colo, "--control", plane]
+            node = ["node", "--name", f"{colo}-node", *there]
+            self.services[f"{colo}-node"] = Service(node, state)
+            for number in range(servers[colo]):
+                name = f"{colo}-server" if number == 0 else f"{colo}-server-{number + 1}"
+                listen, metrics = free_ports(2)
+                server = ["server", "--name", name, *there, "--listen", f"127.0.0.1:{listen}"]
+                server += ["--metrics", f"127.0.0.1:{metrics}"]
+                self.services[name] = Service(server, state)
+                self.metrics[name] = metrics
+                self.servers.append(name)
+        entry = ["entry", "--colo", "ams", "--control", plane]
+        addresses = ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc}"]
+        self.services["entry"] = Service([*entry, *addresses], state)
+
+    def start(self) -> None:
+        for service in self.services.values():
+            service.start()
+        for service in self.services.values():
+            service.wait_for(" is up: ")
+            assert f"{service.arguments[0]} is up" in service.text()
+        until(lambda: answers(f"{self.client.base}/readyz"), seconds=20, what="entry is ready")
+        until(self.all_ready, seconds=60, what="a permit in every colo")
+
+    def all_ready(self) -> bool:
+        return all(self.permits(colo) >= 4 for colo in COLOS)
+
+    def permits(self, colo: str) -> float:
+        return self.metric(colo, "constellation_server_total_permits", model=CHAT)
+
+    def lasting_tritons(self, colo: str) -> set[int]:
+        """The Tritons of a colo's node but for second instances, which come and go by load."""
+        found = tritons_of(self.state).items()
+        return {pid for pid, each in found if f"{colo}-node" in each and "%2F1/" not in each}
+
+    def metric(self, colo: str, name: str, **labels: str) -> float:
+        """Read a metric, summed over a colo's servers; 0 of one that does not answer."""
+        names = [each for each in self.servers if each.startswith(colo)]
+        return sum(self.metric_of(each, name, **labels) for each in names)
+
+    def metric_of(self, server: str, name: str, **labels: str) -> float:
+        """Read a server's metric; 0 while it does not answer."""
+        metrics = Client(self.metrics[server])
+        try:
+            return metrics.metric(name, **labels)
+        except TransportError:
+            return 0
+        finally:
+            metrics.close()
+
+    def stop(self) -> None:
+        self.client.close()
+        for service in reversed(self.services.values()):
+            assert service.stop() == 0, service.text()
