@@ -124,8 +124,10 @@ def _nearest(
     for each, point, latency in zip(near, points, latencies, strict=True):
         score = point - preferences.free * each.in_flight / each.concurrency
         score -= preferences.latency * latency / slowest
-        equals = equals + 1 if score == most else 1
-        # Of equals each is taken as often: the n-th in place of those before once in n times.
-        if score > most or (score == most and rng.random() * equals < 1):
-            best, most = each, score
+        if score > most:
+            best, most, equals = each, score, 1
+        elif score == most:  # each of n equals once in n times: the last in place of those before
+            equals += 1
+            if rng.random() * equals < 1:
+                best = each
     return best, best.affinity.reason(request) or EMPTIER
