@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.utils import floatToGoString
+
+from libs.common.cells import Cells
 
 Labels: TypeAlias = tuple[str | int, ...]
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
@@ -54,21 +55,10 @@ class Counts(dict[Labels, int]):
         return family
 
 
-class Cells:
-    """The buckets of one histogram with the same labels, and the sum of what was seen."""
-
-    __slots__ = ("counts", "sum")
-
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * buckets
-        self.sum = 0.0
-
-
 class Histogram(dict[Labels, Cells]):
     """One metric that is a distribution: `histogram["ams", "echo"]` has the cells of its labels.
 
-    Who observes keeps the cells and adds to them, as with `Counts`: a look-up of the bucket,
-    an integer and a sum.
+    Who observes keeps the cells and adds to them, as with `Counts`.
     """
 
     def __init__(
@@ -84,13 +74,8 @@ class Histogram(dict[Labels, Cells]):
         return f"<Histogram {self._name} of {len(self)} labels>"
 
     def __missing__(self, labels: Labels) -> Cells:
-        self[labels] = cells = Cells(len(self.bounds) + 1)
+        self[labels] = cells = Cells(self.bounds)
         return cells
-
-    def observe(self, cells: Cells, value: float) -> None:
-        """Count a value; one that is on a bound belongs to the bucket below it."""
-        cells.counts[bisect_left(self.bounds, value)] += 1
-        cells.sum += value
 
     def empty(self) -> HistogramMetricFamily:
         """Return the family without its values."""

@@ -15,8 +15,9 @@ _PACKAGES = {
     "libs.http1": "answers bodies connection core heads lifetime messages outgoing responder",
     "libs.lean": "calls channel client connection frames headers heads messages method"
     " server_call server_connection session status streams writer",
-    "libs.common": "answers clock connections deadline envelope envelope_messages envelopes"
-    " outcome_bytes prices ranking remembering request_bytes request_ids values varint wire",
+    "libs.common": "answers cells clock connections deadline envelope envelope_messages"
+    " envelopes outcome_bytes prices ranking remembering request_bytes request_ids values varint"
+    " wire",
     "libs.common.clients": "inference",
     "libs.common.events": "codec outbox packing sinks",
     "services.entry": "attempts auth calls gateway limits metrics prefixes routing",
@@ -26,7 +27,7 @@ _PACKAGES = {
     "services.server": "affinity body_tokens durations endpoints fair_queue forwarding gradient"
     " grpc_api health inference_events latency losses outcomes outliers ports"
     " preferences recent records room selection served_rate service shards"
-    " standings tokens turnstile",
+    " standings tally tokens turnstile",
     "services.server.backends": "triton",
 }
 # What compiled modules are made of, or know: types and constants of the others are in them, too.

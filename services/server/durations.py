@@ -14,6 +14,7 @@ from prometheus_client.core import HistogramMetricFamily
 from libs.common.metrics import Histogram
 from services.server.records import Record
 from services.server.shards import OwnedShard
+from services.server.tally import Tally
 
 PROVIDER: Final = "constellation"
 LABELS: Final = ("colo", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -27,16 +28,6 @@ FIRST_TOKEN_S: Final = (
 OUTPUT_TOKEN_S: Final = (
     *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
 )
-
-
-class ModelCells:
-    """Where a model's calls in one colo are counted."""
-
-    def __init__(self, labels: tuple[str, ...], durations: Durations) -> None:
-        self.labels = labels
-        self.took = durations.request[(*labels, "")]
-        self.first_token = durations.first_token[labels]
-        self.output_token = durations.output_token[labels]
 
 
 class Durations:
@@ -62,10 +53,10 @@ class Durations:
             LABELS,
             bounds=OUTPUT_TOKEN_S,
         )
-        self._models: dict[str, ModelCells] = {}  # by colo and model
+        self.tallies: dict[tuple[str, str, str], Tally] = {}  # by colo, model, kind of backend
 
     def __repr__(self) -> str:
-        return f"<Durations of {len(self._models)} models>"
+        return f"<Durations of {len(self.tallies)} models>"
 
     def families(self) -> list[HistogramMetricFamily]:
         """Return the three as they are now."""
@@ -75,35 +66,36 @@ class Durations:
         """Return the three without values."""
         return [each.empty() for each in (self.request, self.first_token, self.output_token)]
 
+    def tally(self, shard: OwnedShard) -> Tally:
+        """Return where a shard's calls are counted, for the shard to keep."""
+        name, model = shard.model.name, shard.model
+        key = (shard.colo, name, model.backend.kind)
+        tally = self.tallies.get(key)
+        if tally is None:
+            labels = (shard.colo, OPERATIONS.get(model.task, model.task), PROVIDER, name)
+            tally = self.tallies[key] = Tally(
+                labels,
+                took=self.request[(*labels, "")],
+                first_token=self.first_token[labels],
+                output_token=self.output_token[labels],
+            )
+        shard.tally = tally
+        return tally
+
     def took(self, record: Record) -> None:
         """Take down how long a call took that has ended."""
         shard = record.shard
         if shard is None:
             return
-        try:  # costs nothing where it is there, as it nearly always is
-            cells = self._models[shard.colo + shard.model.name]
-        except KeyError:
-            cells = self._of(shard)
+        tally = shard.tally or self.tally(shard)
         if record.error is not None:
-            failed = self.request[(*cells.labels, record.error.reason)]
-            self.request.observe(failed, record.took_s)
+            self.request[(*tally.labels, record.error.reason)].observe(record.took_s)
             return
-        # as `observe`, without a call for each request
-        cells.took.counts[bisect_left(REQUEST_S, record.took_s)] += 1
-        cells.took.sum += record.took_s
+        took = tally.took  # as `observe`, without a call for each request
+        took.counts[bisect_left(REQUEST_S, record.took_s)] += 1
+        took.sum += record.took_s
         if record.request.stream and record.first_part_at:
-            self._streamed(record, cells)
-
-    def _streamed(self, record: Record, cells: ModelCells) -> None:
-        to_first = record.first_part_at - record.arrived
-        self.first_token.observe(cells.first_token, to_first)
-        tokens = record.usage.tokens_out
-        if tokens > 1:
-            between = (record.took_s - to_first) / (tokens - 1)
-            self.output_token.observe(cells.output_token, between)
-
-    def _of(self, shard: OwnedShard) -> ModelCells:
-        task, model = shard.model.task, shard.model.name
-        labels = (shard.colo, OPERATIONS.get(task, task), PROVIDER, model)
-        made = self._models[shard.colo + model] = ModelCells(labels, self)
-        return made
+            to_first = record.first_part_at - record.arrived
+            tally.first_token.observe(to_first)
+            if (tokens := record.usage.tokens_out) > 1:
+                tally.output_token.observe((record.took_s - to_first) / (tokens - 1))

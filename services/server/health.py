@@ -35,7 +35,7 @@ from services.server.shards import OwnedShard
 
 log = logging.getLogger(__name__)
 
-PANIC: Final = "panic"  # also what metrics call the state of a call that went to an ejected one
+PANIC: Final = "panic"
 NONE_LEFT: Final = "none left"
 DRAINING: Final = "draining"
 
@@ -62,10 +62,8 @@ class Health:
         if shard is None or lease is None:
             return
         condition, error = lease.endpoint.condition, record.error
-        state = condition.state if record.leased_at >= condition.since else condition.was
-        used_as = PANIC if state == EJECTED else state
-        model = shard.model
-        self._metrics.inferences[shard.colo, model.name, model.backend.kind, used_as] += 1
+        tally = shard.tally or self._metrics.durations.tally(shard)
+        tally.states[condition.state if record.leased_at >= condition.since else condition.was] += 1
         if error is None:
             if condition.succeeded(record.timings.first_part_us, record.leased_at):
                 self._tried(shard, lease.endpoint)

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from libs.common.metrics import Counts
 from services.server.durations import Durations
 from services.server.gauges import LABELS, families
+from services.server.outliers import EJECTED
 from services.server.shards import OwnedShard
 
 PREFIX = "constellation_server_"
@@ -31,8 +32,6 @@ class ServerMetrics(Collector):
             "outcome",
         )
         self.tokens = _counts("tokens", "Tokens by direction.", "direction")
-        # One count for two metrics: each of them leaves one of these labels out.
-        self.inferences = _counts("inferences", "", "backend", "state")
         self.retries = _counts(
             "retries",
             "Calls that lost their endpoint with nothing sent: retried, or refused by the budget.",
@@ -82,9 +81,11 @@ class ServerMetrics(Collector):
             "Inferences by the state of their endpoint: healthy, trial, panic.",
             "state",
         )
-        for (colo, model, backend, state), count in self.inferences.copy().items():
-            per_backend[colo, model, backend] += count
-            per_state[colo, model, state] += count
+        for (colo, model, backend), tally in self.durations.tallies.copy().items():
+            for state, count in tally.states.items():
+                per_backend[colo, model, backend] += count
+                # what an ejected endpoint ran it ran because too few others were healthy
+                per_state[colo, model, "panic" if state == EJECTED else state] += count
         return (
             *(self.requests, self.errors, self.turnstile, self.tokens),
             *(per_backend, per_state, self.retries, self.ejections, self.panics),

@@ -17,6 +17,7 @@ from services.server.endpoints import Endpoint
 from services.server.outliers import EJECTED
 from services.server.preferences import USUAL, Preferences
 from services.server.retries import RetryBudget
+from services.server.tally import Tally
 from services.server.turnstile import Turnstile
 from services.server.windows import PermitWindow
 
@@ -50,6 +51,7 @@ class OwnedShard:
     mean_service_s: float = 0.0
     retries: RetryBudget = field(default_factory=RetryBudget)
     window: PermitWindow = field(default_factory=PermitWindow)
+    tally: Tally | None = None  # where its calls are counted
     alarm: str = ""  # what has last been said of its endpoints' health
 
     def served(self, seconds: float) -> None:
@@ -185,7 +187,9 @@ class Shards:
                 turnstile=turnstile,
             )
             self._owned[key] = owned
-        owned.model, owned.epoch = model, shard.epoch
+        if owned.model is not model:
+            owned.model, owned.tally = model, None
+        owned.epoch = shard.epoch
         owned.turnstile.configure(model.permits.queue, model.permits.accounts)
         self._sync_endpoints(owned)
 

@@ -111,7 +111,7 @@ def test_a_histogram_looks_like_the_librarys_own() -> None:
     library = LibraryHistogram("wait_seconds", "Waits.", ["colo"], buckets=bounds, registry=theirs)
 
     for value in (0.0, 0.005, 0.0051, 0.1, 3.0, 10.0, 99.0):
-        histogram.observe(histogram["ams",], value)
+        histogram["ams",].observe(value)
         library.labels("ams").observe(value)
 
     expected = generate_latest(theirs).decode().splitlines()

@@ -190,3 +190,28 @@ def test_what_a_reader_remembers_is_bounded() -> None:
         assert reader.read(part(b"x", tokens=tokens)) == (b"x", (b"None", tokens))
 
     assert repr(reader).endswith("tails=64>")
+
+
+@pytest.mark.parametrize(
+    ("datatype", "values", "shape", "why"),
+    [
+        ("BYTES", ["a"], [2], "do not fill"),
+        ("BYTES", ["a", 1.0], [], "texts alone"),
+        ("INT32", ["1"], [], "takes no texts"),
+        ("INT32", [1.5], [], "are no INT32"),
+        ("UINT8", [256.0], [], "are no UINT8"),
+    ],
+)
+def test_values_that_do_not_fit_their_datatype_are_refused(
+    datatype: str, values: list[object], shape: list[int], why: str
+) -> None:
+    with pytest.raises(ValueError, match=why):
+        wire.from_values("x", datatype, values, shape)
+
+
+def test_values_become_a_tensor() -> None:
+    floats = wire.from_values("x", "FP32", [0.1, 2.0], [2, 1])
+    flags = wire.from_values("y", "BOOL", [True, False])
+
+    assert (floats.shape, floats.array().ravel().tolist()) == ((2, 1), [pytest.approx(0.1), 2.0])
+    assert flags.data == b"\1\0"

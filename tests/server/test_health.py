@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from libs.common.clock import ManualClock
@@ -14,7 +16,17 @@ from libs.common.world_map import Instance
 from services.server.endpoints import Endpoint
 from services.server.health import Health
 from services.server.metrics import ServerMetrics
-from services.server.outliers import EJECTED, FAILING, HEALTHY, LOST, SLOW, TRIAL, Limits, Verdict
+from services.server.outliers import (
+    DEAD,
+    EJECTED,
+    FAILING,
+    HEALTHY,
+    LOST,
+    SLOW,
+    TRIAL,
+    Limits,
+    Verdict,
+)
 from services.server.shards import Shards
 from services.server.turnstile import Lease
 from tests.fakes import COLO, MODEL, SERVER, a_request, a_world, an_instance, put
@@ -234,10 +246,8 @@ def test_the_last_endpoint_is_used_though_it_fails_and_that_is_said_once(
     assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
         f"{MODEL}: too few of 1 endpoints are well, so all are used"
     ]
-    assert ward.metrics.inferences == {
-        (COLO, MODEL, "triton", "healthy"): 5,
-        (COLO, MODEL, "triton", "panic"): 45,
-    }
+    assert ward.shard.tally
+    assert ward.shard.tally.states == {HEALTHY: 5, TRIAL: 0, EJECTED: 45}
 
 
 def test_a_trial_in_a_panic_takes_as_many_calls_as_ever() -> None:
@@ -315,3 +325,56 @@ def test_an_instance_at_another_address_is_another_endpoint() -> None:
     ward.shards.sync()
 
     assert (ward.states, ward.used) == ([HEALTHY], [0])
+
+
+OPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["answer", "fail", "slow", "lost", "dead", "up", "down", "proven", "drain", "back"]
+        ),
+        st.integers(0, 3),
+        st.sampled_from([0.0, 0.3, 2.0, 13.0]),
+    ),
+    max_size=60,
+)
+
+
+@given(endpoints=st.integers(1, 4), ops=OPS)
+def test_calls_go_to_whoever_may_serve_and_never_to_nobody(
+    endpoints: int, ops: list[tuple[str, int, float]]
+) -> None:
+    ward = Ward(endpoints)
+
+    for op, number, wait_s in ops:
+        each = number % endpoints
+        endpoint = ward.endpoints[each]
+        ward.clock.advance(wait_s)
+        match op:
+            case "answer" | "slow":
+                ward.call(each, took_s=9.0 if op == "slow" else 0.01)
+            case "fail":
+                for _ in range(5):
+                    ward.call(each, ModelFailed)
+            case "lost" | "dead":
+                ward.health.lost(ward.shard, endpoint, is_dead=op == "dead")
+            case "up" | "down" | "proven":
+                verdict = {"up": UP, "down": DOWN, "proven": PROVEN}[op]
+                ward.health.probed(ward.shard, endpoint, verdict)
+            case "drain" | "back":
+                state = "draining" if op == "drain" else "ready"
+                put(ward.world, an_instance(each, state=state))
+                ward.shards.sync()
+        ward.sample()
+
+        able = [each for each in ward.endpoints if each.state != "draining"]
+        gone = [
+            e for e in able if e.condition.state == EJECTED and e.condition.cause in (LOST, DEAD)
+        ]
+        used = [each for each in able if each.state == "healthy"]
+        assert len(gone) == len(able) or used
+        assert not [each for each in gone if each in used]
+        assert {each.concurrency for each in able} <= {1, 2}
+        for each_one in able:
+            condition = each_one.condition
+            assert condition.state != HEALTHY or (each_one in used and each_one.concurrency == 2)
+            assert condition.retry_at <= ward.clock.now() + 1.2 * ward.limits.longest_backoff_s

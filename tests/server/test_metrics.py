@@ -80,15 +80,19 @@ def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMe
 def test_inferences_are_counted_by_backend_and_by_health(
     registry: CollectorRegistry, metrics: ServerMetrics
 ) -> None:
-    metrics.inferences[*KEY, "triton", "healthy"] += 5
-    metrics.inferences[*KEY, "triton", "trial"] += 2
+    for index in range(2):  # both shards of the model count in one place
+        tally = metrics.durations.tally(a_shard(index))
+        tally.states["healthy"] += 2
+        tally.states["trial"] += 1
+        tally.states["ejected"] += 1
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"constellation_server_{name}_total", LABELS | labels)
 
-    assert value("infer_per_backend", backend="triton") == 7
-    assert value("infer_per_health_state", state="healthy") == 5
+    assert value("infer_per_backend", backend="triton") == 8
+    assert value("infer_per_health_state", state="healthy") == 4
     assert value("infer_per_health_state", state="trial") == 2
+    assert value("infer_per_health_state", state="panic") == 2
 
 
 def test_shards_are_read_at_each_scrape(

@@ -213,7 +213,7 @@ async def test_an_endpoint_that_left_while_it_was_probed_harms_nobody() -> None:
 
 async def test_no_more_probes_than_allowed_are_under_way() -> None:
     rounds = Rounds(
-        *(an_instance(number) for number in range(9)), limits=replace(LIMITS, at_once=2)
+        *(an_instance(number) for number in range(9)), limits=ProbeLimits(timeout_s=9, at_once=2)
     )
     under_way = most = 0
 

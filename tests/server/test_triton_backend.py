@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from libs.common.catalog import Backend as BackendConfig
+from libs.common.catalog import Probe, ProbeInput
+from libs.common.errors import Unavailable
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.world import World
-from libs.lean import Method
+from libs.lean import Method, RpcError, Status
 from services.server.backends.triton import TritonBackend
 from services.server.endpoints import Endpoint
+from services.server.errors import InstanceDead, InstanceLost
+from services.server.ports import Depth
 from services.server.service import InferenceServer
 from tests.fakes import a_model, a_request, an_instance, put
 
@@ -127,3 +131,110 @@ def test_a_server_knows_the_addresses_of_its_endpoints(
     put(world, an_instance(0, state="booting"), an_instance(1))
 
     assert server.shards.addresses() == {"127.0.0.1:9001"}
+
+
+PROBED = BackendConfig(probe=Probe(inputs=(ProbeInput(name="text", values=("Hi",)),)))
+
+
+class AnsweringChannel(FakeChannel):
+    """Answers each method as it is told, or fails."""
+
+    def __init__(self, address: str, answers: dict[str, bytes | RpcError]) -> None:
+        super().__init__(address)
+        self.answers = answers
+        self.asked: list[str] = []
+
+    async def unary(self, method: Method, message: Sequence[bytes], *, timeout_s: float) -> bytes:
+        self.sent.append(b"".join(message))
+        self.asked.append(method.path.rpartition("/")[2])
+        answer = self.answers[self.asked[-1]]
+        if isinstance(answer, RpcError):
+            raise answer
+        return answer
+
+
+LOST = RpcError(Status.UNAVAILABLE, "connection refused", sent=False)
+LATE = RpcError(Status.DEADLINE_EXCEEDED, "no answer")
+REFUSED = RpcError(Status.INVALID_ARGUMENT, "unexpected inference input 'text'")
+FULL = RpcError(Status.UNAVAILABLE, "Exceeds maximum queue size")
+DEAD = RpcError(Status.INTERNAL, "Stub process 'm_0_0' is not healthy.")
+READY = kserve.ModelReadyResponse(ready=True).SerializeToString()
+NOT_READY = kserve.ServerReadyResponse(ready=False).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("depth", "answer", "expected"),
+    [
+        ("server", READY, True),
+        ("server", NOT_READY, True),
+        ("server", LOST, False),
+        ("server", LATE, False),
+        ("model", READY, True),
+        ("model", NOT_READY, False),
+        ("model", LOST, False),
+        ("inference", b"an answer", True),
+        ("inference", DEAD, False),
+        ("inference", LATE, False),
+        ("inference", LOST, False),
+        ("inference", REFUSED, None),
+        ("inference", FULL, None),
+    ],
+)
+async def test_what_a_probe_shows(
+    depth: Depth, answer: bytes | RpcError, expected: bool | None
+) -> None:
+    methods = {"server": "ServerReady", "model": "ModelReady", "inference": "ModelInfer"}
+    channel = AnsweringChannel("a:1", {methods[depth]: answer})
+    triton = TritonBackend(lambda _: channel)
+
+    found = await triton.probe(endpoint(), a_model(backend=PROBED), depth, timeout_s=1)
+
+    assert found is expected
+    assert channel.asked == [methods[depth]]
+
+
+async def test_a_model_without_inputs_for_it_is_not_asked_itself() -> None:
+    channel = AnsweringChannel("a:1", {})
+
+    found = await TritonBackend(lambda _: channel).probe(
+        endpoint(), a_model(), "inference", timeout_s=1
+    )
+
+    assert (found, channel.asked) == (None, [])
+
+
+async def test_a_probe_is_what_the_catalog_says() -> None:
+    channel = AnsweringChannel("a:1", {"ModelInfer": b""})
+    inputs = (
+        ProbeInput(name="text", values=("Hi",), shape=(1, 1)),
+        ProbeInput(name="n", values=(1.0, 2.0), datatype="INT32"),
+    )
+    model = a_model(backend=BackendConfig(served_as="m", probe=Probe(inputs=inputs)))
+
+    await TritonBackend(lambda _: channel).probe(endpoint(), model, "inference", timeout_s=1)
+
+    request = kserve.ModelInferRequest.FromString(channel.sent[0])
+    assert request.model_name == "m"
+    assert [(each.name, each.datatype, list(each.shape)) for each in request.inputs] == [
+        ("text", "BYTES", [1, 1]),
+        ("n", "INT32", [2]),
+    ]
+    assert list(request.raw_input_contents) == [
+        b"\2\0\0\0Hi",
+        b"\1\0\0\0\2\0\0\0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(LOST, Unavailable), (DEAD, InstanceDead), (RpcError(Status.UNAVAILABLE, "x"), InstanceLost)],
+    ids=["nothing was sent", "its process is dead", "it may have run"],
+)
+async def test_how_an_instance_was_lost(error: RpcError, expected: type[Unavailable]) -> None:
+    triton = TritonBackend(lambda _: AnsweringChannel("a:1", {"ModelInfer": error}))
+
+    with pytest.raises(Unavailable) as caught:
+        await triton.infer(endpoint(), a_model(), a_request(), timeout_s=1)
+
+    assert type(caught.value) is expected
+    assert (caught.value.reason, caught.value.sent) == ("unavailable", error.sent)

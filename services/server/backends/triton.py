@@ -152,8 +152,15 @@ class TritonBackend:
             model=model.name,
             payload=wire.tensors_to_payload(tensors),
         )
+        due = time.monotonic() + timeout_s
         try:
-            await self.infer(endpoint, model, request, timeout_s=timeout_s)
+            if model.backend.dialect in DECOUPLED:  # to its end: it is not to be cancelled
+                bounds = Deadline(first_part=due, idle=timeout_s, total=due)
+                parts: list[bytes] = []
+                await self.stream(endpoint, model, request, parts.extend, deadline=bounds)
+                return bool(parts)
+            else:
+                await self.infer(endpoint, model, request, timeout_s=timeout_s)
         except (ModelRefused, OutOfCapacity) as error:  # its inputs do not fit, or it is too full
             log.warning("%s: a probe shows nothing: %s", model.name, error)
             return None
