@@ -76,10 +76,11 @@ class Health:
 
     def lost(self, shard: OwnedShard, endpoint: Endpoint, *, is_dead: bool) -> None:
         """Hear that nobody answers at an endpoint, or that its model's process is dead."""
-        if endpoint.condition.state != EJECTED:
+        condition = endpoint.condition
+        if condition.state != EJECTED or condition.cause in SUSPECTED:
             self._eject(shard, endpoint, DEAD if is_dead else LOST)
         elif is_dead:
-            endpoint.condition.cause = DEAD  # what a probe cannot see, so that none takes it back
+            condition.cause = DEAD  # what a probe cannot see, so that none takes it back
 
     def _is_its_fault(self, record: Record, error: type[RequestError]) -> bool:
         if error is DeadlineExceeded:  # a client may have given it next to no time

@@ -276,6 +276,17 @@ def test_nobody_is_sent_where_nobody_answers_even_in_a_panic(
     ]
 
 
+def test_a_suspect_that_is_used_in_a_panic_and_lost_gets_no_more_calls() -> None:
+    ward = Ward(1)
+    for _ in range(5):
+        ward.call(0, ModelFailed)
+    assert ward.used == [0]
+
+    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
+
+    assert (ward.used, ward.endpoints[0].condition.cause) == ([], LOST)
+
+
 def test_the_panic_ends_when_enough_are_well() -> None:
     ward = Ward(1)
     for _ in range(5):
