@@ -183,9 +183,11 @@ async def _up(arguments: argparse.Namespace) -> None:
     config, root = load_config(folder, os.environ), folder.parent
     catalog, triton, token = _catalog(folder, config), _triton(), _token()
     if not triton and not (root / ".triton/environment.json").exists():
-        if all(model.backend.repository for model in catalog.models):
+        ours = [not each.backend.external for each in catalog.models]
+        if all(ours):
             raise Mistake(NO_TRITON)
-        print(f"constellation: {NO_TRITON}", file=sys.stderr)
+        if any(ours):
+            print(f"constellation: {NO_TRITON}", file=sys.stderr)
     colos = _colos(config, arguments.colos)
 
     @asynccontextmanager

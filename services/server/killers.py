@@ -23,6 +23,7 @@ class _Suspect:
 
     until: float
     deaths: set[tuple[str, int]] = field(default_factory=set)
+    last_call: str = ""  # the id that it had: what goes on from its text has the same
 
 
 class Killers:
@@ -39,8 +40,9 @@ class Killers:
 
     def ran(self, request: InferRequest, instance: str, life: int, now: float) -> None:
         """An instance died, in this life of it, while the request ran there."""
-        alike = self.suspects.setdefault(_rough(request), {})
-        suspect = alike.setdefault(fingerprint(request), _Suspect(now))
+        rough, number = self._known(request) or (_rough(request), fingerprint(request))
+        suspect = self.suspects.setdefault(rough, {}).setdefault(number, _Suspect(now))
+        suspect.last_call = request.request_id
         suspect.until = now + self._keep_s
         suspect.deaths.add((instance, life))
         self._forget(now)
@@ -49,20 +51,37 @@ class Killers:
         """Whether the request has killed so many instances that it must not run again."""
         if now >= self._stale_at:
             self._forget(now)
-        found = self._find(request)
-        return found is not None and found.until > now and len(found.deaths) >= DEATHS
+        known = self._known(request)
+        if known is None:
+            return False
+        found = self.suspects[known[0]][known[1]]
+        return found.until > now and len(found.deaths) >= DEATHS
 
     def acquit(self, request: InferRequest) -> None:
         """The request was answered: it had only been near when others killed."""
-        if self._find(request) is not None:
-            rough = _rough(request)
-            del self.suspects[rough][fingerprint(request)]
+        known = self._known(request)
+        if known is not None:
+            rough, number = known
+            del self.suspects[rough][number]
             if not self.suspects[rough]:
                 del self.suspects[rough]
 
-    def _find(self, request: InferRequest) -> _Suspect | None:
-        alike = self.suspects.get(_rough(request))
-        return alike.get(fingerprint(request)) if alike else None
+    def _known(self, request: InferRequest) -> tuple[_Rough, bytes] | None:
+        """Return where the suspect is that this is; a stream that goes on asks in other words."""
+        rough = _rough(request)
+        alike = self.suspects.get(rough)
+        if alike:
+            number = fingerprint(request)
+            if number in alike:
+                return rough, number
+        return self._of_call(request) if request.continued_from else None
+
+    def _of_call(self, request: InferRequest) -> tuple[_Rough, bytes] | None:
+        for rough, alike in self.suspects.items():
+            for number, suspect in alike.items():
+                if suspect.last_call == request.request_id:
+                    return rough, number
+        return None
 
     def _forget(self, now: float) -> None:
         """Drop who has waited long enough, and the oldest ones where there are too many."""

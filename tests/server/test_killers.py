@@ -81,3 +81,27 @@ def test_the_table_is_bounded_and_the_oldest_go() -> None:
     found = [n for n in range(10) if killers.has_killed(a_request(payload=b"%d" % n), 11.0)]
     assert found == [7, 8, 9]
     assert repr(killers) == "<Killers 3/3 suspects>"
+
+
+def goes_on(**changes: object) -> InferRequest:
+    """The rest of a call: the same id, and other words."""
+    return a_request(payload=b"poison and some more", attempt=1, continued_from=3, **changes)
+
+
+def test_what_goes_on_from_its_text_is_the_same_request() -> None:
+    killers = Killers()
+    killed(killers, a_request(**POISON), ("a", 0))
+    killed(killers, goes_on(), ("b", 0))
+
+    assert killers.has_killed(a_request(**POISON), 1.0)
+    assert killers.has_killed(goes_on(), 1.0)
+    assert not killers.has_killed(goes_on(request_id="1" * 26), 1.0)
+
+
+def test_a_stream_that_went_on_well_was_only_near() -> None:
+    killers = Killers()
+    killed(killers, a_request(**POISON), ("a", 0))
+
+    killers.acquit(goes_on())
+
+    assert killers.suspects == {}
