@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
 
 from prometheus_client.core import GaugeMetricFamily
 
-from libs.common.addresses import host_port
+from libs.common.addresses import base_url
 from services.server.outliers import HEALTHY
 from services.server.shards import OwnedShard
 
@@ -21,6 +22,7 @@ TEXTS = {
     "mean_queue_size": "Calls waiting, the mean of the last 5 minutes.",
     "endpoints_removed": "Endpoints that were ejected and are not back yet.",
 }
+PORTS = {"http": 80, "https": 443}
 EXTERNAL = "External endpoints: 1 if healthy, else 0."
 
 
@@ -59,10 +61,18 @@ def _values(shard: OwnedShard) -> dict[str, float]:
 def _external(shards: Iterable[OwnedShard], prefix: str) -> GaugeMetricFamily:
     labels = (*LABELS, "host", "port")
     family = GaugeMetricFamily(f"{prefix}external_endpoints", EXTERNAL, labels=labels)
+    healthy: dict[tuple[str, ...], bool] = {}
     for shard in shards:
         for each in shard.turnstile.endpoints.values():
             if each.external:
-                host, port = host_port(each.address)
-                where = (shard.colo, shard.model.name, host, str(port))
-                family.add_metric(where, float(each.condition.state == HEALTHY))
+                where = (shard.colo, shard.model.name, *_host_and_port(each.address))
+                is_healthy = each.condition.state == HEALTHY
+                healthy[where] = is_healthy and healthy.get(where, True)
+    for where, is_healthy in healthy.items():
+        family.add_metric(where, float(is_healthy))
     return family
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    parts = urlsplit(base_url(address))
+    return parts.hostname or "", str(parts.port or PORTS[parts.scheme])

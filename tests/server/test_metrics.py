@@ -130,6 +130,24 @@ def test_external_endpoints_are_shown_one_by_one(
     assert (value("h", "1"), value("::1", "2")) == (0, 1)
 
 
+def test_external_apis_are_shown_by_their_hosts_too(
+    registry: CollectorRegistry, metrics: ServerMetrics
+) -> None:
+    shard = a_shard(0)
+    for name, path in (("a", "v1"), ("b", "v2")):
+        shard.turnstile.endpoints[name] = Endpoint(
+            instance=name, address=f"https://api.example/{path}", concurrency=1, external=True
+        )
+    shard.turnstile.endpoints["b"].condition.state = EJECTED
+    metrics.watch(lambda: [shard])
+
+    text = generate_latest(registry).decode()
+    assert [line for line in text.splitlines() if "api.example" in line] == [
+        "constellation_server_external_endpoints"
+        '{colo="ams",host="api.example",model="@cf/demo/echo",port="443"} 0.0'
+    ]
+
+
 def test_what_the_queues_dropped_is_read_at_each_scrape(
     registry: CollectorRegistry, metrics: ServerMetrics
 ) -> None:

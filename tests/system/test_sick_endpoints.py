@@ -33,6 +33,7 @@ from services.server.app import App, Config, build
 from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
 from services.server.outliers import DEAD, FAILING, HEALTHY, LOST, SLOW
+from services.server.service import nowhere
 from tests.fakes import COLO, SERVER, a_request, a_world
 from tests.short_dirs import short_dir
 from tests.system.harness import CHAT, ROOT, processes_of, tritons_of
@@ -118,7 +119,14 @@ async def hospital(*, callers: int = 4) -> AsyncIterator[Hospital]:
         ]
         world = a_world(*instances, model=model)
         metrics = ServerMetrics(CollectorRegistry())
-        app = build(CONFIG, world=world, sink=MemorySink(), metrics=metrics, clock=SystemClock())
+        app = build(
+            CONFIG,
+            world=world,
+            connections=nowhere,
+            sink=MemorySink(),
+            metrics=metrics,
+            clock=SystemClock(),
+        )
         app.server.shards.sync()
         stack.push_async_callback(app.triton.close)
         await stack.enter_async_context(background(app.prober.run(), name="prober"))
