@@ -61,7 +61,7 @@ def _values(shard: OwnedShard) -> dict[str, float]:
 def _external(shards: Iterable[OwnedShard], prefix: str) -> GaugeMetricFamily:
     labels = (*LABELS, "host", "port")
     family = GaugeMetricFamily(f"{prefix}external_endpoints", EXTERNAL, labels=labels)
-    healthy: dict[tuple[str, ...], bool] = {}
+    healthy: dict[tuple[str, str, str, str], bool] = {}
     for shard in shards:
         for each in shard.turnstile.endpoints.values():
             if each.external:
