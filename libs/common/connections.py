@@ -14,9 +14,10 @@ from libs.common.world import World
 from libs.common.world_map import Server
 
 LOCAL = "local:"
-# A server that is cut off is silent: calls in flight and the next ones go elsewhere after twice
-# this. A server that works has the time for an answer to a PING.
+# A server that is cut off is silent: calls in flight are given up after both of these. One that
+# works answers a PING in time, even where it must share its processor with many.
 KEEPALIVE_S = 2.0
+KEEPALIVE_TIMEOUT_S = 4.0
 
 
 class Client(Inference, Protocol):
@@ -36,7 +37,7 @@ def over(transport: Transport, tls: HopTls | None) -> Callable[[str], Client]:
             transport=transport,
             tls=tls,
             keepalive_s=KEEPALIVE_S,
-            keepalive_timeout_s=KEEPALIVE_S,
+            keepalive_timeout_s=KEEPALIVE_TIMEOUT_S,
         )
         return RemoteInference(address, channel)
 

@@ -140,14 +140,14 @@ def test_a_colo_that_is_cut_off_is_left_and_found_again(cluster: Cluster) -> Non
         far.send_signal(signal.SIGSTOP)
         cut_off = time.monotonic()
         try:
-            until(lambda: load.good_since(cut_off + 10) > 50, seconds=60, what="ams goes on")
+            until(lambda: load.good_since(cut_off + 12) > 50, seconds=60, what="ams goes on")
         finally:
             far.send_signal(signal.SIGCONT)
         back = served()
         until(lambda: served() > back + 10, seconds=30, what="iad serves again")
 
-    all_of, late = ends(load), ends(load, cut_off + 6)
-    tell(f"cut off: {all_of}, from the 6th second on {late}")
+    all_of, late = ends(load), ends(load, cut_off + 8)
+    tell(f"cut off: {all_of}, from the 8th second on {late}")
     assert set(all_of) <= {200, 503}
     assert all_of[503] <= 2 * THREADS, "those that were in flight there"
     assert late[503] == 0
