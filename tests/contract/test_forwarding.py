@@ -240,7 +240,8 @@ async def test_who_leaves_stops_the_model_at_the_other_end(cluster: Cluster) -> 
 async def test_a_call_is_cancelled_along_its_hops(cluster: Cluster) -> None:
     ams, lhr = await cluster.start("ams", "lhr")
     await settled([*ams.busy(1), *lhr.busy(0)])
-    call = asyncio.create_task(ams.server.infer(a_request(request_id="1" * 26)))
+    request = a_request(request_id="1" * 26, time_bounds=BOUNDS)
+    call = asyncio.create_task(ams.server.infer(request))
     await settled([call])
 
     assert ams.server.cancel(account="a" * 32, request_id="1" * 26) == 1
