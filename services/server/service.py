@@ -245,8 +245,9 @@ class InferenceServer:
             self._wake()
 
     def _sync(self) -> None:
-        if self.shards.sync():
-            self._wake()  # how full a new shard is, its callers should know at once
+        has_new = self.shards.sync()
+        if has_new or any(each.told_free != (each.turnstile.free > 0) for each in self.shards):
+            self._wake()  # what is new here, or has its first permits, callers should know at once
 
     async def _queue(self, record: Record) -> Lease | None:
         """Wait for a permit; None for a call that is to be forwarded, along its `way`."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -499,6 +500,20 @@ async def test_it_reports_at_once_when_it_is_full_and_when_no_more(cluster: Clus
     await asyncio.gather(*held)
 
     assert ams.woken == 2
+
+
+async def test_it_reports_at_once_when_its_first_instance_is_ready(cluster: Cluster) -> None:
+    (ams,) = await cluster.start("ams")
+    there = Instance(id="ams-i", model=MODEL, colo="ams", address="ams:1", state="ready")
+    cluster.tell(replace(there, state="booting"))
+    assert ams.load.free == 0
+    ams.woken = 0
+
+    cluster.tell(there)
+    assert (ams.woken, ams.load.free) == (1, 1)
+
+    cluster.tell(there)
+    assert ams.woken == 1
 
 
 async def until(condition: Any) -> None:

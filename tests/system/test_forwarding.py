@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import pytest
@@ -48,24 +49,22 @@ def test_a_full_colo_lets_another_serve_what_may_not_wait(cluster: Cluster) -> N
     statuses: list[int] = []
     options = {"rejectIfBusy": True, "preferredColo": "ams"}  # entry sends it to ams all the same
 
-    def ask() -> None:
+    def ask(_: int) -> None:
         client = Client(int(cluster.client.base.rpartition(":")[2]))
-        for _ in range(5):
-            body = {"prompt": "Hello!", "max_tokens": 40, "options": options}
-            statuses.append(client.run(CHAT, **body).status_code)
+        body = {"prompt": "Hello!", "max_tokens": 40, "options": options}
+        statuses.append(client.run(CHAT, **body).status_code)
         client.close()
 
+    def has_helped() -> bool:
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(ask, range(THREADS)))
+        return forwarded() > before + THREADS
+
     before = forwarded()
-    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(60)
+    until(has_helped, seconds=30, what=lambda: f"iad helps: {Counter(statuses)}")
 
     tell(f"forwarded {forwarded() - before:.0f} of {len(statuses)}: {Counter(statuses)}")
-    assert forwarded() > before
     assert set(statuses) <= {200, 429}
-    assert statuses.count(200) >= THREADS
 
 
 def test_a_rolling_restart_of_all_servers_loses_no_request(cluster: Cluster) -> None:
@@ -164,5 +163,5 @@ def check_events(cluster: Cluster) -> None:
             "select count(*) from inference_events where list_contains(visited_colos, colo_id)"
         ).fetchone()
     tell(f"events by hops: {dict(hops)}")
-    assert dict(hops)[1] > 0
+    assert dict(hops).get(1, 0) > 0
     assert repeated == (0,)
