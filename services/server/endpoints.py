@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from libs.common.catalog import Permits
 from libs.common.world_map import EndpointLoad, EndpointState
 from services.server.affinity import Affinity
+from services.server.gradient import GradientLimit
 from services.server.latency import Latency
 from services.server.outliers import EJECTED, Condition
 
@@ -28,11 +30,25 @@ class Endpoint:
     is_one_by_one: bool = False  # on trial: its concurrency is 1, and not what it could be
     affinity: Affinity = field(default_factory=Affinity)
     latency: Latency = field(default_factory=Latency)
+    limit: GradientLimit | None = None  # of a model whose permits are adaptive
 
     @property
     def free(self) -> int:
         """Permits that can be leased now: none unless calls are sent there."""
         return max(0, self.concurrency - self.in_flight) if self.state == "healthy" else 0
+
+    def fit(self, permits: Permits) -> None:
+        """Give it as many permits as the model has for each, or as it can bear now."""
+        most = permits.per_instance
+        if not permits.adaptive:
+            self.limit = None
+        elif self.limit is None:
+            self.limit = GradientLimit(most)
+        else:
+            self.limit.bound(most)
+        if self.limit is not None:
+            most = self.limit.permits
+        self.concurrency = 1 if self.is_one_by_one else most
 
     def load(self) -> EndpointLoad:
         """Say how it is."""

@@ -16,6 +16,7 @@ LABELS = ("colo", "model")
 TEXTS = {
     "total_permits": "Permits of the endpoints that take calls.",
     "available_permits": "Permits that could be leased now.",
+    "permits_held_back": "Permits that adaptive limits do not give now.",
     "queue_size": "Calls waiting for a permit.",
     "full_fraction": "Part of the last 5 minutes in which no permit was free.",
     "mean_used_permits": "Permits in use, the mean of the last 5 minutes.",
@@ -50,6 +51,9 @@ def _values(shard: OwnedShard) -> dict[str, float]:
     return {
         "total_permits": turnstile.permits,
         "available_permits": turnstile.free,
+        "permits_held_back": sum(
+            [e.limit.most - e.limit.permits for e in turnstile.endpoints.values() if e.limit]
+        ),
         "queue_size": turnstile.waiting,
         "full_fraction": window.full_fraction,
         "mean_used_permits": window.mean_used_permits,

@@ -13,10 +13,13 @@ and grows by a share of `room` while they do not. It differs from its model in t
 
 - `room` is half the square root of the limit. Four, as there, is too much for what a GPU takes
   at once: a limit below eight could never fall.
-- What takes longer than TOLERANCE allows teaches `long` a tenth only, or an endpoint that is
-  overcommitted for long would become the usual.
-- A window with the limit at 1 teaches it much: one call alone overcommits nothing, so the
-  model itself has become slower.
+- What takes longer than TOLERANCE allows teaches `long` next to nothing while many permits are
+  in use, or to be overcommitted would become the usual within minutes.
+- Where it takes longer with the limit at 1, too, the model itself has become slower, for one
+  call alone overcommits nothing: then `long` learns fast, until it is no longer exceeded.
+
+A model that becomes slower by itself, but not by so much that the limit falls to 1, is left
+with too few permits until less is asked of it for a while.
 """
 
 from __future__ import annotations
@@ -31,19 +34,30 @@ SMOOTHING = 0.2
 LEARN_FIRST = 10  # windows of which `long` is the plain mean
 LEARN = 2 / 601  # weight of a window in `long`: the mean of 600 windows, as there
 LEARN_ALONE = 0.1
-DOUBTFUL = 0.1  # of these, for a window in which answers took too long
+DOUBTFUL = 0.02  # of LEARN, for a window in which answers took too long
 
 
 class GradientLimit:
     """The limit of one endpoint: from 1 to `most`, where it begins."""
 
-    __slots__ = ("_answers", "_began", "_busiest", "_took", "limit", "long_s", "most", "windows")
+    __slots__ = (
+        "_answers",
+        "_began",
+        "_busiest",
+        "_is_slower",
+        "_took",
+        "limit",
+        "long_s",
+        "most",
+        "windows",
+    )
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.limit = float(most)
         self.long_s = 0.0
         self.windows = 0
+        self._is_slower = False  # the model itself, and not by what is asked of it
         self._answers = 0
         self._busiest = 0
         self._took = 0.0
@@ -79,7 +93,7 @@ class GradientLimit:
 
     def update(self, short_s: float, busiest: int) -> None:
         """Move the limit by what one window showed."""
-        self._learn(short_s)
+        self._learn(short_s, busiest)
         if short_s <= 0 or busiest < self.limit / 2:
             return
         gradient = max(STEEPEST, min(1.0, TOLERANCE * self.long_s / short_s))
@@ -87,14 +101,16 @@ class GradientLimit:
         limit = self.limit * (1 - SMOOTHING) + wanted * SMOOTHING
         self.limit = max(1.0, min(float(self.most), limit))
 
-    def _learn(self, short_s: float) -> None:
+    def _learn(self, short_s: float, busiest: int) -> None:
         self.windows += 1
+        is_long = short_s > TOLERANCE * self.long_s
+        self._is_slower = is_long and (self._is_slower or self.permits == 1)
         weight = LEARN
         if self.windows <= LEARN_FIRST:
             weight = 1 / self.windows
-        elif self.permits == 1:
+        elif self._is_slower:
             weight = LEARN_ALONE
-        elif short_s > TOLERANCE * self.long_s:
+        elif is_long and busiest >= self.limit / 2:
             weight = LEARN * DOUBTFUL
         self.long_s += weight * (short_s - self.long_s)
         if self.long_s > 2 * short_s:  # it was overcommitted for long, and is no longer

@@ -13,6 +13,7 @@ from typing import Final
 from libs.common.clock import Clock
 from libs.common.errors import DeadlineExceeded, ModelFailed, RequestError
 from services.server.endpoints import Endpoint
+from services.server.gradient import GradientLimit
 from services.server.metrics import ServerMetrics
 from services.server.outliers import (
     DEAD,
@@ -32,6 +33,7 @@ from services.server.outliers import (
 )
 from services.server.records import Record
 from services.server.shards import OwnedShard
+from services.server.turnstile import Lease
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,9 @@ class Health:
         if shard is None or lease is None:
             return
         condition, error = lease.endpoint.condition, record.error
+        limit = lease.endpoint.limit
+        if limit is not None and error in (None, DeadlineExceeded):
+            _measured(record, shard, lease, limit)
         tally = shard.tally or self._metrics.durations.tally(shard)
         tally.states[condition.state if record.leased_at >= condition.since else condition.was] += 1
         if error is None:
@@ -162,7 +167,7 @@ class Health:
             is_one_by_one = condition.state == TRIAL and not is_needed
             if is_one_by_one != each.is_one_by_one:
                 each.is_one_by_one = is_one_by_one
-                each.concurrency = 1 if is_one_by_one else shard.model.permits.per_instance
+                each.fit(shard.model.permits)
         self._tell(shard, panics, len(able), sum(each.state == "healthy" for each in able))
         if shard.turnstile.free > had:
             shard.turnstile.admit()
@@ -195,3 +200,13 @@ class Health:
             log.warning("%s: none of %d endpoints answers, so calls wait", name, all_)
         else:
             log.warning("%s: enough of %d endpoints are well again", name, all_)
+
+
+def _measured(record: Record, shard: OwnedShard, lease: Lease, limit: GradientLimit) -> None:
+    """Tell an adaptive limit what an answer took, or how long one did not come."""
+    endpoint, timings = lease.endpoint, record.timings
+    in_use = endpoint.in_flight + (0 if lease.is_open else lease.cost)
+    now = record.leased_at + timings.forward_us / 1_000_000
+    if limit.answered(timings.first_part_us / 1_000_000, in_use, now):
+        endpoint.fit(shard.model.permits)
+        shard.turnstile.admit()

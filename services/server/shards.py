@@ -229,7 +229,7 @@ def _endpoint(instance: Instance) -> Endpoint:
 
 
 def _update(endpoint: Endpoint, instance: Instance, model: Model, preferences: Preferences) -> None:
-    endpoint.concurrency = 1 if endpoint.is_one_by_one else model.permits.per_instance
+    endpoint.fit(model.permits)
     endpoint.affinity.limit(
         adapters=model.lora.resident,
         sessions=preferences.sessions,

@@ -7,6 +7,7 @@ import random
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from libs.common.catalog import Permits
 from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
 from services.server.outliers import EJECTED
@@ -50,8 +51,8 @@ def test_what_was_never_counted_is_named_all_the_same(
     names = [line.split()[2] for line in lines if line.startswith("# HELP")]
     counters = "requests errors turnstile_outcomes tokens infer_per_backend"
     counters += " infer_per_health_state retries ejections panics forwarded forward_failures"
-    gauges = "total_permits available_permits queue_size full_fraction mean_used_permits"
-    gauges += " mean_queue_size endpoints_removed external_endpoints"
+    gauges = "total_permits available_permits permits_held_back queue_size full_fraction"
+    gauges += " mean_used_permits mean_queue_size endpoints_removed external_endpoints"
     assert [each.removeprefix("constellation_server_") for each in names] == [
         *(f"{name}_total" for name in counters.split()),
         *(f"gen_ai_server_{name}_seconds" for name in DURATIONS),
@@ -59,7 +60,7 @@ def test_what_was_never_counted_is_named_all_the_same(
         "queue_dropped_total",
     ]
     types = [line.split()[3] for line in lines if line.startswith("# TYPE")]
-    assert types == ["counter"] * 11 + ["histogram"] * 3 + ["gauge"] * 8 + ["counter"]
+    assert types == ["counter"] * 11 + ["histogram"] * 3 + ["gauge"] * 9 + ["counter"]
 
 
 def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMetrics) -> None:
@@ -114,6 +115,20 @@ def test_shards_are_read_at_each_scrape(
     assert [value(name) for name in names] == [1, 4, 6]
     shards.clear()
     assert value("total_permits") is None
+
+
+def test_what_the_turnstile_dropped_and_adaptive_limits_hold_back_is_shown(
+    registry: CollectorRegistry, metrics: ServerMetrics
+) -> None:
+    shard = a_shard(0)
+    shard.turnstile.dropped["time_up"] = 3
+    shard.turnstile.endpoints["i"].fit(Permits(per_instance=8, adaptive=True))
+    shard.turnstile.endpoints["i"].limit.limit = 2.0  # type: ignore[union-attr]
+    metrics.watch(lambda: [shard])
+
+    labels = LABELS | {"reason": "time_up"}
+    assert registry.get_sample_value("constellation_server_queue_dropped_total", labels) == 3
+    assert registry.get_sample_value("constellation_server_permits_held_back", LABELS) == 6
 
 
 def test_external_endpoints_are_shown_one_by_one(
