@@ -23,7 +23,7 @@ from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
 from services.entry.continuing import Bounds, Continuing
-from services.entry.limits import time_bounds
+from services.entry.limits import permits_of, time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.prefixes import Prefixes
@@ -273,6 +273,7 @@ class Gateway:
         request.finetune = request.adapter = adapter
         request.session = told.session
         request.priority = min(wish, call.token.max_priority)
+        request.cost = permits_of(options.cost, model.permits, call.token.account)
         request.max_queue_ms = options.max_queue_ms
         request.reject_if_busy = options.reject_if_busy
         request.preferred_colo = options.preferred_colo

@@ -1,8 +1,8 @@
-"""How long a call may take: the model's bounds, the client's, and a ceiling; the least counts."""
+"""How long a call may take, and how many permits: the client's wish, within the model's bounds."""
 
 from __future__ import annotations
 
-from libs.common.catalog import Timeouts
+from libs.common.catalog import Permits, Timeouts
 from libs.common.envelope import NO_BOUNDS, TimeBounds
 
 SLOW_READER_S = 5.0  # what a reader may be behind when the call's time is up
@@ -15,6 +15,13 @@ def time_bounds(model: Timeouts, client: TimeBounds, *, ceiling_s: float) -> Tim
         idle_ms=_least(_ms(model.idle_s), client.idle_ms),
         total_ms=_least(_ms(model.total_s), client.total_ms),
     )
+
+
+def permits_of(wish: int, permits: Permits, account: str) -> int:
+    """Return the cost of a call: at most what an instance has, and what its account may hold."""
+    share = permits.accounts.get(account)
+    most = share.maximum if share is not None and share.maximum else wish
+    return min(wish, permits.per_instance, most)
 
 
 def longest_stream_s(model: Timeouts) -> float:

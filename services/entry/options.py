@@ -17,11 +17,12 @@ SCHEMA = {
         "rejectIfBusy": {"type": "boolean", "default": False},
         "queueRequest": {"type": "boolean", "default": False},
         "priority": {"type": "integer", "minimum": 0, "maximum": 9},
-        "maxQueueMs": {"type": "integer", "minimum": 1, "maximum": 600_000, "default": 0},
+        "maxQueueMs": {"type": "integer", "minimum": 1, "maximum": 600_000},
+        "cost": {"type": "integer", "minimum": 1, "maximum": 65_535, "default": 1},
         "preferredColo": {"type": "string", "maxLength": 64, "default": ""},
     },
 }
-NUMBERS = ("priority", "maxQueueMs")
+NUMBERS = ("priority", "maxQueueMs", "cost")
 MOST_DIGITS = 100  # int() takes time for more, and above 4300 refuses
 _schema = InputSchema(SCHEMA)
 
@@ -32,6 +33,7 @@ class Options(Struct, frozen=True, kw_only=True, gc=False):
     reject_if_busy: bool = False
     priority: int | None = None
     max_queue_ms: int = 0
+    cost: int = 1
     preferred_colo: str = ""
 
 
@@ -54,7 +56,8 @@ def read_options(query: Mapping[str, str], body: Any) -> Options:
     return Options(
         reject_if_busy=values["rejectIfBusy"],
         priority=values.get("priority"),
-        max_queue_ms=values["maxQueueMs"],
+        max_queue_ms=values.get("maxQueueMs", 0),
+        cost=values["cost"],
         preferred_colo=values["preferredColo"],
     )
 

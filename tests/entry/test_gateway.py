@@ -167,7 +167,7 @@ async def test_the_envelope_says_all_that_the_way_needs() -> None:
         "prompt": "hi",
         "lora": "pirate",
         "tags": ["x"],
-        "options": {"rejectIfBusy": True, "maxQueueMs": 50, "gateway": {}},
+        "options": {"rejectIfBusy": True, "maxQueueMs": 50, "cost": 3, "gateway": {}},
     }
     plan = entry.plan(call(body, "demo", options={"priority": "9"}, session="s"))
 
@@ -180,7 +180,7 @@ async def test_the_envelope_says_all_that_the_way_needs() -> None:
     assert (sent.model, sent.task, sent.account) == (TEXT, "text-generation", ACCOUNT)
     assert (sent.finetune, sent.adapter) == ("ft-1", "ft-1")
     assert sent.priority == 6, "capped by the token"
-    assert (sent.reject_if_busy, sent.max_queue_ms) == (True, 50)
+    assert (sent.reject_if_busy, sent.max_queue_ms, sent.cost) == (True, 50, 3)
     assert (sent.session, sent.client_request_id, sent.bytes_in) == ("s", "c", 9)
     assert (sent.source_colo, sent.shard_epoch, sent.attempt) == ("ams", 7, 0)
     assert sent.request_source is RequestSource.REST

@@ -2,10 +2,10 @@
 
 import pytest
 
-from libs.common.catalog import Timeouts
+from libs.common.catalog import AccountShare, Permits, Timeouts
 from libs.common.envelope import TimeBounds
-from services.entry.limits import longest_silence, time_bounds
-from services.entry.options import read_options
+from services.entry.limits import longest_silence, permits_of, time_bounds
+from services.entry.options import Options, read_options
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,25 @@ def test_the_tightest_bound_counts(
 )
 def test_a_read_timeout_is_the_longest_silence(header: str | None, ms: int) -> None:
     assert longest_silence(header) == TimeBounds(first_part_ms=ms, idle_ms=ms)
+
+
+def test_options_that_were_not_said_bound_nothing() -> None:
+    options = read_options({}, {"rejectIfBusy": False})
+
+    assert options == Options()
+
+
+@pytest.mark.parametrize(
+    ("wish", "maximum", "cost"),
+    [(1, 0, 1), (3, 0, 3), (9, 0, 4), (4, 2, 2), (1, 2, 1)],
+    ids=["one", "as asked", "an instance's", "its account's", "less than its account's"],
+)
+def test_a_call_costs_no_more_than_an_instance_has_and_its_account_may_hold(
+    wish: int, maximum: int, cost: int
+) -> None:
+    permits = Permits(per_instance=4, accounts={"a": AccountShare(maximum=maximum)})
+
+    assert permits_of(wish, permits, "a") == cost
 
 
 def test_options_of_query_and_body_are_one() -> None:
