@@ -210,15 +210,18 @@ class Schedule:
 
     def _check_order(self) -> None:
         """Nobody was let in before another of its account that ranks higher and still waits."""
+        came = {id(call.request): number for number, (call, _) in enumerate(self.calls)}
+
+        def rank(place: Waiting) -> tuple[int, int]:
+            return (-place.request.priority, came[id(place.request)])
+
         waiting = [each for line in self.gate.queue.lines.values() for each in line.calls]
-        ranks = {
-            name: min([each.rank for each in self.in_line if each in waiting and of(each) == name])
-            for name in {of(each) for each in self.in_line if each in waiting}
-        }
         for each in self.in_line:
-            if each.lease is not None and of(each) in ranks:
-                assert each.rank < ranks[of(each)]
-        self.in_line = waiting
+            if each.lease is not None:
+                still = [other for other in self.in_line if other in waiting]
+                assert all(rank(each) < rank(other) for other in still if of(other) == of(each))
+        # A retry has the place of its first try, whose age is not its own.
+        self.in_line = [each for each in waiting if not each.request.client_request_id]
 
 
 def of(place: Waiting) -> str:
