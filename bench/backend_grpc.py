@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import orjson
 
@@ -36,6 +37,29 @@ def handlers(ticker: Ticker) -> Mapping[str, Handler]:
     }
 
 
+# What the models declare: datatype and shape of inputs and outputs.
+Kinds: TypeAlias = Mapping[str, tuple[str, int]]
+VECTORS: tuple[Kinds, Kinds] = (
+    {"text": ("BYTES", -1), "pooling": ("BYTES", 1)},
+    {"embedding": ("FP32", -1), "num_tokens": ("INT32", 1)},
+)
+FLAGS = (
+    *("stream", "exclude_input_in_output", "return_finish_reason"),
+    *("return_num_input_tokens", "return_num_output_tokens"),
+)
+TEXTS: tuple[Kinds, Kinds] = (
+    {
+        "text_input": ("BYTES", 1),
+        "sampling_parameters": ("BYTES", 1),
+        **dict.fromkeys(FLAGS, ("BOOL", 1)),
+    },
+    {
+        "text_output": ("BYTES", -1),
+        "finish_reason": ("BYTES", -1),
+        "num_input_tokens": ("UINT32", -1),
+        "num_output_tokens": ("UINT32", -1),
+    },
+)
 READY = kserve.ModelReadyResponse(ready=True).SerializeToString()
 NUMBERS = canned.numbers_message()
 WHOLE = canned.text_message(canned.TEXT, tokens=64, reason="stop")
@@ -43,7 +67,12 @@ WHOLE = canned.text_message(canned.TEXT, tokens=64, reason="stop")
 
 def _metadata(call: ServerCall, message: bytes) -> None:
     name = kserve.ModelMetadataRequest.FromString(message).name
-    call.finish(kserve.ModelMetadataResponse(name=name, versions=["1"]).SerializeToString())
+    inputs, outputs = VECTORS if "embeddings" in name else TEXTS
+    told = kserve.ModelMetadataResponse(name=name, versions=["1"])
+    for tensors, kinds in ((told.inputs, inputs), (told.outputs, outputs)):
+        for tensor, (datatype, shape) in kinds.items():
+            tensors.add(name=tensor, datatype=datatype, shape=[shape])
+    call.finish(told.SerializeToString())
 
 
 def _infer(call: ServerCall, message: bytes) -> None:
