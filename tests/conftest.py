@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
 
 from libs import compiled
 
 # Several workers share few cores: threads of their own in every one would only be in the way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# An example may take long on a busy machine; each test has its timeout.
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -194,7 +194,6 @@ def run_for(seconds: float, examples: int, test: Callable[..., None], **of: Any)
     """Run a property once, or over and over for so many seconds."""
     quiet = settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )

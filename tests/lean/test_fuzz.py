@@ -24,7 +24,7 @@ SECONDS = float(os.environ.get("LEAN_FUZZ_SECONDS", "1"))
 
 
 @pytest.mark.parametrize("one", [one_server, one_client])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 1 << 64))
 def test_broken_conversations_break_nothing(one: Callable[[int], object], seed: int) -> None:
     asyncio.run(one(seed))  # type: ignore[arg-type]

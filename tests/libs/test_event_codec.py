@@ -49,19 +49,17 @@ JUNK = st.one_of(
 
 
 @given(valid(InferenceEvent))
-@settings(deadline=None)
 def test_an_inference_event_comes_back_as_it_was(event: InferenceEvent) -> None:
     assert round_trip(event) == event
 
 
 @given(valid(LifecycleEvent))
-@settings(deadline=None)
 def test_a_lifecycle_event_comes_back_as_it_was(event: LifecycleEvent) -> None:
     assert round_trip(event) == event
 
 
 @given(st.fixed_dictionaries({field.name: JUNK for field in fields(InferenceEvent)}))
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 def test_no_value_makes_encoding_fail(values: dict[str, Any]) -> None:
     data = encode(InferenceEvent(**values), server="ams-0", boot_epoch=1, sequence=1)
 
@@ -248,7 +246,6 @@ def test_a_batch_of_too_many_events_is_refused() -> None:
 
 
 @given(st.binary(max_size=600), st.integers(0, len(BODY)))
-@settings(deadline=None)
 def test_noise_is_refused_and_does_no_harm(noise: bytes, at: int) -> None:
     for body in (noise, BODY[:at] + noise + BODY[at + len(noise) :]):
         try:
@@ -258,7 +255,6 @@ def test_noise_is_refused_and_does_no_harm(noise: bytes, at: int) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_noise_is_no_event_and_no_acknowledgement(noise: bytes) -> None:
     for read, refusal in ((decode, BrokenEvent), (decode_ack, BrokenFrame)):
         try:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.events.framing import LENGTH, decode_batch
@@ -100,7 +100,6 @@ def test_a_server_has_a_name_of_bounded_length(name: str) -> None:
 @given(
     st.lists(st.one_of(st.integers(1, 30), st.just("seal"), st.just("acknowledge")), max_size=40)
 )
-@settings(deadline=None)
 def test_whatever_happens_events_stay_in_order_and_within_the_bounds(
     steps: list[int | str],
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -61,7 +61,6 @@ def test_a_typical_event_is_packed_and_no_longer_than_pycapnp_makes_it(
 
 
 @given(valid(InferenceEvent), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), texts())
-@settings(deadline=None)
 def test_both_ways_to_write_an_event_read_the_same(
     event: InferenceEvent, boot_epoch: int, sequence: int, server: str
 ) -> None:
@@ -72,7 +71,6 @@ def test_both_ways_to_write_an_event_read_the_same(
 
 
 @given(st.lists(valid(InferenceEvent), min_size=2, max_size=4))
-@settings(deadline=None)
 def test_events_written_into_copies_of_others_read_as_themselves(
     events: list[InferenceEvent],
 ) -> None:

@@ -124,7 +124,7 @@ resources: st.SearchStrategy[Resource] = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(resources)
 def test_a_resource_survives_the_wire_and_the_store(resource: Resource) -> None:
     wire = pb.Resource.FromString(resource_to_pb(resource).SerializeToString())

@@ -236,7 +236,7 @@ async def test_a_decision_says_why_nothing_fits(folder: Path) -> None:
         async with scheduler_process(folder), site.running():
             await client.put(replace(MODEL, backend=replace(MODEL.backend, dedicated=False)))
             site.demand = 7
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while "no room" not in _reason(site.world):
                     await site.world.changed()
 
