@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from jinja2.exceptions import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from services.entry.bad_input import bad_input
+from services.entry.tasks.sandbox import SandboxedTemplate
 
 PLAIN = """\
 {% for message in messages %}{{ message.role }}: {{ message.content }}
@@ -20,21 +20,19 @@ class ChatTemplate:
     """A template as models come with it, run in a sandbox."""
 
     def __init__(self, text: str = PLAIN) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, autoescape=False
-        )
-        environment.globals["raise_exception"] = _refuse
-        self._template = environment.from_string(text)
+        self._template = SandboxedTemplate(text)
 
     def prompt(self, messages: Sequence[Mapping[str, Any]], *, tools: Any = None) -> str:
         """Return the prompt for the assistant's next turn; raises BadInput."""
         try:
             return self._template.render(
-                messages=[_plain(message, at) for at, message in enumerate(messages)],
-                tools=tools,
-                add_generation_prompt=True,
-                bos_token="",
-                eos_token="",
+                {
+                    "messages": [_plain(message, at) for at, message in enumerate(messages)],
+                    "tools": tools,
+                    "add_generation_prompt": True,
+                    "bos_token": "",
+                    "eos_token": "",
+                }
             )
         except (TemplateError, TypeError, ValueError, RecursionError) as error:
             raise bad_input(["messages"], f"the model's template refuses them: {error}") from error
@@ -58,7 +56,3 @@ def _part(part: Mapping[str, Any], at: int, index: int) -> str:
         return str(part["text"])
     where = ("messages", at, "content", index)
     raise bad_input(where, 'this model reads text alone: expected {"type": "text", "text": "..."}')
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
