@@ -6,6 +6,7 @@ import asyncio
 from typing import cast
 
 from libs.eager import Promise
+from libs.http1.flushes import Flushes
 
 SLICE = 64 * 1024
 
@@ -15,6 +16,7 @@ class Outgoing(asyncio.Protocol):
 
     __slots__ = (
         "_acknowledged",
+        "_flushes",
         "_loop",
         "_out",
         "_queued",
@@ -26,8 +28,11 @@ class Outgoing(asyncio.Protocol):
         "_written",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, write_buffer: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, flushes: Flushes, write_buffer: int
+    ) -> None:
         self._loop = loop
+        self._flushes = flushes
         self._write_buffer = write_buffer
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # None again at the end
         self._out: list[bytes] | None = None  # to be written in one go
@@ -43,7 +48,7 @@ class Outgoing(asyncio.Protocol):
         if self._out is None:
             self._out = [data]
             if not self._serving:
-                self._loop.call_soon(self.flush)
+                self._flushes.add(self, self._loop)
         else:
             self._out.append(data)
         self._queued += len(data)
