@@ -7,5 +7,6 @@ all the same. Everything here works together with plain asyncio, both ways.
 from libs.eager.promise import Promise
 from libs.eager.task import EagerTask, promised, start
 from libs.eager.timers import Timers
+from libs.eager.within import Within
 
-__all__ = ["EagerTask", "Promise", "Timers", "promised", "start"]
+__all__ = ["EagerTask", "Promise", "Timers", "Within", "promised", "start"]

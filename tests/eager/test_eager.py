@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.eager import EagerTask, Promise, Timers, promised, start
+from libs.eager import EagerTask, Promise, Timers, Within, promised, start
 
 
 async def value_of(awaitable: Awaitable[Any]) -> Any:
@@ -226,3 +226,46 @@ async def test_who_cancels_a_promised_coroutine_ends_it() -> None:
     await asyncio.wait_for(ended.wait(), 2)
     with pytest.raises(asyncio.CancelledError):
         await promise
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_what_takes_too_long_is_ended_within_its_bound(plain: bool) -> None:
+    timers = Timers(tick_s=0.005)
+
+    async def work() -> str:
+        try:
+            with Within(timers, 0.01):
+                await asyncio.sleep(9)
+        except TimeoutError:
+            await asyncio.sleep(0)  # it goes on
+            return "too late"
+        return "in time"
+
+    assert await (work() if plain else promised(work())) == "too late"
+    assert len(timers) == 0
+
+
+async def test_what_ends_in_time_is_left_alone() -> None:
+    timers = Timers(tick_s=0.005)
+
+    with Within(timers, 9):
+        await asyncio.sleep(0)
+    with pytest.raises(KeyError), Within(timers, 9):
+        raise KeyError
+
+    assert len(timers) == 0
+
+
+async def test_anothers_cancellation_within_a_bound_stays_one() -> None:
+    timers = Timers(tick_s=0.005)
+
+    async def work() -> None:
+        with Within(timers, 0.01):
+            await asyncio.sleep(9)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
