@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, TypeVar
 
 from libs.common.envelope import InferRequest, Parts
@@ -12,7 +13,7 @@ from libs.common.ports import Inference
 from libs.eager import Promise
 from services.entry.calls import Plan
 from services.entry.gateway import Gateway
-from services.entry.tasks.base import Result
+from services.entry.tasks.base import Result, results
 
 T = TypeVar("T")
 Give = Callable[[T], Promise[None]]
@@ -51,5 +52,9 @@ def parts_of(server: Inference, request: InferRequest) -> AsyncGenerator[Parts, 
 
 
 def results_of(gateway: Gateway, plan: Plan) -> AsyncGenerator[Sequence[Result], None]:
-    """Run a plan, and yield what the client sees."""
-    return pulled(lambda give: gateway.stream(plan, give))
+    """Run a plan, and yield what the client sees: a result for each part that says something."""
+
+    async def run(give: Give[Sequence[Result]]) -> None:
+        await gateway.stream(plan, lambda shown: give([*chain(*map(results, shown))]))
+
+    return pulled(run)

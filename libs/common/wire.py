@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.together import Together
 from libs.common.values import Value
 from libs.common.varint import read_varint, varint
 
@@ -162,17 +163,19 @@ def request_id(value: str) -> bytes:
     return REQUEST_ID + varint(len(raw)) + raw
 
 
-def stream_parts(messages: Sequence[bytes]) -> list[bytes]:
+def stream_parts(messages: Sequence[bytes]) -> Together:
     """Return the ModelInferResponse inside of each ModelStreamInferResponse, not decoded.
 
     Such a message is one field, number 2: a tag, a length, and the bytes.
     """
-    return [
-        message[3:]
-        if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
-        else _stream_part(message)
-        for message in messages
-    ]
+    return Together(
+        [
+            message[3:]
+            if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
+            else _stream_part(message)
+            for message in messages
+        ]
+    )
 
 
 def _stream_part(message: bytes) -> bytes:

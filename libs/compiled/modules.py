@@ -11,18 +11,19 @@ BUILDS = ROOT / "build" / "compiled"
 GROUP = "constellation_hot"
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 _PACKAGES = {
-    "libs.eager": "promise task timers",
-    "libs.http1": "answers bodies connection core heads lifetime messages outgoing responder",
+    "libs.eager": "promise task timers within",
+    "libs.http1": "answers bodies connection core flushes heads lifetime messages outgoing"
+    " responder",
     "libs.lean": "calls channel client connection frames headers heads messages method"
     " server_call server_connection session status streams writer",
     "libs.common": "answers cells clock connections deadline envelope envelope_messages"
-    " envelopes outcome_bytes prices ranking remembering request_bytes request_ids values varint"
-    " wire",
+    " envelopes outcome_bytes part_reader prices ranking remembering request_bytes request_ids"
+    " values varint wire",
     "libs.common.clients": "inference",
     "libs.common.events": "codec outbox packing sinks",
     "services.entry": "attempts auth calls gateway limits metrics prefixes routing",
     "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
-    "services.entry.tasks": "base chat schema so_far text_embeddings text_generation",
+    "services.entry.tasks": "base chat schema so_far text_embeddings text_generation texts",
     "services.entry.tasks.dialects": "base openai_text tensorrt_llm tensors",
     "services.server": "affinity body_tokens durations endpoints fair_queue forwarding gradient"
     " grpc_api health inference_events latency losses outcomes outliers ports"

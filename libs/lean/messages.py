@@ -83,8 +83,14 @@ class Assembler:
             self._head = b""
         end = len(data)
         while end - start >= PREFIX_BYTES:
-            flag, length = PREFIX.unpack_from(data, start)
-            self._check(flag, length)
+            length = (
+                data[start + 1] << 24
+                | data[start + 2] << 16
+                | data[start + 3] << 8
+                | data[start + 4]
+            )
+            if data[start] or length > self._limit:
+                self._refuse(data[start], length)
             start += PREFIX_BYTES
             if end - start < length:
                 self._missing = length - (end - start)
@@ -95,8 +101,7 @@ class Assembler:
             start += length
         self._head = data[start:]
 
-    def _check(self, flag: int, length: int) -> None:
+    def _refuse(self, flag: int, length: int) -> None:
         if flag:
             raise Compressed
-        if length > self._limit:
-            raise TooLarge(f"a message of {length} bytes; at most {self._limit} are taken")
+        raise TooLarge(f"a message of {length} bytes; at most {self._limit} are taken")

@@ -28,7 +28,7 @@ from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.prefixes import Prefixes
 from services.entry.routing import Routes, only
-from services.entry.tasks.base import ParsedInput, Result, Task, Templates
+from services.entry.tasks.base import ParsedInput, Shown, Task, Templates
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
 
@@ -37,8 +37,8 @@ CONTROL_FIELDS = frozenset(
 )
 NOWHERE = Place(colo="", server="", address="", shard=0, epoch=0)
 GOING_ON = Bounds()
-# Takes results that came together; what is returned, if anything, is waited for.
-Show: TypeAlias = Callable[[Sequence[Result]], Promise[None] | None]
+# Takes what a client sees together; what is returned, if anything, is waited for.
+Show: TypeAlias = Callable[[Sequence[Shown]], Promise[None] | None]
 
 
 class Served:
@@ -172,8 +172,8 @@ class Gateway:
         def render(payloads: Sequence[bytes]) -> Promise[None] | None:
             nonlocal has_begun
             has_begun = True
-            results = renderer.parts(payloads)
-            return show(results) if results else None
+            shown = renderer.parts(payloads)
+            return show(shown) if shown else None
 
         try:
             place = plan.place or await attempts.another()

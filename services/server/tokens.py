@@ -9,8 +9,9 @@ from contextlib import suppress
 from google.protobuf.message import DecodeError
 
 from libs.common import wire
-from libs.common.answers import AnswerReader, PartReader
+from libs.common.answers import AnswerReader
 from libs.common.catalog import Model
+from libs.common.part_reader import PartReader
 from libs.common.wire import Tensor
 from services.server import body_tokens
 
@@ -90,20 +91,20 @@ class TokenCounter:
         if self._reader.parts is None:
             return
         try:
-            read = self._reader.parts.read_all(payloads)
+            read = self._reader.parts.read(payloads)
         except UNREADABLE:
             read = self._readable(payloads)
-        for _, tokens in read:
+        for texts, tokens in read:
             if tokens >= 0:
-                self._added = (self._added or 0) + tokens
+                self._added = (self._added or 0) + tokens * len(texts)
 
-    def _readable(self, payloads: Sequence[bytes]) -> list[tuple[bytes, int]]:
+    def _readable(self, payloads: Sequence[bytes]) -> list[tuple[list[bytes], int]]:
         """Read what can be read, one by one: a model may answer anything."""
         assert self._reader.parts is not None
         read = []
         for payload in payloads:
             with suppress(*UNREADABLE):
-                read.append(self._reader.parts.read(payload))
+                read += self._reader.parts.read((payload,))
         return read
 
     def totals(self) -> tuple[int, int]:

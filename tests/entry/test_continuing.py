@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from services.entry.app import Config, Entry
 from services.entry.calls import Call, Told
 from services.entry.fronts.openai_bodies import ChatFrames, chat_body
 from services.entry.gateway import Gateway
+from services.entry.tasks.base import Shown, results
 from tests.entry.fakes import ACCOUNT, TEXT, TEXT_MODEL, entry_of, put, response, small_world
 
 STORY = "Es war einmal ein 🦊, der las Prosa: «Ünüş» 東京, und schlief ein."
@@ -117,9 +119,9 @@ async def told(gateway: Gateway, max_tokens: int = 200) -> list[dict[str, Any]]:
     token = Token(hash="", account=ACCOUNT)
     body = {"prompt": "hi", "raw": True, "max_tokens": max_tokens}
     plan = gateway.plan(Call(token=token, model=TEXT, body=body, told=Told(stream=True)))
-    shown: list[dict[str, Any]] = []
-    await gateway.stream(plan, lambda results: shown.extend(results))
-    return shown
+    together: list[Shown] = []
+    await gateway.stream(plan, lambda shown: together.extend(shown))
+    return [*chain(*map(results, together))]
 
 
 def check(shown: Sequence[dict[str, Any]], max_tokens: int = 200) -> None:
@@ -290,8 +292,8 @@ async def test_chunks_of_a_broken_stream_have_one_role_and_one_reason() -> None:
 
     chunks = [
         orjson.loads(line.removeprefix(b"data: "))["choices"][0]
-        for results in shown
-        for line in frames([results]).split(b"\n\n")
+        for result in shown
+        for line in frames([result]).split(b"\n\n")
         if line
     ]
 

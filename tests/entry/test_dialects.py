@@ -13,6 +13,7 @@ from libs.common.catalog import Backend, Model, UsageTensors
 from libs.common.envelope import InferReply, PayloadKind
 from libs.common.errors import BadInput, ModelFailed
 from libs.common.pb import kserve_pb2 as kserve
+from services.entry.tasks.base import results
 from services.entry.tasks.text_embeddings import TextEmbeddings
 from services.entry.tasks.text_generation import TextGeneration
 from tests.entry.fakes import OUTCOME, TEMPLATE, response
@@ -224,7 +225,10 @@ def test_a_stream_of_events_is_text() -> None:
     shown = renderer.parts(events("ho", " 東"))
     ended = renderer.parts(END)
 
-    assert shown == [{"response": "ho"}, {"response": " 東"}]
+    assert [result for each in shown for result in results(each)] == [
+        {"response": "ho"},
+        {"response": " 東"},
+    ]
     assert ended == [{"response": "", "finish_reason": "stop"}]
 
 

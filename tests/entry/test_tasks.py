@@ -1,7 +1,11 @@
 """Tasks: what they take, what they refuse and in which words, and what they send and show."""
 
+import codecs
 import contextlib
 import itertools
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +13,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from libs.common import wire
 from libs.common.catalog import Backend, Model
@@ -16,8 +21,9 @@ from libs.common.envelope import InferReply
 from libs.common.errors import BadInput, ModelFailed
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.wire import Tensor
-from services.entry.tasks.base import Task
-from services.entry.tasks.chat import ChatTemplate
+from services.entry.tasks.base import Result, Shown, Task, results
+from services.entry.tasks.chat import PLAIN, ChatTemplate
+from services.entry.tasks.sandbox import SandboxedTemplate
 from services.entry.tasks.text_embeddings import TextEmbeddings
 from services.entry.tasks.text_generation import TextGeneration
 from tests.entry.fakes import OUTCOME, TEMPLATE, TEXT_MODEL, VECTOR_MODEL, response, says, vectors
@@ -221,6 +227,31 @@ def test_a_template_can_refuse_and_cannot_escape() -> None:
         of("{{ ''.__class__.__mro__ }}").parse({"prompt": "a"})
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        TEMPLATE,
+        PLAIN,
+        "{% set said = messages[0]['content'] %}{{ said | trim }} {{ messages[0].items() | list }}",
+        "{% for m in messages %}{{ loop.index }}{{ m.get('name') }}{{ m.nothing }}{% endfor %}",
+        "{{ messages | map(attribute='role') | join }} {{ range(3) | list }} {{ nothing }}",
+        "{% macro say(m) %}<{{ m.role }}>{% endmacro %}{{ messages | map('string') | join }}"
+        "{% for m in messages %}{{ say(m) }}{% endfor %}",
+        "{% set of = namespace(n=0) %}{% for m in messages %}{% set of.n = of.n + 1 %}{% endfor %}"
+        "{{ of.n }}{{ messages[0].items }}",
+    ],
+)
+def test_a_template_is_rendered_as_jinja_does(template: str) -> None:
+    values = {"messages": [HI, HI | {"items": "odd"}], "add_generation_prompt": True}
+    plain = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    ours = SandboxedTemplate(template)
+
+    rendered = [re.sub("0x[0-9a-f]+", "", ours.render(values)) for _ in range(2)]
+
+    expected = re.sub("0x[0-9a-f]+", "", plain.from_string(template).render(values))
+    assert rendered == [expected] * 2
+
+
 def test_the_models_tensors_are_vllms() -> None:
     tensors = sent(text_generation, {"prompt": "hi"}, stream=True)
 
@@ -309,6 +340,38 @@ def test_an_answer_without_its_tensor_is_the_models_fault() -> None:
         text_embeddings.render(parsed, InferReply(payload=says("no")))
 
 
+def flat(shown: Iterable[Shown]) -> list[Result]:
+    return [result for each in shown for result in results(each)]
+
+
+def as_one_by_one(parts: list[tuple[bytes, str]]) -> Iterator[Result]:
+    """Say what is shown of texts and reasons, in the plainest way."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for raw, reason in parts:
+        text = decoder.decode(raw)
+        if reason != "None":
+            yield {"response": text, "finish_reason": reason}
+        elif text:
+            yield {"response": text}
+
+
+RAW = st.sampled_from(
+    [b"", b"a", b"\x7f", "ä".encode(), "ä".encode()[:1], "😀".encode()[1:], b"\xff"]
+)
+PARTS = st.tuples(RAW | st.binary(max_size=5), st.sampled_from(["None"] * 9 + ["stop"]))
+
+
+@given(st.lists(st.lists(PARTS, min_size=1)))
+def test_parts_that_come_together_are_shown_as_one_by_one(
+    come: list[list[tuple[bytes, str]]],
+) -> None:
+    renderer = text_generation.renderer()
+
+    shown = [flat(renderer.parts([says(*part) for part in parts])) for parts in come]
+
+    assert list(chain(*shown)) == list(as_one_by_one(list(chain(*come))))
+
+
 @given(text=st.text(min_size=1), cuts=st.lists(st.integers(0, 40)))
 def test_a_stream_shows_the_text_however_its_bytes_were_cut(text: str, cuts: list[int]) -> None:
     data = text.encode()
@@ -318,7 +381,7 @@ def test_a_stream_shows_the_text_however_its_bytes_were_cut(text: str, cuts: lis
 
     shown = [*renderer.parts([says(part) for part in parts]), renderer.end(OUTCOME)]
 
-    assert "".join(each["response"] for each in shown if each) == text
+    assert "".join(each["response"] for each in flat(shown)) == text
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common import wire
-from libs.common.answers import AnswerReader, PartReader
+from libs.common.answers import AnswerReader
+from libs.common.part_reader import PartReader
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.together import Together
 from libs.common.varint import read_short, read_varint, varint
 from libs.common.wire import Tensor
+
+T = TypeVar("T")
 
 
 def part(text: bytes, reason: str = "None", tokens: int = 1, request: str = "r") -> bytes:
@@ -81,6 +86,18 @@ def test_an_answer_is_cut_out_of_its_stream_message(size: int) -> None:
     assert wire.stream_parts([message, odd.SerializeToString(), message]) == [answer] * 3
 
 
+def flat(read: list[tuple[list[bytes], T]]) -> list[tuple[bytes, T]]:
+    """Return the text of each part, and what it means."""
+    return [(text, means) for texts, means in read for text in texts]
+
+
+def one(reader: PartReader[T], payload: bytes) -> tuple[bytes, T]:
+    """Read a part that came alone."""
+    ((texts, means),) = reader.read((payload,))
+    (text,) = texts
+    return text, means
+
+
 @given(
     st.lists(
         st.tuples(st.binary(max_size=300), st.sampled_from(["None", "stop"]), st.integers(0, 3))
@@ -91,10 +108,11 @@ def test_a_reader_says_of_every_part_what_decoding_says(
 ) -> None:
     reader = PartReader("text_output", meaning)
 
-    read = [reader.read(part(*each)) for each in parts]
+    payloads = [part(*each) for each in parts]
+    alone = [one(reader, each) for each in payloads]
 
-    assert read == [(text, (reason.encode(), tokens)) for text, reason, tokens in parts]
-    assert reader.read_all([part(*each) for each in parts]) == read
+    assert alone == [(text, (reason.encode(), tokens)) for text, reason, tokens in parts]
+    assert flat(reader.read(payloads)) == alone
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.booleans())))
@@ -109,25 +127,55 @@ def test_parts_that_come_together_are_read_as_one_by_one(
             message.outputs[2].name = "something"
         payloads.append(message.SerializeToString())
 
-    read = reader.read_all(payloads)
+    read = flat(reader.read(payloads))
 
     expected = [(b"x", (b"None", -1 if is_odd else tokens)) for _, tokens, is_odd in parts]
-    assert read == reader.read_all(payloads) == expected
+    assert read == flat(reader.read(payloads)) == expected
+
+
+PIECES = st.binary(max_size=9) | st.binary(min_size=120, max_size=130)
+SAID = st.tuples(PIECES, st.sampled_from(["None", "stop"]), st.integers(0, 1), st.integers(0, 1))
+
+
+@given(st.lists(st.lists(SAID)))
+def test_parts_are_cut_once_for_all_who_read_them(
+    come: list[list[tuple[bytes, str, int, int]]],
+) -> None:
+    """Readers that want something else of the same parts: what one has cut, the other takes."""
+    counts = PartReader("text_output", lambda tensors: meaning(tensors)[1])
+    reasons = PartReader("text_output", lambda tensors: meaning(tensors)[0])
+    for said in come:
+        parts = Together([part(t, r, tokens, "id" * request) for t, r, tokens, request in said])
+
+        counted, reasoned = counts.read(parts), reasons.read(parts)
+
+        assert flat(counted) == [(text, tokens) for text, _, tokens, _ in said]
+        assert flat(reasoned) == [(text, reason.encode()) for text, reason, _, _ in said]
+
+
+def test_parts_that_are_alike_are_one_run() -> None:
+    reader = PartReader("text_output", meaning)
+    one(reader, part(b"x"))
+    texts = [b"a", b"bc", b"", b"d" * 127 + b"e"]
+
+    read = reader.read([*(part(each) for each in texts[:3]), part(b"f", "stop"), part(texts[3])])
+
+    assert [run for run, _ in read] == [texts[:3], [b"f"], texts[3:]]
 
 
 @given(st.integers(0, 200), st.binary(max_size=3))
 def test_a_broken_part_is_never_cut(at: int, junk: bytes) -> None:
     reader, whole = PartReader("text_output", lambda tensors: len(tensors)), part(b"some text")
-    reader.read(whole)
+    one(reader, whole)
     broken = whole[:at] + junk
     try:
         tensors = wire.payload_to_tensors(broken)
         expected = b"".join(tensors["text_output"].texts()), len(tensors)
     except (DecodeError, KeyError, struct.error) as error:
         with pytest.raises(type(error)):
-            reader.read_all([whole, broken])
+            reader.read([whole, broken])
     else:
-        assert reader.read_all([whole, broken])[1] == expected
+        assert flat(reader.read([whole, broken]))[1] == expected
 
 
 def test_a_part_that_looks_different_is_decoded() -> None:
@@ -135,11 +183,11 @@ def test_a_part_that_looks_different_is_decoded() -> None:
     longer = kserve.ModelInferResponse.FromString(part(b"b"))
     longer.parameters["triton_final_response"].bool_param = True
 
-    assert reader.read(part(b"a"))[0] == b"a"
-    assert reader.read(longer.SerializeToString())[0] == b"b"
-    assert reader.read(part(b"c", request="another"))[0] == b"c"
+    assert one(reader, part(b"a"))[0] == b"a"
+    assert one(reader, longer.SerializeToString())[0] == b"b"
+    assert one(reader, part(b"c", request="another"))[0] == b"c"
     with pytest.raises(KeyError):
-        reader.read(b"")
+        one(reader, b"")
 
 
 def test_the_texts_of_several_elements_are_joined() -> None:
@@ -149,7 +197,7 @@ def test_the_texts_of_several_elements_are_joined() -> None:
     message.outputs.add(name="t", datatype="BYTES", shape=two.shape)
     message.raw_output_contents.append(two.data)
 
-    assert [reader.read(message.SerializeToString()) for _ in range(2)] == [(b"ab", 1)] * 2
+    assert [one(reader, message.SerializeToString()) for _ in range(2)] == [(b"ab", 1)] * 2
 
 
 @given(st.lists(st.tuples(st.binary(max_size=300), st.text(max_size=30), st.integers(0, 9))))
@@ -186,10 +234,10 @@ def test_a_broken_answer_is_never_cut(at: int, junk: bytes) -> None:
 def test_what_a_reader_remembers_is_bounded() -> None:
     reader = PartReader("text_output", meaning)
 
-    for tokens in range(1000):
-        assert reader.read(part(b"x", tokens=tokens)) == (b"x", (b"None", tokens))
+    for tokens in range(2000):
+        assert one(reader, part(b"x", tokens=tokens)) == (b"x", (b"None", tokens))
 
-    assert repr(reader).endswith("tails=64>")
+    assert repr(reader).endswith("meanings=1024>")
 
 
 @pytest.mark.parametrize(

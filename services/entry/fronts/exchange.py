@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from libs.common.errors import Internal, RequestError
 from libs.common.world_map import Token
-from libs.eager import EagerTask
+from libs.eager import EagerTask, Timers
 from libs.http1 import Request, Responder
 from services.entry.calls import NOTHING, Call, Plan, Told
 from services.entry.fronts.bodies import (
@@ -55,15 +55,22 @@ class Exchange(Counted):
         "request",
         "request_id",
         "responder",
+        "timers",
     )
 
     def __init__(
-        self, metrics: EntryMetrics, gateway: Gateway, request: Request, responder: Responder
+        self,
+        metrics: EntryMetrics,
+        gateway: Gateway,
+        timers: Timers,
+        request: Request,
+        responder: Responder,
     ) -> None:
         super().__init__(metrics, gateway.colo)
         self.request = request
         self.responder = responder
         self.gateway = gateway
+        self.timers = timers
         self.request_id = ""  # once it is planned
         self.client_request_id = ""
         self.bytes_in = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 
 import grpc
 
@@ -23,7 +24,7 @@ from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
 from services.entry.metrics import EntryMetrics
-from services.entry.tasks.base import Result
+from services.entry.tasks.base import Shown, results
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
 
@@ -79,13 +80,13 @@ class Bindings(BindingServiceServicer):
     async def _write(self, plan: Plan, context: Context) -> None:
         """Write a stream; writes wait for the reader, so all of them together are bounded."""
 
-        async def write(results: Sequence[Result]) -> None:
-            for result in results:
+        async def write(shown: Sequence[Shown]) -> None:
+            for result in chain.from_iterable(map(results, shown)):
                 await context.write(pb.RunStreamResponse(body=to_json(result)))
 
         try:
             async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
-                await self._gateway.stream(plan, lambda results: promised(write(results)))
+                await self._gateway.stream(plan, lambda shown: promised(write(shown)))
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 

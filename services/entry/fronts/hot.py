@@ -15,6 +15,7 @@ from libs.common.errors import (
     TooLarge,
     Unavailable,
 )
+from libs.eager import Timers
 from libs.http1 import Handler, Refusal, Request, Responder
 from services.entry.fronts.bodies import JSON_HEADER, error_body, error_headers, to_json
 from services.entry.fronts.exchange import Exchange
@@ -33,6 +34,7 @@ MEANINGS: Final[dict[int, type[RequestError]]] = {
     503: Unavailable,
 }
 MOST_KEPT: Final = 1024
+TICK_S: Final = 0.25  # between two looks at how long streams have taken
 Work = Callable[[Exchange], Coroutine[Any, Any, None]]
 
 
@@ -47,6 +49,7 @@ class HotRoutes:
         self._metrics = metrics
         self._gateway = gateway
         self._handlers: dict[str, Handler] = {}  # by path
+        self._timers = Timers(tick_s=TICK_S)
 
     def route(self, method: str, path: str) -> Handler | None:
         """Return who answers, None where it is not a hot route."""
@@ -58,11 +61,11 @@ class HotRoutes:
         work = self.find(path)
         if work is None:
             return None
-        metrics, gateway = self._metrics, self._gateway
+        metrics, gateway, timers = self._metrics, self._gateway, self._timers
         loop = asyncio.get_running_loop()  # which is the same for all requests
 
         def handle(request: Request, responder: Responder) -> None:
-            exchange = Exchange(metrics, gateway, request, responder)
+            exchange = Exchange(metrics, gateway, timers, request, responder)
             exchange.run(work(exchange), loop)
 
         if len(self._handlers) >= MOST_KEPT:

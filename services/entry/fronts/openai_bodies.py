@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
-from services.entry.fronts.bodies import sse
-from services.entry.tasks.base import Result
+from services.entry.tasks.base import Result, Shown
 from services.entry.tasks.schema import InputSchema, Schema
+from services.entry.tasks.texts import Texts
 
 LARGEST_SEED = 9_999_999_999
 LEAST_TOP_P = 0.001
@@ -140,33 +140,45 @@ def embeddings(result: Result, *, translated: Translated, prompt_tokens: int) ->
     return b'{"object":"list","data":[' + b",".join(data) + b"]," + rest[1:]
 
 
+def _choice(delta: Result, finish_reason: str | None = None) -> bytes:
+    """Return the rest of a chunk, after its head."""
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    return b"," + orjson.dumps({"choices": [choice]})[1:] + b"\n\n"
+
+
+# All chunks of text are the same but for their heads and the text.
+ROLE = _choice({"role": "assistant", "content": ""})
+TEXT_BEGINS, _, TEXT_ENDS = _choice({"content": MARK}).partition(MARK.encode())
+
+
 class ChatFrames:
     """Writes the chunks of one streamed chat completion."""
 
     def __init__(self, *, request_id: str, translated: Translated, created: int) -> None:
-        self._head = {
+        head = {
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion.chunk",
             "created": created,
             "model": translated.model,
         }
+        self._head = b"data: " + orjson.dumps(head)[:-1]
+        self._before = self._head + TEXT_BEGINS
+        self._between = TEXT_ENDS + self._before
         self._includes_usage = translated.includes_usage
         self._begun = False
         self._finish_reason = "stop"
-        # All chunks of text are the same but for the text; the last mark is ours, for sure.
-        before, _, after = self._chunk({"content": MARK}).rpartition(orjson.dumps(MARK))
-        self._around_text = before, after
 
-    def __call__(self, results: Sequence[Result]) -> bytes:
-        """Return the frames of some results: the role first, the reason and the usage last."""
-        frames = [] if self._begun else [self._chunk({"role": "assistant", "content": ""})]
+    def __call__(self, shown: Sequence[Shown]) -> bytes:
+        """Return the frames of what is shown: the role first, the reason and the usage last."""
+        frames = [] if self._begun else [self._head, ROLE]
         self._begun = True
-        before, after = self._around_text
-        for result in results:
-            if text := result["response"]:
-                frames.append(before + orjson.dumps(text) + after)
-            if len(result) > 1:
-                frames.append(self._end(result))
+        for each in shown:
+            if isinstance(each, Texts):
+                frames += (self._before, self._between.join(each.escaped()), TEXT_ENDS)
+                continue
+            if text := each["response"]:
+                frames += (self._before, orjson.dumps(text)[1:-1], TEXT_ENDS)
+            frames.append(self._end(each))
         return b"".join(frames)
 
     def _end(self, result: Result) -> bytes:
@@ -174,14 +186,11 @@ class ChatFrames:
         self._finish_reason = result.get("finish_reason", self._finish_reason)
         if "usage" not in result:
             return b""
-        last = self._chunk({}, self._finish_reason)
+        last = self._head + _choice({}, self._finish_reason)
         if not self._includes_usage:
             return last
-        return last + sse({**self._head, "choices": [], "usage": result["usage"]})
-
-    def _chunk(self, delta: Result, finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return sse({**self._head, "choices": [choice]})
+        usage = orjson.dumps({"choices": [], "usage": result["usage"]})
+        return last + self._head + b"," + usage[1:] + b"\n\n"
 
 
 def _without_nulls(body: Mapping[str, Any]) -> Mapping[str, Any]:

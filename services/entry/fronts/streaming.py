@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
 from libs.common.errors import DeadlineExceeded, Internal, RequestError
-from libs.eager import Promise
+from libs.eager import Promise, Within
 from services.entry.calls import Plan
 from services.entry.fronts.bodies import SSE_DONE, error_body, sse
 from services.entry.fronts.exchange import Exchange
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
-from services.entry.tasks.base import Result
+from services.entry.tasks.base import Shown
 
 HEADERS = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"))
-Frames = Callable[[Sequence[Result]], bytes]
+Frames = Callable[[Sequence[Shown]], bytes]
 log = logging.getLogger(__name__)
 
 
@@ -24,13 +23,13 @@ async def stream_answer(exchange: Exchange, gateway: Gateway, plan: Plan, frames
     """Answer with a stream; leaving early, as when the client does, stops the model."""
     responder = exchange.responder
 
-    def show(results: Sequence[Result]) -> Promise[None] | None:
+    def show(shown: Sequence[Shown]) -> Promise[None] | None:
         if not responder.has_begun:
             responder.begin(200, exchange.headers(*HEADERS))
-        return responder.write(frames(results))
+        return responder.write(frames(shown))
 
     try:
-        async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
+        with Within(exchange.timers, longest_stream_s(plan.model.timeouts)):
             await gateway.stream(plan, show)
     except TimeoutError as error:
         if not responder.has_begun:

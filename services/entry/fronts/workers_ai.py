@@ -12,9 +12,11 @@ from services.entry.fronts.bodies import enveloped, sse
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.streaming import Frames, stream_answer
 from services.entry.gateway import Gateway
-from services.entry.tasks.base import Result
+from services.entry.tasks.base import Shown
+from services.entry.tasks.texts import Texts
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+BEFORE, AFTER = b'data: {"response":"', b'"'
 PADDING = [b',"p":"%b"}\n\n' % ALPHABET[: at % 36 + 1].encode() for at in range(256)]
 
 
@@ -44,17 +46,21 @@ class WorkersAi:
 
 def padded(rng: random.Random) -> Frames:
     """Return what writes frames of a random length, so that the length tells no token."""
-    bits, dumps = rng.getrandbits, orjson.dumps
+    bits = rng.getrandbits
 
-    def frames(results: Sequence[Result]) -> bytes:
-        dice = bits(8 * len(results)).to_bytes(len(results), "little")
-        return b"".join(
-            [
-                sse(result)
-                if "usage" in result
-                else b"data: " + dumps(result)[:-1] + PADDING[thrown]
-                for result, thrown in zip(results, dice, strict=True)
-            ]
-        )
+    def dice(count: int) -> bytes:
+        return bits(8 * count).to_bytes(count, "little")
+
+    def frames(shown: Sequence[Shown]) -> bytes:
+        frames: list[bytes] = []
+        for each in shown:
+            if isinstance(each, Texts):
+                for text, thrown in zip(each.escaped(), dice(each.count), strict=True):
+                    frames += (BEFORE, text, AFTER, PADDING[thrown])
+            elif "usage" in each:
+                frames.append(sse(each))
+            else:
+                frames += (b"data: ", orjson.dumps(each)[:-1], PADDING[dice(1)[0]])
+        return b"".join(frames)
 
     return frames

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 from libs.common.answers import AnswerReader
 from libs.common.catalog import Model, TaskName
@@ -12,8 +12,10 @@ from libs.common.envelope import NO_UNITS, InferReply, Outcome, PayloadKind, Uni
 from libs.common.errors import ModelFailed
 from libs.common.wire import Tensor, payload_to_tensors
 from services.entry.tasks.schema import InputSchema, Schema
+from services.entry.tasks.texts import Texts
 
 Result = dict[str, Any]
+Shown: TypeAlias = Texts | Result  # of a stream: texts alone, or a result that says more
 TENSORS: Final = PayloadKind.TENSORS
 Templates = Callable[[str], str]
 
@@ -39,8 +41,8 @@ class Renderer(Protocol):
         """How many parts there were."""
         ...
 
-    def parts(self, payloads: Sequence[bytes]) -> list[Result]:
-        """Return what the parts say: one result each, or none where one says nothing yet."""
+    def parts(self, payloads: Sequence[bytes]) -> list[Shown]:
+        """Return what the parts say, in order; nothing of one that says nothing yet."""
         ...
 
     def end(self, outcome: Outcome) -> Result:
@@ -110,6 +112,13 @@ class Task(ABC):
         if not self._ours:
             return tensors
         return {self._ours.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+def results(shown: Shown) -> list[Result]:
+    """Return what is shown as results, one of each part that says something."""
+    if isinstance(shown, Texts):
+        return [{"response": text} for text in shown.each()]
+    return [shown]
 
 
 def needed(tensors: Mapping[str, Tensor], name: str) -> Tensor:

@@ -60,25 +60,36 @@ class SoFar:
     def __repr__(self) -> str:
         return f"<SoFar parts={self.parts} tokens={self.tokens} bytes={len(self._text)}>"
 
-    def see(self, read: Sequence[tuple[bytes, Told]]) -> None:
+    def see(self, read: Sequence[tuple[list[bytes], Told]]) -> None:
         """Take in parts that came together."""
-        self.parts += len(read)
-        text, tokens = self._text, self._tokens
-        for raw, told in read:
-            tokens = told.tokens_out + (0 if told.is_total else tokens)
-            if raw:
-                text += raw
-                if raw[-1] < ASCII or ends_whole(text):
-                    self.tokens = self._earlier + tokens
+        text = self._text
+        for raws, told in read:
+            count = len(raws)
+            self.parts += count
+            last = raws[-1]
+            if last and last[-1] < ASCII:  # as mostly: all of their text has come
+                text += b"".join(raws)
+                before = 0 if told.is_total else self._tokens
+                self._tokens = before + told.tokens_out * (1 if told.is_total else count)
+                self.tokens = self._earlier + self._tokens
+            else:
+                self._see_each(raws, told)
             if told.reason:
                 self.reason = told.reason
-        self._tokens = tokens
         if not self._earlier:
             self.tokens_in = read[-1][1].tokens_in or self.tokens_in
         if len(text) > self._most:
             self.is_kept = False
         if not self.is_kept:
             text.clear()
+
+    def _see_each(self, raws: Sequence[bytes], told: Told) -> None:
+        """Find the last of these parts with which the text ended in a whole character."""
+        for raw in raws:
+            self._tokens = told.tokens_out + (0 if told.is_total else self._tokens)
+            self._text += raw
+            if raw and ends_whole(self._text):
+                self.tokens = self._earlier + self._tokens
 
     def cut(self) -> str:
         """Return the text when a stream broke, and be ready for the parts of the next attempt.

@@ -12,6 +12,7 @@ from services.entry.bad_input import bad_input
 from services.entry.tasks.base import (
     ParsedInput,
     Result,
+    Shown,
     Task,
     Templates,
     no_tensor,
@@ -21,6 +22,7 @@ from services.entry.tasks.chat import PLAIN, ROLES, ChatTemplate
 from services.entry.tasks.dialects.registry import text_dialect
 from services.entry.tasks.schema import Schema
 from services.entry.tasks.so_far import SoFar
+from services.entry.tasks.texts import one_by_one, together
 
 MESSAGE = {
     "type": "object",
@@ -141,24 +143,25 @@ class TextStream:
         """How many parts there were."""
         return self._so_far.parts
 
-    def parts(self, payloads: Sequence[bytes]) -> list[Result]:
+    def parts(self, payloads: Sequence[bytes]) -> list[Shown]:
         """Return the text that each part adds, and why it ended where one says so."""
         try:
-            read = self._reader.read_all(payloads)
+            read = self._reader.read(payloads)
         except KeyError as error:
             raise no_tensor(str(error.args[0]), payloads) from None
         self._so_far.see(read)
-        results: list[Result] = []
-        for raw, told in read:
-            try:
-                text = self._joined(raw) if self._is_cut else raw.decode()
-            except UnicodeDecodeError:  # it ends in mid character, or is no UTF-8
-                text = self._joined(raw)
+        shown: list[Shown] = []
+        for raws, told in read:
             if told.reason:
-                results.append({"response": text, "finish_reason": told.reason})
-            elif text:
-                results.append({"response": text})
-        return results
+                why = told.reason
+                shown += [{"response": self._text(raw), "finish_reason": why} for raw in raws]
+                continue
+            texts = None if self._is_cut else together(raws)
+            if texts is not None:
+                shown.append(texts)
+            else:  # some are empty, end in mid character, or are no UTF-8
+                shown += one_by_one([self._text(raw) for raw in raws])
+        return shown
 
     def end(self, outcome: Outcome) -> Result:
         """Return the rest of the text, mostly none, and the usage."""
@@ -187,7 +190,7 @@ class TextStream:
         values = self._dialect.rest(parsed.values, text, so_far.tokens)
         return None if values is None else ParsedInput(values, parsed.units)
 
-    def _joined(self, raw: bytes) -> str:
+    def _text(self, raw: bytes) -> str:
         """Return the text with what was left of the part before; the decoder keeps what is left."""
         text = self._decoder.decode(raw)
         self._is_cut = self._decoder.getstate()[0] != b""

@@ -25,8 +25,11 @@ SAMPLING: Final = (
 class PartsReader(Protocol):
     """Reads the parts of a model's streams."""
 
-    def read_all(self, payloads: Sequence[bytes]) -> list[tuple[bytes, Told]]:
-        """Return the text of each part and what it says beside it; KeyError without a text."""
+    def read(self, payloads: Sequence[bytes]) -> list[tuple[list[bytes], Told]]:
+        """Return the texts of parts, and what each of these says beside it; in order.
+
+        Raises KeyError for one without a text.
+        """
         ...
 
 

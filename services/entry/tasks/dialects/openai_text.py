@@ -75,10 +75,10 @@ class OpenAiText(TextDialect):
 class EventsReader:
     """Reads the events of a stream."""
 
-    def read_all(self, payloads: Sequence[bytes]) -> list[tuple[bytes, Told]]:
+    def read(self, payloads: Sequence[bytes]) -> list[tuple[list[bytes], Told]]:
         """Return the text that each adds, mostly none at its first and last."""
         read = map(_read, payloads)
-        return [(text or b"", told) for text, told in read]
+        return [([text or b""], told) for text, told in read]
 
 
 def _conversation(values: Mapping[str, Any]) -> dict[str, Any]:

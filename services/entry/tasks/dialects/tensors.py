@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import orjson
 
 from libs.common import wire
-from libs.common.answers import AnswerReader, PartReader
+from libs.common.answers import AnswerReader
 from libs.common.catalog import Model
+from libs.common.part_reader import PartReader
 from libs.common.wire import Tensor
 from services.entry.tasks.base import needed
 from services.entry.tasks.dialects.base import SAMPLING, PartsReader, TextDialect, stops
