@@ -1,187 +1,27 @@
-"""Servers that pass calls on to one another: by plain calls, and over real connections."""
+"""Servers that pass calls on to one another's colos."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, suppress
-from dataclasses import replace
-from itertools import count
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from libs.common.catalog import Permits
-from libs.common.connections import Connections, over
 from libs.common.envelope import TimeBounds
 from libs.common.errors import (
     DeadlineExceeded,
     HopsUsedUp,
     ModelFailed,
     OutOfCapacity,
-    ServerLost,
 )
-from libs.common.events.sinks import MemorySink
-from libs.common.events.values import Flag, InferenceEvent
-from libs.common.hops import listening
-from libs.common.ports import Inference
-from libs.common.world import World
-from libs.common.world_map import Colo, Instance, Resource, Server, Shard, ShardLoad, Update
+from libs.common.events.values import Flag
+from libs.common.world_map import Colo, Server, Shard
 from services.server.forwarding import Settings
-from services.server.grpc_api import InferenceApi
-from services.server.metrics import ServerMetrics
-from services.server.service import InferenceServer
-from tests.certificates import certified
-from tests.fakes import MODEL, ScriptedBackend, a_model, a_request, a_server
-from tests.short_dirs import short_dir
+from tests.contract.stations import BOUNDS, Cluster, settled
+from tests.fakes import MODEL, a_request
 from tests.streams import parts_of
-
-BOUNDS = TimeBounds(first_part_ms=5_000, idle_ms=5_000, total_ms=8_000)
-
-
-class Station:
-    """One server with its backend, its events, and a copy of the world of its own."""
-
-    def __init__(self, name: str, address: str) -> None:
-        self.name = name
-        self.address = address
-        self.colo = name.partition("-")[0]
-        self.world = World()
-        self.backend = ScriptedBackend()
-        self.sink = MemorySink()
-        self.metrics = ServerMetrics(CollectorRegistry())
-        self.woken = 0
-        self.release = asyncio.Event()
-        self.server: InferenceServer
-
-    def build(self, connections: Connections, settings: Settings) -> None:
-        self.server = a_server(
-            self.world,
-            self.backend,
-            self.sink,
-            name=self.name,
-            colo=self.colo,
-            address=self.address,
-            metrics=self.metrics,
-            connections=connections,
-            forwarding=settings,
-            wake=self.wake,
-        )
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    @property
-    def events(self) -> list[InferenceEvent]:
-        return [each for each in self.sink.events if isinstance(each, InferenceEvent)]
-
-    @property
-    def loads(self) -> list[ShardLoad]:
-        return [e for e in self.server.report().resources if isinstance(e, ShardLoad)]
-
-    @property
-    def load(self) -> ShardLoad:
-        (found,) = self.loads
-        return found
-
-    def busy(self, calls: int) -> list[asyncio.Task[Any]]:
-        """Start calls that hold permits, or places in the queue, until they are released."""
-
-        async def hold(*_: object) -> bytes:
-            await self.release.wait()
-            return b"held"
-
-        self.backend.on_infer = hold
-        stays = a_request(visited_colos=("x", "y"), time_bounds=BOUNDS)
-        return [asyncio.create_task(self.server.infer(stays)) for _ in range(calls)]
-
-
-class Cluster:
-    """Stations that all hear what is told, and reach one another as the test's way has it."""
-
-    def __init__(self, way: str, folder: Path, stack: AsyncExitStack) -> None:
-        self._way = way
-        self._folder = folder
-        self._tls = certified(folder) if way == "mutual tls" else None
-        self._stack = stack
-        self._versions = count(1)
-        self.stations: dict[str, Station] = {}
-        self.local: dict[str, Inference] = {}
-        self.settings = Settings(margin_ms=50, max_hops=2)
-
-    async def start(self, *names: str) -> list[Station]:
-        """Start servers named after their colos, and tell all of all of them."""
-        for name in names:
-            address = self._address(name)
-            station = self.stations[name] = Station(name, address)
-            connections = Connections(
-                world=station.world, connect=over("lean", self._tls), local=self.local
-            )
-            self._stack.push_async_callback(connections.close)
-            station.build(connections, self.settings)
-            self.local[address] = station.server
-            if self._way != "plain":
-                handlers = InferenceApi(station.server).handlers()
-                await self._stack.enter_async_context(
-                    listening(address, handlers, drain_s=0.1, tls=self._tls)
-                )
-                del self.local[address]
-        model = a_model(permits=Permits(per_instance=1, queue=1))
-        owners = {station.colo: station for station in self.stations.values()}
-        self.tell(model, *(each.server.me for each in self.stations.values()))
-        for colo, owner in owners.items():
-            self.tell(
-                Colo(name=colo),
-                Instance(
-                    id=f"{colo}-i", model=MODEL, colo=colo, address=f"{colo}:1", state="ready"
-                ),
-                Shard(model=MODEL, colo=colo, index=0, owner=owner.name, epoch=1),
-            )
-            self.full(colo, free=1)
-        return [self.stations[name] for name in names]
-
-    def _address(self, name: str) -> str:
-        if self._way == "plain":
-            return f"local:{name}"
-        if self._tls is None:
-            return f"unix:{self._folder}/{name}"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            return f"localhost:{free.getsockname()[1]}"
-
-    def tell(self, *resources: Resource, to: list[Station] | None = None) -> None:
-        for each in to or self.stations.values():
-            version = next(self._versions)
-            each.world.apply(Update(version=version, complete=version == 0, puts=resources))
-
-    def full(self, colo: str, **how: Any) -> None:
-        """Tell all how full a colo is."""
-        shown = {"permits": 1, "free": 0, "done": 1, "service_s": 1.0} | how
-        self.tell(ShardLoad(model=MODEL, colo=colo, index=0, server="", **shown))
-
-
-@pytest.fixture(params=["plain", "lean", "mutual tls"])
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    with short_dir() as folder:
-        async with AsyncExitStack() as stack:
-            made = Cluster(request.param, folder, stack)
-            yield made
-            for station in made.stations.values():
-                station.release.set()
-            async with asyncio.timeout(5):
-                for station in made.stations.values():
-                    while station.server.in_flight:
-                        await asyncio.sleep(0.01)
-                    assert all(load.in_flight == 0 for load in station.loads)
-
-
-async def settled(calls: list[asyncio.Task[Any]]) -> None:
-    """Let calls come to where they wait."""
-    await asyncio.sleep(0.05)
-    assert not any(call.done() for call in calls)
+from tests.waiting import until
 
 
 async def test_a_full_colo_lets_another_serve(cluster: Cluster) -> None:
@@ -391,135 +231,6 @@ async def test_a_server_that_cannot_be_reached_is_counted_and_passed_over(
     assert {each.outcome.serving_colo for each in replies} == {"lhr"}
     assert len(lhr.events) == 2
     assert ams.metrics.forward_failures == {("ams", MODEL): 1}, "and not tried again at once"
-
-
-async def test_a_moved_shard_is_followed_without_a_hop(cluster: Cluster) -> None:
-    old, new = await cluster.start("ams-1", "ams-2")
-    cluster.tell(Shard(model=MODEL, colo="ams", index=0, owner="ams-2", epoch=2))
-
-    late = await old.server.infer(a_request(shard_epoch=1))
-    current = await old.server.infer(a_request(shard_epoch=2))
-
-    assert [each.outcome.hops for each in (late, current)] == [0, 0]
-    assert [each.flags & Flag.FORWARDED for each in new.events] == [0, 0]
-    assert [each.visited_colos for each in new.events] == [(), ()]
-    assert old.events == []
-
-
-async def test_an_owner_that_hears_of_it_after_its_callers_waits_for_the_word(
-    cluster: Cluster,
-) -> None:
-    _, new = await cluster.start("ams-2", "ams-1")  # the last one owns it
-    old = cluster.stations["ams-1"]
-    moved = Shard(model=MODEL, colo="ams", index=0, owner="ams-2", epoch=2)
-    new = cluster.stations["ams-2"]
-    call = asyncio.create_task(new.server.infer(a_request(shard_epoch=2)))
-    await settled([call])
-
-    cluster.tell(moved, to=[new])
-
-    assert (await call).outcome.hops == 0
-    assert (len(new.events), len(old.events)) == (1, 0)
-
-
-async def test_what_nobody_owns_is_lost_for_the_moment(cluster: Cluster) -> None:
-    (ams,) = await cluster.start("ams")
-
-    with pytest.raises(ServerLost) as refused:
-        await ams.server.infer(a_request(shard_epoch=9))
-
-    assert (refused.value.sent, refused.value.retryable) == (False, True)
-
-
-async def test_a_queue_is_handed_over_to_the_next_owner(cluster: Cluster) -> None:
-    new, old = await cluster.start("ams-2", "ams-1")
-    running = old.busy(1)
-    await settled(running)
-    waiting = asyncio.create_task(
-        old.server.infer(a_request(time_bounds=BOUNDS, visited_colos=("x", "y")))
-    )
-    await settled([waiting])
-
-    cluster.tell(Shard(model=MODEL, colo="ams", index=0, owner="ams-2", epoch=2))
-
-    assert (await waiting).payload == b"hello"
-    (told,) = new.events
-    assert told.flags & Flag.QUEUED_IN_COLO, "it has queued, though not there"
-    assert new.woken, "how full it is, all should know at once"
-    old.release.set()
-    assert (await running[0]).payload == b"held", "what runs ends where it began"
-
-
-async def test_a_server_that_leaves_sends_all_who_wait_and_come_to_another_colo(
-    cluster: Cluster,
-) -> None:
-    ams, lhr = await cluster.start("ams", "lhr")
-    cluster.full("lhr", service_s=99.0)
-    held = ams.busy(1)
-    await settled(held)
-    waiting = asyncio.create_task(ams.server.infer(a_request(time_bounds=BOUNDS)))
-    await settled([waiting])
-
-    ams.server.drain()
-    ams.server.hand_over()
-    reply, late = await waiting, await ams.server.infer(a_request())
-
-    assert (reply.outcome.serving_colo, reply.outcome.hops) == ("lhr", 1)
-    assert late.outcome.serving_colo == "lhr"
-    assert lhr.events[0].flags & Flag.QUEUED_IN_COLO
-    assert ams.server.report().resources[0].draining  # type: ignore[union-attr]
-    ams.release.set()
-    assert (await held[0]).payload == b"held"
-
-
-async def test_a_server_that_leaves_alone_lets_its_callers_know(cluster: Cluster) -> None:
-    (ams,) = await cluster.start("ams")
-    held = ams.busy(1)
-    await settled(held)
-    waiting = asyncio.create_task(ams.server.infer(a_request(time_bounds=BOUNDS)))
-    await settled([waiting])
-
-    ams.server.hand_over()
-
-    with pytest.raises(ServerLost):
-        await waiting
-    with pytest.raises(ServerLost):
-        await ams.server.infer(a_request())
-
-
-async def test_it_reports_at_once_when_it_is_full_and_when_no_more(cluster: Cluster) -> None:
-    (ams,) = await cluster.start("ams")
-    ams.server.report()
-    ams.woken = 0
-    held = ams.busy(2)
-    await settled(held)
-    assert ams.woken == 1
-
-    assert ams.load.free == 0
-    ams.release.set()
-    await asyncio.gather(*held)
-
-    assert ams.woken == 2
-
-
-async def test_it_reports_at_once_when_its_first_instance_is_ready(cluster: Cluster) -> None:
-    (ams,) = await cluster.start("ams")
-    there = Instance(id="ams-i", model=MODEL, colo="ams", address="ams:1", state="ready")
-    cluster.tell(replace(there, state="booting"))
-    assert ams.load.free == 0
-    ams.woken = 0
-
-    cluster.tell(there)
-    assert (ams.woken, ams.load.free) == (1, 1)
-
-    cluster.tell(there)
-    assert ams.woken == 1
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(3):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_background_work_goes_to_the_emptiest_colo(cluster: Cluster) -> None:

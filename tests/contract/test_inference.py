@@ -31,6 +31,7 @@ from tests.certificates import certified
 from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance
 from tests.short_dirs import short_dir
 from tests.streams import parts_of
+from tests.waiting import until
 
 MEGABYTE = 1024 * 1024
 
@@ -85,12 +86,6 @@ async def connected(
 
 def joined(stream: list[Parts]) -> list[bytes]:
     return [payload for parts in stream for payload in parts.payloads]
-
-
-async def eventually(condition: object) -> None:
-    async with asyncio.timeout(3):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)
 
 
 async def test_unary(inference: Inference) -> None:
@@ -250,12 +245,12 @@ async def test_cancelling_a_call_stops_the_model(
 
     backend.on_infer = wait
     call = asyncio.create_task(inference.infer(a_request()))
-    await eventually(lambda: backend.calls)
+    await until(lambda: backend.calls)
 
     call.cancel()
 
     await asyncio.wait_for(stopped.wait(), 3)
-    await eventually(lambda: server.in_flight == 0)
+    await until(lambda: server.in_flight == 0)
     with pytest.raises(asyncio.CancelledError):
         await call
 
@@ -272,8 +267,8 @@ async def test_leaving_a_stream_stops_the_model(
     async with aclosing(parts_of(inference, a_request())) as parts:
         await anext(parts)
 
-    await eventually(lambda: backend.closed == 1)
-    await eventually(lambda: server.in_flight == 0)
+    await until(lambda: backend.closed == 1)
+    await until(lambda: server.in_flight == 0)
 
 
 async def test_a_deadline_ends_the_call(
@@ -289,7 +284,7 @@ async def test_a_deadline_ends_the_call(
     with pytest.raises(DeadlineExceeded):
         await anext(parts_of(inference, a_request(time_bounds=bounds)))
 
-    await eventually(lambda: server.in_flight == 0)
+    await until(lambda: server.in_flight == 0)
 
 
 @pytest.mark.parametrize("parts_before", [0, 1], ids=["first part", "idle gap"])
@@ -310,7 +305,7 @@ async def test_each_wait_of_a_stream_is_bounded(
             came.extend(parts.payloads)
 
     assert len(came) == parts_before
-    await eventually(lambda: server.in_flight == 0)
+    await until(lambda: server.in_flight == 0)
 
 
 async def test_an_endless_stream_ends_with_its_time(
@@ -328,7 +323,7 @@ async def test_an_endless_stream_ends_with_its_time(
         async for _ in parts_of(inference, a_request(time_bounds=bounds)):
             pass
 
-    await eventually(lambda: server.in_flight == 0)
+    await until(lambda: server.in_flight == 0)
 
 
 async def test_a_call_that_is_not_answered_is_given_up(
@@ -343,7 +338,7 @@ async def test_a_call_that_is_not_answered_is_given_up(
     with pytest.raises(DeadlineExceeded):
         await inference.infer(a_request(time_bounds=TimeBounds(first_part_ms=60)))
 
-    await eventually(lambda: server.in_flight == 0)
+    await until(lambda: server.in_flight == 0)
 
 
 async def test_a_slow_reader_slows_the_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,9 +194,3 @@ def post(
 
 def raw_post(*lines: str, body: bytes = b"", first: str = "POST /hot/echo HTTP/1.1") -> bytes:
     return "\r\n".join([first, *lines, "", ""]).encode("utf-8", "surrogateescape") + body
-
-
-async def until(true: Callable[[], object], seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.005)

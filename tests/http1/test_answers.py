@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 
 from libs.http1 import Request, Responder
-from tests.http1.support import JSON, a_client, a_site, post, until
+from tests.http1.support import JSON, a_client, a_site, post
+from tests.waiting import until
 
 
 async def test_a_stream_comes_in_chunks_and_the_connection_stays() -> None:

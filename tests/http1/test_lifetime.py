@@ -9,7 +9,8 @@ import pytest
 
 from libs.http1.connection import Connection
 from libs.http1.responder import Responder
-from tests.http1.support import GET_COLD, Client, a_client, a_site, post, raw_post, until
+from tests.http1.support import GET_COLD, Client, a_client, a_site, post, raw_post
+from tests.waiting import until
 
 HALF_BODY = post(body=b"hello")[:-2]
 HALF_CHUNKS = raw_post("Host: x", "Transfer-Encoding: chunked", body=b"5\r\nhel")

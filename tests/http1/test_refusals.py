@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.http1.support import GET_COLD, Client, a_client, a_site, post, raw_post, until
+from tests.http1.support import GET_COLD, Client, a_client, a_site, post, raw_post
+from tests.waiting import until
 
 HOST = "Host: x"
 CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from libs.http1.targets import decoded_path
-from tests.http1.support import GET_COLD, a_client, a_site, post, raw_post, until
+from tests.http1.support import GET_COLD, a_client, a_site, post, raw_post
+from tests.waiting import until
 
 CHUNKED = raw_post(
     "Host: x",

@@ -6,7 +6,8 @@ import pytest
 
 from libs.eager import EagerTask, start
 from libs.http1 import Request, Responder
-from tests.http1.support import a_client, a_site, post, until
+from tests.http1.support import a_client, a_site, post
+from tests.waiting import until
 
 
 async def test_a_writer_waits_for_a_slow_reader_and_memory_stays_bounded() -> None:

@@ -15,7 +15,8 @@ import trustme
 
 from libs.http1 import TlsFiles
 from libs.http1.tls import LiveContext
-from tests.http1.support import GET_COLD, Site, a_client, a_site, post, until
+from tests.http1.support import GET_COLD, Site, a_client, a_site, post
+from tests.waiting import until
 
 
 def issue(authority: trustme.CA, into: Path) -> None:

@@ -140,12 +140,6 @@ async def raw_server(greeting: bytes | None = None, **options: Any) -> AsyncIter
                 await writer.wait_closed()
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 class GrpcHandlers(grpc.GenericRpcHandler):
     """gRPC's side, for its asyncio server and for its synchronous one."""
 

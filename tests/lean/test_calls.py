@@ -25,8 +25,8 @@ from tests.lean.support import (
     both,
     calling,
     serving,
-    until,
 )
+from tests.waiting import until
 
 MIB = 1024 * 1024
 

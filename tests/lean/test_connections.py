@@ -25,9 +25,9 @@ from tests.lean.support import (
     calling,
     raw_server,
     serving,
-    until,
 )
 from tests.lean.wire import ClientWire, ServerWire, answer, request
+from tests.waiting import until
 
 NOBODY = "127.0.0.1:1"
 

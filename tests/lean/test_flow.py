@@ -12,8 +12,9 @@ import pytest
 
 from libs.lean import Limits
 from libs.lean.streams import Stream
-from tests.lean.support import COUNT, ECHO, ENDLESS, both, calling, grpc_aio_server, serving, until
+from tests.lean.support import COUNT, ECHO, ENDLESS, both, calling, grpc_aio_server, serving
 from tests.lean.wire import ServerWire, request
+from tests.waiting import until
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -8,7 +8,8 @@ import pytest
 
 from libs.eager import Promise
 from libs.lean import Limits, RpcError, Status
-from tests.lean.support import COUNT, ENDLESS, HALF, both, until
+from tests.lean.support import COUNT, ENDLESS, HALF, both
+from tests.waiting import until
 
 
 async def test_a_sink_gets_all_messages_in_order_and_then_the_end() -> None:

@@ -28,8 +28,8 @@ from tests.lean.support import (
     grpc_sync_server,
     in_thread,
     serving,
-    until,
 )
+from tests.waiting import until
 
 LARGE = bytes(range(256)) * (20 * 1024 * 1024 // 256)
 OpenServer = Callable[..., AbstractAsyncContextManager[tuple[str, Any]]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -24,6 +24,7 @@ from libs.common.world_map import (
     ShardLoad,
     Update,
 )
+from tests.waiting import until
 
 QUICK = Backoff(first_s=0.005, most_s=0.01)
 MODEL = Model(name="@cf/demo/m", task="text-generation", aliases=("m", "old"))
@@ -82,12 +83,6 @@ class FakeDisk:
         if self.error:
             raise self.error
         self.kept = update
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def test_a_model_is_found_by_name_and_alias_until_it_is_gone() -> None:

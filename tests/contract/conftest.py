@@ -1,0 +1,27 @@
+"""Stations that reach one another each way there is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.contract.stations import Cluster
+from tests.short_dirs import short_dir
+
+
+@pytest.fixture(params=["plain", "lean", "mutual tls"])
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    with short_dir() as folder:
+        async with AsyncExitStack() as stack:
+            made = Cluster(request.param, folder, stack)
+            yield made
+            for station in made.stations.values():
+                station.release.set()
+            async with asyncio.timeout(5):
+                for station in made.stations.values():
+                    while station.server.in_flight:
+                        await asyncio.sleep(0.01)
+                    assert all(load.in_flight == 0 for load in station.loads)
