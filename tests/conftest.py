@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 from libs import compiled
+from tests.short_dirs import short_dir
+
+TRITON = Path(__file__).parents[1] / ".triton"
 
 # Several workers share few cores: threads of their own in every one would only be in the way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -38,3 +45,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A new folder whose path leaves room for a socket's name."""
+    with short_dir() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def triton_environment() -> Path:
+    """Triton's own Python environment; where there could be one, there must be."""
+    if not (TRITON / "environment.json").exists():
+        could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+        (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
+    return TRITON

@@ -121,6 +121,13 @@ class ScriptedBackend:
             yield b"part %d" % number
 
 
+async def endless(*_: object) -> AsyncGenerator[bytes, None]:
+    """A model's stream that has no end."""
+    while True:
+        await asyncio.sleep(0.001)
+        yield b"more"
+
+
 def a_model(name: str = MODEL, **changes: object) -> Model:
     defaults: dict[str, object] = {
         "task": "text-generation",

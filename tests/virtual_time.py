@@ -46,3 +46,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def now() -> float:
     """Return the running loop's time."""
     return asyncio.get_running_loop().time()
+
+
+class VirtualClock:
+    """The running loop's time, as a clock."""
+
+    now = staticmethod(now)
+
+    def unix_ms(self) -> int:
+        """Return it as milliseconds."""
+        return int(now() * 1000)

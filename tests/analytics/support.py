@@ -1,13 +1,9 @@
-"""What analytics' tests share: events, batches, a store in memory, a short folder."""
+"""What analytics' tests share: events, batches, a store in memory."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from libs.common.envelope import RequestSource
@@ -18,16 +14,6 @@ from services.analytics.ports import StoreError
 
 HOUR_MS = 3_600_000
 MODEL = "@cf/demo/text-generation"
-
-
-@contextmanager
-def short_folder() -> Iterator[Path]:
-    """A new folder whose path leaves room for a socket's name."""
-    path = Path(tempfile.mkdtemp(prefix="cst"))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def event(number: int = 1, **changes: Any) -> InferenceEvent:

@@ -1,3 +1,5 @@
+"""The batcher: when a write is due, how much it takes, and what it has no room for."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The DuckDB store: rows and columns, files of other versions, failures, and questions."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Analytics' metrics: every count has one."""
+
 from __future__ import annotations
 
 from pathlib import Path

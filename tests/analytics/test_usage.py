@@ -1,3 +1,5 @@
+"""Usage: what is stored before it is read, and questions without an answer."""
+
 from __future__ import annotations
 
 import asyncio

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -39,13 +37,6 @@ from tests.contract.watching import QUICK, Plane, Stream, following, owner, seen
 MODEL = Model(name="@cf/demo/m", task="text-generation", schema={"max": 1}, aliases=("m",))
 FAR = Model(name="far", task="text-generation", backend=Backend(external=("10.0.0.1:8001",)))
 CATALOG: tuple[Resource, ...] = (Colo(name="ams"), Colo(name="lhr"), MODEL)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="cst"))
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from libs.common.ports import EventSink
 from services.analytics.collector import Collector
 from services.analytics.events_api import collecting
 from services.analytics.storing import Storing
-from tests.analytics.support import FakeStore, event, short_folder
+from tests.analytics.support import FakeStore, event
+from tests.short_dirs import short_dir
 
 # Inside it a sink; after it, what arrived.
 Open: TypeAlias = Callable[[list[Event]], AbstractAsyncContextManager[EventSink]]
@@ -34,7 +35,7 @@ async def unix_socket(arrived: list[Event]) -> AsyncIterator[EventSink]:
     store = FakeStore()
     storing = Storing(store=store, clock=SystemClock())
     collector = Collector(storing=storing)
-    with short_folder() as folder:
+    with short_dir() as folder:
         path = folder / "events.sock"
         async with (
             storing.running(),

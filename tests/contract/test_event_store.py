@@ -14,7 +14,8 @@ from libs.common.envelope import RequestSource
 from libs.common.events.values import Batch, InferenceEvent, LifecycleEvent
 from libs.common.usage import UsageGroup, UsageQuery, UsageRow
 from services.analytics.stores.duckdb import DuckDBStore
-from tests.analytics.support import HOUR_MS, MODEL, batch, event, short_folder
+from tests.analytics.support import HOUR_MS, MODEL, batch, event
+from tests.short_dirs import short_dir
 
 Open: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
 FIRST = 1_000 * HOUR_MS
@@ -23,7 +24,7 @@ FIRST = 1_000 * HOUR_MS
 @pytest.fixture(params=["duckdb"])
 async def opened(request: pytest.FixtureRequest) -> AsyncIterator[Open]:
     """Opens the store, each time the same one."""
-    with short_folder() as folder:
+    with short_dir() as folder:
         openers: dict[str, Callable[[Path], Any]] = {
             "duckdb": lambda folder: DuckDBStore(folder / "events.duckdb")
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 import pytest
@@ -19,7 +18,7 @@ from libs.common.events.values import Flag
 from libs.common.world_map import Colo, Server, Shard
 from services.server.forwarding import Settings
 from tests.contract.stations import BOUNDS, Cluster, settled
-from tests.fakes import MODEL, a_request
+from tests.fakes import MODEL, a_request, endless
 from tests.streams import parts_of
 from tests.waiting import until
 
@@ -63,11 +62,6 @@ async def test_a_stream_is_passed_on_and_its_end_told_once(cluster: Cluster) -> 
 async def test_who_leaves_stops_the_model_at_the_other_end(cluster: Cluster) -> None:
     ams, lhr = await cluster.start("ams", "lhr")
     await settled(ams.busy(1))
-
-    async def endless(*_: object) -> AsyncGenerator[bytes, None]:
-        while True:
-            yield b"more"
-            await asyncio.sleep(0.001)
 
     lhr.backend.on_stream = endless
     async with aclosing(parts_of(ams.server, a_request(stream=True))) as parts:

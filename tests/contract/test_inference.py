@@ -28,7 +28,7 @@ from libs.common.ports import Inference
 from services.server.grpc_api import InferenceApi
 from services.server.service import InferenceServer
 from tests.certificates import certified
-from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance
+from tests.fakes import ScriptedBackend, a_request, a_server, a_world, an_instance, endless
 from tests.short_dirs import short_dir
 from tests.streams import parts_of
 from tests.waiting import until
@@ -258,11 +258,6 @@ async def test_cancelling_a_call_stops_the_model(
 async def test_leaving_a_stream_stops_the_model(
     inference: Inference, backend: ScriptedBackend, server: InferenceServer
 ) -> None:
-    async def endless(*_: object) -> AsyncGenerator[bytes, None]:
-        while True:
-            await asyncio.sleep(0.001)
-            yield b"more"
-
     backend.on_stream = endless
     async with aclosing(parts_of(inference, a_request())) as parts:
         await anext(parts)
@@ -311,11 +306,6 @@ async def test_each_wait_of_a_stream_is_bounded(
 async def test_an_endless_stream_ends_with_its_time(
     inference: Inference, backend: ScriptedBackend, server: InferenceServer
 ) -> None:
-    async def endless(*_: object) -> AsyncGenerator[bytes, None]:
-        while True:
-            await asyncio.sleep(0.001)
-            yield b"more"
-
     backend.on_stream = endless
     bounds = TimeBounds(first_part_ms=5_000, idle_ms=5_000, total_ms=100)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,17 +29,10 @@ from libs.common.world_map import (
 )
 from services.control import app
 from services.control.service import Control
-from tests.short_dirs import short_dir
 
 MODEL = Model(name="m", task="text-generation")
 CATALOG = (Colo(name="ams"), MODEL)
 KEY = shard_key("ams", "m", 0)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_dir() as path:
-        yield path
 
 
 @asynccontextmanager

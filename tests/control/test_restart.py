@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-
-import pytest
 
 from libs.common.backoff import Backoff
 from libs.common.clients.control import ControlClient
@@ -18,7 +16,6 @@ from libs.common.messages import SnapshotOnDisk
 from libs.common.tokens import token_hash
 from libs.common.world import World, follow, keep_reporting
 from libs.common.world_map import Account, Ref, Report, Server, Shard, Token, Update
-from tests.short_dirs import short_dir
 
 CONTROL = """
 import asyncio, sys
@@ -61,12 +58,6 @@ class Process:
         if self.process is not None and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_dir() as path:
-        yield path
 
 
 @asynccontextmanager

@@ -1,3 +1,5 @@
+"""The events' codec: what comes back, what is clamped, and what another version reads."""
+
 from __future__ import annotations
 
 from decimal import Decimal

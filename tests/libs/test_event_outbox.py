@@ -1,3 +1,5 @@
+"""The outbox: numbers without gaps, bounded slots, and acknowledgements."""
+
 from __future__ import annotations
 
 import pytest

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -51,13 +49,6 @@ class Failing(UsageServiceServicer):
                 self.cancelled.set()
                 raise
             return pb.QueryResponse()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="cst"))
-    yield path
-    shutil.rmtree(path)
 
 
 def fail(error: Exception) -> Callable[[], None]:

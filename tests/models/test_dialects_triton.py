@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +26,6 @@ from tests.system.harness import tritons_of
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("dialects")]
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / ".triton"
 MODELS = {each.served_as: each for each in load_catalog(ROOT / "config", root=ROOT).models}
 CHAT, EMBED = MODELS["text_generation"], MODELS["text_embeddings"]
 
@@ -45,13 +42,10 @@ def spoken_to(model: Model, **changes: object) -> Model:
 
 
 async def test_models_are_held_against_their_dialect_and_reached_again_after_a_death(
-    tmp_path: Path,
+    tmp_path: Path, triton_environment: Path
 ) -> None:
-    if not (ENVIRONMENT / "environment.json").exists():
-        could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
-        (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
     backend = TritonBackend(connect)
-    async with TritonDriver(folder=tmp_path / "triton", environment=ENVIRONMENT) as driver:
+    async with TritonDriver(folder=tmp_path / "triton", environment=triton_environment) as driver:
         await driver.start(spec(CHAT))
         address = (await driver.start(spec(EMBED))).address
         there = Endpoint(instance="i", address=address, concurrency=1)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import platform
 import struct
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / ".triton"
 HAPPY = "That is a happy person"
 
 
@@ -38,14 +35,6 @@ class Embeddings:
     shape: list[int]
     vectors: list[tuple[float, ...]]
     num_tokens: int
-
-
-@pytest.fixture(scope="module")
-def triton_environment() -> Path:
-    if not (ENVIRONMENT / "environment.json").exists():
-        could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
-        (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
-    return ENVIRONMENT
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

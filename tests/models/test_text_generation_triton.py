@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import platform
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / ".triton"
 MODEL = ROOT / "models" / "text_generation"
 QUESTION = "User: What is the capital of France?\nAssistant:"
 ANSWER = "The capital of France is Paris."
@@ -47,14 +44,6 @@ class Answer:
 
 class Refused(Exception):
     """The model answered with an error."""
-
-
-@pytest.fixture(scope="module")
-def triton_environment() -> Path:
-    if not (ENVIRONMENT / "environment.json").exists():
-        could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
-        (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
-    return ENVIRONMENT
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -79,14 +78,6 @@ BROKEN = """
 print("a line of the model's own", flush=True)
 raise RuntimeError("this model is broken")
 """
-
-
-@pytest.fixture(scope="session")
-def triton_environment() -> Path:
-    if not (ENVIRONMENT / "environment.json").exists():
-        could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
-        (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
-    return ENVIRONMENT
 
 
 @pytest.fixture

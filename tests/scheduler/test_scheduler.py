@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,6 @@ from services.scheduler.metrics import Metrics
 from services.scheduler.placement import FleetState
 from services.scheduler.plan import Plan
 from services.scheduler.sizing import Sizer
-from tests.short_dirs import short_dir
 
 MODEL = Model(
     name="m",
@@ -52,12 +51,6 @@ MODEL = Model(
 CATALOG: tuple[Resource, ...] = (Colo(name="ams", region="eu"), MODEL)
 CONFIG = app.Config(tick_s=0.1, measure_s=0.02, down_after_s=0.4)
 QUICK = Backoff(first_s=0.02, most_s=0.1)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_dir() as path:
-        yield path
 
 
 class Site:

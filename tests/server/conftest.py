@@ -1,9 +1,11 @@
-"""A server over a scripted model, with one instance in its world."""
+"""A server over a scripted model, with one instance in its world, and metrics of their own."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from libs.common.events.sinks import MemorySink
 from libs.common.world import World
+from services.server.metrics import ServerMetrics
 from services.server.service import InferenceServer
 from tests.fakes import ScriptedBackend, a_server, a_world, an_instance
 
@@ -26,3 +28,13 @@ def world() -> World:
 @pytest.fixture
 def server(world: World, backend: ScriptedBackend, sink: MemorySink) -> InferenceServer:
     return a_server(world, backend, sink)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> ServerMetrics:
+    return ServerMetrics(registry)

@@ -16,16 +16,6 @@ from tests.server.looking import load
 PERMITS = Permits(per_instance=16, queue=64, adaptive=True)
 
 
-class VirtualClock:
-    """The running loop's time."""
-
-    now = staticmethod(virtual_time.now)
-
-    def unix_ms(self) -> int:
-        """Return it as milliseconds."""
-        return int(virtual_time.now() * 1000)
-
-
 @pytest.mark.parametrize(
     ("adaptive", "bears", "least", "most"),
     [(True, 4, 4, 10), (True, 16, 16, 16), (False, 4, 16, 16)],
@@ -36,7 +26,7 @@ def test_an_endpoint_gets_what_it_bears(adaptive: bool, bears: int, least: int, 
         backend = ScriptedBackend()
         model = a_model(permits=replace(PERMITS, adaptive=adaptive))
         server = a_server(
-            a_world(an_instance(0), model=model), backend, MemorySink(), VirtualClock()
+            a_world(an_instance(0), model=model), backend, MemorySink(), virtual_time.VirtualClock()
         )
 
         async def infer(*_: object) -> bytes:
@@ -62,7 +52,7 @@ def test_an_endpoint_gets_what_it_bears(adaptive: bool, bears: int, least: int, 
 def test_a_catalog_that_no_longer_says_adaptive_gives_all_permits_back() -> None:
     async def work() -> tuple[int, int]:
         world = a_world(an_instance(0), model=a_model(permits=PERMITS))
-        server = a_server(world, ScriptedBackend(), MemorySink(), VirtualClock())
+        server = a_server(world, ScriptedBackend(), MemorySink(), virtual_time.VirtualClock())
         (shard,) = server.shards
         (endpoint,) = shard.turnstile.endpoints.values()
         assert endpoint.limit is not None

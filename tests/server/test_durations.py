@@ -20,16 +20,6 @@ LABELS = {
 }
 
 
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def metrics(registry: CollectorRegistry) -> ServerMetrics:
-    return ServerMetrics(registry)
-
-
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
     return registry.get_sample_value(f"gen_ai_server_{name}", LABELS | labels)
 

@@ -9,9 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from libs.common.catalog import Listing
-from libs.common.clock import ManualClock
-from libs.common.deadline import fix
-from libs.common.envelope import RequestSource, TimeBounds, Timings, Units, Usage
+from libs.common.envelope import RequestSource, Timings, Units, Usage
 from libs.common.errors import Aborted, OutOfCapacity, RequestError
 from libs.common.events.values import Flag, InferenceEvent
 from services.server.endpoints import Endpoint
@@ -57,18 +55,7 @@ def a_shard(*, beta: bool) -> OwnedShard:
 
 
 def a_record(**changes: Any) -> Record:
-    values: dict[str, Any] = {
-        "request": a_request(),
-        "shard": None,
-        "tokens": None,
-        "deadline": fix(TimeBounds(), 1.0),
-        "clock": ManualClock(),
-        "ended": lambda _: None,
-        "task": None,
-        "arrived": 1.0,
-        "arrived_ms": 5,
-        "queue_size": 0,
-    }
+    values = {"request": a_request(), "shard": None, "arrived": 1.0, "arrived_ms": 5}
     return recorded(**(values | changes))
 
 

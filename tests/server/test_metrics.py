@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from libs.common.catalog import Permits
@@ -31,16 +30,6 @@ def a_shard(index: int) -> OwnedShard:
     return OwnedShard(
         model=a_model(LABELS["model"]), colo="ams", index=index, epoch=1, turnstile=turnstile
     )
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
-@pytest.fixture
-def metrics(registry: CollectorRegistry) -> ServerMetrics:
-    return ServerMetrics(registry)
 
 
 def test_what_was_never_counted_is_named_all_the_same(

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 
 from libs.common.catalog import Price
 from libs.common.clock import ManualClock
-from libs.common.deadline import fix
 from libs.common.envelope import TimeBounds, Timings, Usage
 from libs.common.errors import OutOfCapacity, RequestError, Unavailable
 from libs.common.events.sinks import MemorySink
@@ -49,18 +48,8 @@ def a_lease(shard: OwnedShard) -> Lease:
 
 
 def a_record(shard: OwnedShard | None, **changes: Any) -> Record:
-    values: dict[str, Any] = {
-        "request": a_request(source_colo="fra"),
-        "shard": shard,
-        "tokens": None,
-        "deadline": fix(TimeBounds(), 1.0),
-        "clock": ManualClock(),
-        "ended": lambda _: None,
-        "task": None,
-        "arrived": 1.0,
-        "arrived_ms": 5,
-        "queue_size": 0,
-    }
+    request = a_request(source_colo="fra")
+    values = {"request": request, "shard": shard, "arrived": 1.0, "arrived_ms": 5}
     return recorded(**(values | changes))
 
 
