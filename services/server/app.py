@@ -42,7 +42,7 @@ from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
 from services.server.outliers import Limits
-from services.server.ports import Backend
+from services.server.ports import Backend, ModelCheck
 from services.server.preferences import Preferences
 from services.server.probing import ProbeLimits, Prober
 from services.server.retries import RetryLimits
@@ -61,7 +61,7 @@ class Config:
     name: str
     colo: str
     listen: str = ""  # host:port or unix:/path; empty: only within this process
-    advertise: str = ""  # where entries reach it; empty: where it listens
+    advertise: str = ""  # where others reach it; empty: where it listens
     connect_s: Seconds = 1.0
     probe_s: Seconds = 1.0
     probe_timeout_s: Seconds = 1.0
@@ -93,9 +93,7 @@ class Config:
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
     http_connections: AtLeastOne = 512  # to each address of an OpenAI-compatible backend
-    http_ca: Path | None = (
-        None  # PEM: whom https trusts in such a backend; none: as the system does
-    )
+    http_ca: Path | None = None  # PEM: whom https trusts in such a backend; none: the system's
     keys: Path | None = None  # a folder: each file a bearer key, which the catalog names
     transport: Transport = "lean"  # of hops from entries, and to Triton
     weight_free: NotNegative = 1.0  # scores by which an endpoint is chosen
@@ -126,6 +124,16 @@ class Config:
             idle_s=self.probe_idle_s,
             at_once=self.probes_at_once,
         )
+
+    @property
+    def retries(self) -> RetryLimits:
+        """Return what the budget of retries is made of."""
+        return RetryLimits(share=self.retry_share, per_s=self.retries_per_s)
+
+    @property
+    def forwarding(self) -> Settings:
+        """Return when calls are forwarded."""
+        return Settings(margin_ms=1000 * self.forward_margin_s, max_hops=self.max_hops)
 
     @property
     def hop_tls(self) -> HopTls | None:
@@ -172,27 +180,72 @@ def build(
     clock: Clock,
 ) -> App:
     """Assemble a server without opening anything."""
-    wake = asyncio.Event()
-    triton = TritonBackend(
-        partial(
-            connect,
-            transport=config.transport,
-            keepalive_s=TRITON_KEEPALIVE_S,
-            coalesce_s=config.coalesce_s,
-            connect_s=config.connect_s,
-        ),
-        adapter_path=partial(_adapter_path, world),
+    wake, rng = asyncio.Event(), random.Random()
+    triton, http = _triton(config, world), _openai_http(config)
+    backends: dict[str, Backend] = {"triton": triton, "openai_http": http}
+    health = Health(config.outliers, metrics=metrics, clock=clock, rng=rng)
+    server = InferenceServer(
+        me=_me(config, clock),
+        world=world,
+        backends=backends,
+        outcomes=_outcomes(config, sink=sink, metrics=metrics, health=health, clock=clock),
+        losses=_losses(config, metrics=metrics, health=health, clock=clock),
+        clock=clock,
+        rng=rng,
+        preferences=config.preferences,
+        connections=connections,
+        forwarding=config.forwarding,
+        wake=wake.set,
     )
-    http = OpenAiBackend(
+    shards = server.shards
+    world.listen(lambda _: triton.keep(shards.addresses()))
+    checks: dict[str, ModelCheck] = {"triton": triton, "openai_http": http}
+    return App(
+        server=server,
+        prober=Prober(
+            config.probes, shards=shards, backends=backends, health=health, clock=clock, rng=rng
+        ),
+        sampler=Sampler(shards, health=health),
+        checker=Checker(shards=shards, checks=checks, clock=clock, every_s=config.check_s),
+        triton=triton,
+        http=http,
+        wake=wake,
+    )
+
+
+def _me(config: Config, clock: Clock) -> Server:
+    return Server(
+        name=config.name,
+        colo=config.colo,
+        address=config.advertise or config.listen or f"local:{config.name}",
+        boot_epoch=clock.unix_ms(),
+    )
+
+
+def _triton(config: Config, world: World) -> TritonBackend:
+    hop = partial(
+        connect,
+        transport=config.transport,
+        keepalive_s=TRITON_KEEPALIVE_S,
+        coalesce_s=config.coalesce_s,
+        connect_s=config.connect_s,
+    )
+    return TritonBackend(hop, adapter_path=partial(_adapter_path, world))
+
+
+def _openai_http(config: Config) -> OpenAiBackend:
+    return OpenAiBackend(
         keys=Keys(config.keys),
         connections=config.http_connections,
         max_message_bytes=config.max_message_bytes,
         ca=config.http_ca,
     )
-    backends: dict[str, Backend] = {"triton": triton, "openai_http": http}
-    rng = random.Random()
-    health = Health(config.outliers, metrics=metrics, clock=clock, rng=rng)
-    outcomes = Outcomes(
+
+
+def _outcomes(
+    config: Config, *, sink: EventSink, metrics: ServerMetrics, health: Health, clock: Clock
+) -> Outcomes:
+    return Outcomes(
         colo=config.colo,
         sink=sink,
         metrics=metrics,
@@ -200,53 +253,15 @@ def build(
         clock=clock,
         over_unix_socket=config.listen.startswith("unix:"),
     )
-    server = InferenceServer(
-        me=Server(
-            name=config.name,
-            colo=config.colo,
-            address=config.advertise or config.listen or f"local:{config.name}",
-            boot_epoch=clock.unix_ms(),
-        ),
-        world=world,
-        backends=backends,
-        outcomes=outcomes,
-        clock=clock,
-        rng=rng,
-        losses=Losses(
-            health=health,
-            killers=Killers(keep_s=config.killer_s, most=config.killers),
-            retries=RetryLimits(share=config.retry_share, per_s=config.retries_per_s),
-            metrics=metrics,
-            clock=clock,
-        ),
-        preferences=config.preferences,
-        connections=connections,
-        forwarding=Settings(margin_ms=1000 * config.forward_margin_s, max_hops=config.max_hops),
-        wake=wake.set,
-    )
-    world.listen(lambda _: triton.keep(server.shards.addresses()))
-    prober = Prober(
-        config.probes,
-        shards=server.shards,
-        backends=backends,
+
+
+def _losses(config: Config, *, metrics: ServerMetrics, health: Health, clock: Clock) -> Losses:
+    return Losses(
         health=health,
+        killers=Killers(keep_s=config.killer_s, most=config.killers),
+        retries=config.retries,
+        metrics=metrics,
         clock=clock,
-        rng=rng,
-    )
-    checker = Checker(
-        shards=server.shards,
-        checks={"triton": triton, "openai_http": http},
-        clock=clock,
-        every_s=config.check_s,
-    )
-    return App(
-        server=server,
-        prober=prober,
-        checker=checker,
-        sampler=Sampler(server.shards, health=health),
-        triton=triton,
-        http=http,
-        wake=wake,
     )
 
 
