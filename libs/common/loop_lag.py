@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from libs.common.metrics import Histogram
 
 EVERY_S = 0.020
 # uvloop's timers have whole milliseconds, rounded up: the first bucket is what cannot be told.
@@ -26,13 +26,15 @@ class LoopLag(Collector):
     """Measures one loop while `run` runs in it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._counts = [0] * (len(BUCKETS_S) + 1)
-        self._sum_s = 0.0
+        self._lag = Histogram(
+            f"{PREFIX}lag_seconds", "How late the loop's timers came.", (), bounds=BUCKETS_S
+        )
+        self._late = self._lag[()]
         self._loop: asyncio.AbstractEventLoop | None = None
         registry.register(self)
 
     def __repr__(self) -> str:
-        return f"<LoopLag {sum(self._counts)} looks, {self._sum_s:.3f} s late in all>"
+        return f"<LoopLag {sum(self._late.counts)} looks, {self._late.sum:.3f} s late in all>"
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -44,28 +46,20 @@ class LoopLag(Collector):
 
     def late(self, seconds: float) -> None:
         """Count one look."""
-        self._counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self._sum_s += seconds
+        self._late.observe(seconds)
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields."""
-        yield _lag()
+        yield self._lag.empty()
         yield _tasks()
 
     def collect(self) -> Iterator[Metric]:
         """Show how late it was, and how many tasks there are now."""
-        bounds = [*(str(each) for each in BUCKETS_S), "+Inf"]
-        lag, tasks = _lag(), _tasks()
-        counts = self._counts.copy()
-        lag.add_metric((), list(zip(bounds, accumulate(counts), strict=True)), self._sum_s)
+        tasks = _tasks()
         if self._loop is not None:
             tasks.add_metric((), len(asyncio.all_tasks(self._loop)))
-        yield lag
+        yield self._lag.family()
         yield tasks
-
-
-def _lag() -> HistogramMetricFamily:
-    return HistogramMetricFamily(f"{PREFIX}lag_seconds", "How late the loop's timers came.")
 
 
 def _tasks() -> GaugeMetricFamily:
