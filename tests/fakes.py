@@ -176,8 +176,9 @@ def a_world(*resources: Resource, model: Model | None = None) -> World:
     return world
 
 
-def put(world: World, *resources: Resource) -> None:
-    world.apply(Update(version=world.version + 1, puts=resources))
+def put(world: World, *resources: Resource, complete: bool = False) -> None:
+    """Put resources into a world, in place of all that was there if they are complete."""
+    world.apply(Update(version=world.version + 1, complete=complete, puts=resources))
 
 
 def a_health(metrics: ServerMetrics, clock: Clock) -> Health:

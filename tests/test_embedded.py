@@ -12,8 +12,8 @@ from libs.common.events.sinks import MemorySink
 from libs.common.world_map import Instance
 from services.entry.app import Config, serve
 from services.server.endpoints import Endpoint
-from tests.entry.fakes import ACCOUNT, SECRET, TEXT, entry_of, put, says, small_world
-from tests.fakes import ScriptedBackend, a_server
+from tests.entry.fakes import ACCOUNT, SECRET, TEXT, entry_of, says, small_world
+from tests.fakes import ScriptedBackend, a_server, put
 
 FRAMES = [
     "services/entry/fronts/hot.py handle",

@@ -18,8 +18,8 @@ from libs.common.world_map import Instance
 from services.entry.app import Config, serve
 from services.server.backends.keys import Keys
 from services.server.backends.openai_http import OpenAiBackend
-from tests.entry.fakes import ACCOUNT, SECRET, TEXT, VECTORS, entry_of, put, small_world
-from tests.fakes import a_server
+from tests.entry.fakes import ACCOUNT, SECRET, TEXT, VECTORS, entry_of, small_world
+from tests.fakes import a_server, put
 
 WORDS = [f"word{n} " for n in range(20)]
 PROMPT_TOKENS = 5

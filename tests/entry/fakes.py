@@ -29,10 +29,10 @@ from libs.common.world_map import (
     Shard,
     ShardLoad,
     Token,
-    Update,
 )
 from services.entry.app import Bound, Config, Entry, build, serve
 from services.entry.metrics import EntryMetrics
+from tests.fakes import put
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 OTHER_ACCOUNT = "f" * 32
@@ -121,11 +121,6 @@ class FakeServer:
                 raise each
             else:
                 yield each
-
-
-def put(world: World, *resources: Resource, complete: bool = False) -> None:
-    """Put resources into a world."""
-    world.apply(Update(version=world.version + 1, complete=complete, puts=resources))
 
 
 def place(

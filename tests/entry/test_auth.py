@@ -15,9 +15,9 @@ from tests.entry.fakes import (
     OTHER_ACCOUNT,
     OTHER_SECRET,
     SECRET,
-    put,
     small_world,
 )
+from tests.fakes import put
 
 
 def ask(auth: Auth, secret: str, account: str = "") -> Token:

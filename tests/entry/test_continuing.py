@@ -34,7 +34,8 @@ from services.entry.calls import Call, Told
 from services.entry.fronts.openai_bodies import ChatFrames, chat_body
 from services.entry.gateway import Gateway
 from services.entry.tasks.base import Shown, results
-from tests.entry.fakes import ACCOUNT, TEXT, TEXT_MODEL, entry_of, put, response, small_world
+from tests.entry.fakes import ACCOUNT, TEXT, TEXT_MODEL, entry_of, response, small_world
+from tests.fakes import put
 
 STORY = "Es war einmal ein 🦊, der las Prosa: «Ünüş» 東京, und schlief ein."
 TOKENS = STORY.encode()  # a token is a byte, as with the demo model

@@ -27,11 +27,11 @@ from tests.entry.fakes import (
     TEXT_MODEL,
     VECTORS,
     FakeServer,
-    put,
     says,
     small_world,
 )
 from tests.entry.gateways import call, gateway, read
+from tests.fakes import put
 from tests.streams import results_of
 
 

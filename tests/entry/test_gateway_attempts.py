@@ -22,11 +22,11 @@ from tests.entry.fakes import (
     FakeServer,
     entry_of,
     place,
-    put,
     says,
     small_world,
 )
 from tests.entry.gateways import call, gateway, read
+from tests.fakes import put
 from tests.streams import results_of
 
 

@@ -26,11 +26,11 @@ from tests.entry.fakes import (
     VECTORS,
     FakeServer,
     listening,
-    put,
     says,
     small_world,
     vectors,
 )
+from tests.fakes import put
 
 AUTH = (("authorization", f"Bearer {SECRET}"),)
 

@@ -20,11 +20,11 @@ from tests.entry.fakes import (
     VECTORS,
     FakeServer,
     listening,
-    put,
     says,
     small_world,
     vectors,
 )
+from tests.fakes import put
 
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
 WITH_ACCOUNT, BY_TOKEN = f"/client/v4/accounts/{ACCOUNT}/ai/v1", "/v1"

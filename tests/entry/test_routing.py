@@ -5,7 +5,8 @@ from libs.common.envelope import Outcome
 from libs.common.ranking import Wish
 from libs.common.world_map import Ref, Shard, Update
 from services.entry.routing import Routes, only
-from tests.entry.fakes import TEXT, place, put, small_world
+from tests.entry.fakes import TEXT, place, small_world
+from tests.fakes import put
 
 
 def colo_of(routes: Routes, wish: Wish | None = None) -> str:

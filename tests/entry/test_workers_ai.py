@@ -26,11 +26,11 @@ from tests.entry.fakes import (
     VECTORS,
     FakeServer,
     listening,
-    put,
     says,
     small_world,
     vectors,
 )
+from tests.fakes import put
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 

@@ -7,7 +7,8 @@ import pytest
 from libs.common.connections import Connections
 from libs.common.errors import Unavailable
 from libs.common.world_map import Ref, Server, Update
-from tests.entry.fakes import FakeServer, put, small_world
+from tests.entry.fakes import FakeServer, small_world
+from tests.fakes import put
 
 
 class FakeClient(FakeServer):

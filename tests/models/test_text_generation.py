@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,24 +17,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
+from tests.models.tinylm_modules import load
+
 MODEL = Path(__file__).resolve().parents[2] / "models" / "text_generation"
 ADAPTERS = ("pirate", "haiku")
 QUESTION = "User: What is the capital of France?\nAssistant:"
-
-
-def load(name: str) -> ModuleType:
-    """A module of the package beside `model.py`, which is on no path here."""
-    package = MODEL / "1" / "tinylm"
-    if "tinylm" not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            "tinylm", package / "__init__.py", submodule_search_locations=[str(package)]
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["tinylm"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["tinylm"])
-    return importlib.import_module(f"tinylm.{name}")
-
 
 generation, lora, network = load("generation"), load("lora"), load("network")
 parameters, tokenizer, weights = load("parameters"), load("tokenizer"), load("weights")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections import Counter
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,21 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-PACKAGE = Path(__file__).resolve().parents[2] / "models" / "text_generation" / "1" / "tinylm"
-
-
-def load(name: str) -> ModuleType:
-    """A module of the package beside `model.py`, which is on no path here."""
-    if "tinylm" not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            "tinylm", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["tinylm"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["tinylm"])
-    return importlib.import_module(f"tinylm.{name}")
-
+from tests.models.tinylm_modules import load
 
 parameters, sampling, text, tokenizer = (
     load("parameters"),
