@@ -61,3 +61,15 @@ def triton_environment() -> Path:
         could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
         (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
     return TRITON
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault runs counted (the fixture `told` of tests/system), passed or not."""
+    stats = terminalreporter.stats
+    reports = [each for end in ("passed", "failed") for each in stats.get(end, [])]
+    found = [each.user_properties for each in reports if each.when == "call"]
+    told = [value for properties in found for name, value in properties if name == "fault"]
+    if told:
+        terminalreporter.section("fault runs")
+        for line in told:
+            terminalreporter.write_line(str(line))

@@ -21,19 +21,16 @@ COLOS = ("ams", "iad")
 ONE_EACH = {"ams": 1, "iad": 1}
 
 
-def tell(text: str) -> None:
-    """Print what was counted: with `-s`, or where a test fails."""
-    print(text)  # noqa: T201 - a fault run is worth its numbers
-
-
 class Cluster:
-    """Scheduler, analytics, one entry in ams, and in each colo a node and so many servers."""
+    """Scheduler, analytics, entries in ams, and in each colo a node and so many servers."""
 
-    def __init__(self, state: Path, servers: Mapping[str, int] = ONE_EACH) -> None:
+    def __init__(
+        self, state: Path, servers: Mapping[str, int] = ONE_EACH, *, entries: int = 1
+    ) -> None:
         self.state = state
-        http, grpc, control = free_ports(3)
+        (control,) = free_ports(1)
         plane = f"127.0.0.1:{control}"
-        self.client = Client(http)
+        self.clients: list[Client] = []  # one for each entry
         self.metrics: dict[str, int] = {}
         self.servers: list[str] = []
         self.services = {
@@ -52,9 +49,14 @@ class Cluster:
                 self.services[name] = Service(server, state)
                 self.metrics[name] = metrics
                 self.servers.append(name)
-        entry = ["entry", "--colo", "ams", "--control", plane]
-        addresses = ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc}"]
-        self.services["entry"] = Service([*entry, *addresses], state)
+        for number in range(entries):
+            name = "entry" if number == 0 else f"entry-{number + 1}"
+            http, grpc = free_ports(2)
+            entry = ["entry", "--name", name, "--colo", "ams", "--control", plane]
+            entry += ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc}"]
+            self.services[name] = Service(entry, state)
+            self.clients.append(Client(http))
+        self.client = self.clients[0]
 
     def start(self) -> None:
         for service in self.services.values():
@@ -62,7 +64,8 @@ class Cluster:
         for service in self.services.values():
             service.wait_for(" is up: ")
             assert f"{service.arguments[0]} is up" in service.text()
-        until(lambda: answers(f"{self.client.base}/readyz"), seconds=20, what="entry is ready")
+        for each in self.clients:
+            until(lambda at=each.base: answers(f"{at}/readyz"), seconds=20, what="entry is ready")
         until(self.all_ready, seconds=60, what="a permit in every colo")
 
     def all_ready(self) -> bool:
@@ -92,6 +95,7 @@ class Cluster:
             metrics.close()
 
     def stop(self) -> None:
-        self.client.close()
+        for each in self.clients:
+            each.close()
         for service in reversed(self.services.values()):
             assert service.stop() == 0, service.text()

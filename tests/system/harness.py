@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -185,73 +184,3 @@ class Up:
     def start(self) -> Up:
         self.service.start().wait_for("Constellation is up")
         return self
-
-
-class Load:
-    """Asks for text all the time, from several threads, and keeps every status."""
-
-    def __init__(self, client: Client, *, threads: int = 4) -> None:
-        self.statuses: list[tuple[float, int]] = []
-        self._client = client
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            try:
-                status = self._client.run(CHAT, prompt="Hello!", max_tokens=8).status_code
-            except (OSError, httpx.TransportError):
-                status = 0
-            self.statuses.append((time.monotonic(), status))
-            if status == 0:
-                time.sleep(0.1)
-
-    def good_since(self, moment: float) -> int:
-        return sum(status == 200 for when, status in self.statuses if when > moment)
-
-
-@dataclass(frozen=True)
-class Streamed:
-    """What a client saw of one stream."""
-
-    text: str
-    reasons: tuple[str, ...] = ()
-    usage: dict[str, int] = field(default_factory=dict)
-    problem: str = ""  # empty where it ended well
-
-
-def streamed(client: Client, **body: Any) -> Streamed:
-    """Ask for a stream of text, and read it to its end."""
-    texts: list[str] = []
-    reasons: list[str] = []
-    usage: dict[str, int] = {}
-    last = ""
-    try:
-        url = f"{client.account}/ai/run/{CHAT}"
-        with client.http.stream("POST", url, json={**body, "stream": True}) as response:
-            if response.status_code != 200:
-                return Streamed("", problem=f"{response.status_code} {response.read()!r}")
-            for line in response.iter_lines():
-                if not line or line == "data: [DONE]":
-                    last = line or last
-                    continue
-                frame = json.loads(line.removeprefix("data: "))
-                if "error" in frame:
-                    return Streamed("".join(texts), problem=line)
-                texts.append(frame["response"])
-                reasons += [frame["finish_reason"]] if "finish_reason" in frame else []
-                usage = frame.get("usage", usage)
-    except (OSError, httpx.TransportError) as error:
-        return Streamed("".join(texts), problem=repr(error))
-    done = last == "data: [DONE]"
-    return Streamed("".join(texts), tuple(reasons), usage, "" if done else "no [DONE]")

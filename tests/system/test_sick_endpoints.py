@@ -1,6 +1,6 @@
 """Sick endpoints under load: two real Tritons, one of them harmed; how soon it is left and back.
 
-Each test prints what it measured and asserts the bounds that the settings give.
+Each test tells what it measured and asserts the bounds that the settings give.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ from services.server.service import nowhere
 from tests.fakes import COLO, SERVER, a_request, a_world
 from tests.short_dirs import short_dir
 from tests.system.harness import CHAT, ROOT, processes_of, tritons_of
+from tests.system.load import counts
 from tests.system.relay import Fault, Relay, relaying
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("sick")]
+Told = Callable[[str, object], None]
+CALLERS = 4
 BOUNDS = TimeBounds(first_part_ms=1500, idle_ms=1500, total_ms=1500)
 CONFIG = Config(name=SERVER, colo=COLO, probe_idle_s=3, outlier_backoff_s=2)
 
@@ -93,14 +96,13 @@ class Hospital:
     async def back(self, *, seconds: float) -> float:
         return await self.until(lambda e: e.condition.state == HEALTHY, seconds=seconds)
 
-    def report(self, what: str, left_s: float, back_s: float) -> None:
-        print(  # noqa: T201 - what the test is for
-            f"\n{what}: left after {left_s:.2f} s, back after {back_s:.2f} s: {dict(self.ends)}"
-        )
+    def cost(self, left_s: float, back_s: float) -> str:
+        ends = counts(self.ends, good="answered")
+        return f"{ends}; left after {left_s:.2f} s, back after {back_s:.2f} s"
 
 
 @asynccontextmanager
-async def hospital(*, callers: int = 4) -> AsyncIterator[Hospital]:
+async def hospital(*, callers: int = CALLERS) -> AsyncIterator[Hospital]:
     model = a_model()
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(short_dir())
@@ -153,67 +155,78 @@ def spec(number: int) -> InstanceSpec:
     )
 
 
-FAULTS: list[tuple[Fault, str, float, float]] = [
-    ("hang", LOST, 8.0, 16.0),  # twice a period, a fifth longer, and the time of a probe: 4.4 s
-    ("reset", LOST, 3.0, 16.0),  # a call waits for a connection for a second
-    ("slow", SLOW, 15.0, 16.0),  # ten calls that take half a second
+FAULT_TEXTS: dict[Fault, str] = {
+    "hang": "an endpoint that hangs",
+    "slow": "an endpoint that is slow",
+    "reset": "an endpoint that resets its connections",
+}
+FAULTS: list[tuple[Fault, str, float, float, int]] = [
+    # twice a period, a fifth longer, and the time of a probe: 4.4 s, and calls have 1.5 s each
+    ("hang", LOST, 8.0, 16.0, 3 * CALLERS),
+    ("reset", LOST, 3.0, 16.0, CALLERS),  # a call waits for a connection for a second
+    ("slow", SLOW, 15.0, 16.0, 0),  # ten calls that take half a second
 ]
 
 
-@pytest.mark.parametrize(("fault", "cause", "left_s", "back_s"), FAULTS, ids=[f[0] for f in FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "cause", "left_s", "back_s", "cost"), FAULTS, ids=[f[0] for f in FAULTS]
+)
 async def test_an_endpoint_with_a_fault_is_left_and_taken_back(
-    fault: Fault, cause: str, left_s: float, back_s: float
+    told: Told, fault: Fault, cause: str, left_s: float, back_s: float, cost: int
 ) -> None:
     async with hospital() as sick:
         await sick.relays[0].become(fault)
         left = await sick.left(cause, seconds=left_s)
-        sick.ends.clear()
+        until_left = Counter(sick.ends)
         await asyncio.sleep(3)
-        while_left = dict(sick.ends)
+        while_left = sick.ends - until_left
         await sick.relays[0].become("none")
         back = await sick.back(seconds=back_s)
-        sick.report(f"{fault}, afterwards {while_left}", left, back)
+        told(FAULT_TEXTS[fault], sick.cost(left, back))
 
+    assert until_left.total() - until_left["answered"] <= cost
     assert while_left["answered"] > 100
-    failed = sum(count for end, count in while_left.items() if end != "answered")
-    assert failed <= 4  # at most those that were on their way there
+    assert (
+        while_left.total() - while_left["answered"] <= CALLERS
+    )  # those that were on their way there
 
 
-async def test_a_dead_stub_is_left_at_once_and_back_only_when_the_model_answers() -> None:
+async def test_a_dead_stub_is_left_at_once_and_back_only_when_the_model_answers(
+    told: Told,
+) -> None:
     async with hospital() as sick:
         kill_stubs(sick.folder / "0")
         left = await sick.left(DEAD, seconds=6)
-        sick.ends.clear()
+        until_left = Counter(sick.ends)
         await asyncio.sleep(6)  # Triton calls the model ready all the time
         assert sick.sick.condition.cause == DEAD
-        while_left = dict(sick.ends)
+        while_left = sick.ends - until_left
         await sick.drivers[0].stop(spec(0).id)
         await sick.drivers[0].start(spec(0))
         back = await sick.back(seconds=16)
-        sick.report(f"dead stub, meanwhile {while_left}", left, back)
+        told("kill -9 of a model's stub", sick.cost(left, back))
 
-    assert while_left.get("unavailable", 0) <= 3
+    assert while_left["unavailable"] <= 3
     assert while_left["answered"] > 200
 
 
 async def test_a_dead_stub_that_nobody_calls_is_found_by_a_probe() -> None:
     async with hospital(callers=0) as sick:
         kill_stubs(sick.folder / "0")
-        left = await sick.left(FAILING, seconds=10)
+        await sick.left(FAILING, seconds=10)
         await sick.drivers[0].stop(spec(0).id)
         await sick.drivers[0].start(spec(0))
-        back = await sick.back(seconds=16)
-        sick.report("dead stub without calls", left, back)
+        await sick.back(seconds=16)
 
 
-async def test_a_stopped_triton_is_left_and_taken_back() -> None:
+async def test_a_stopped_triton_is_left_and_taken_back(told: Told) -> None:
     async with hospital() as sick:
         (pid,) = tritons_of(sick.folder / "0")
         os.kill(pid, signal.SIGSTOP)
         left = await sick.left(LOST, seconds=8)
         os.kill(pid, signal.SIGCONT)
         back = await sick.back(seconds=16)
-        sick.report("stopped Triton", left, back)
+        told("a Triton that is stopped", sick.cost(left, back))
 
 
 def kill_stubs(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.harness import CHAT, ROOT, Streamed, Up, streamed, tritons_of, until
+from tests.system.harness import CHAT, ROOT, Up, tritons_of, until
+from tests.system.load import Streamed, counts, streamed
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("survive")]
 PERMITS = 10
@@ -40,7 +40,7 @@ def two_instances(folder: Path) -> Path:
 
 
 def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
-    own: Callable[..., Up], state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own: Callable[..., Up], state: Path, tmp_path: Path, told: Callable[[str, object], None]
 ) -> None:
     up = own("--config", str(two_instances(tmp_path)))
 
@@ -55,6 +55,7 @@ def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
 
     until(lambda: permits() == 2 * PERMITS, seconds=60, what="both instances")
     wrong: list[tuple[Streamed, Streamed]] = []
+    all_seen: list[Streamed] = []
     with ThreadPoolExecutor(len(BODIES)) as pool:
         undisturbed = list(pool.map(ask, BODIES))
         assert not [each for each in undisturbed if each.problem]
@@ -63,14 +64,14 @@ def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
             time.sleep(0.3 + 0.05 * number)
             victim = _text_tritons(state)[number % 2]
             os.kill(victim, signal.SIGKILL)
-            pairs = zip(asked, undisturbed, strict=True)
+            pairs = list(zip(asked, undisturbed, strict=True))
+            all_seen += [seen for seen, _ in pairs]
             wrong += [(seen, meant) for seen, meant in pairs if seen != meant]
             until(lambda: permits() == 2 * PERMITS, seconds=60, what="both instances again")
 
     ends = {end: int(broken(end)) for end in ("continued", "whole", "lost")}
-    with capsys.disabled():
-        sys.stdout.write(f"\n{ROUNDS} kills of a Triton: streams that broke {ends}, ")
-        sys.stdout.write(f"of which not as undisturbed {len(wrong)}\n")
+    counted = f"of {sum(ends.values())} in flight there {ends}, {len(wrong)} with another text"
+    told(f"kill -9 of a Triton, {ROUNDS} times", f"{counts({}, streams=all_seen)}; {counted}")
     assert ends["continued"] + ends["whole"] >= 0.99 * sum(ends.values()) > 20
     assert len(wrong) <= 0.01 * sum(ends.values()), wrong[:2]
     assert up.service.stop() == 0

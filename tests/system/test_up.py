@@ -21,7 +21,6 @@ from bench.processes import cpu_seconds
 from tests.system.harness import (
     CHAT,
     EMBED,
-    Load,
     Service,
     Up,
     processes_of,
@@ -29,6 +28,7 @@ from tests.system.harness import (
     until,
     usage,
 )
+from tests.system.load import LOST, Load
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("up")]
 
@@ -172,8 +172,8 @@ def test_a_second_up_in_the_same_folder_or_on_the_same_port_is_refused(up: Up, s
     assert processes_of(state) == {}
 
 
-def test_a_killed_triton_comes_back_and_few_requests_notice(
-    own: Callable[..., Up], state: Path
+def test_killed_tritons_come_back_and_few_requests_notice(
+    own: Callable[..., Up], state: Path, told: Callable[[str, object], None]
 ) -> None:
     up = own()
     with Load(up.client) as load:
@@ -184,16 +184,16 @@ def test_a_killed_triton_comes_back_and_few_requests_notice(
         killed = time.monotonic()
         until(lambda: load.good_since(killed) > 20, seconds=60, what="answers after the kill")
 
-    statuses = [status for _, status in load.statuses]
-    assert set(statuses) <= {200, 503}
-    assert statuses.count(503) <= 8  # what was in flight; the rest waited for the new one
+    told("kill -9 of all Tritons of `up`", load)
+    assert set(load.ends()) <= {200, 503}
+    assert load.failed <= 4  # what was in flight; the rest waited for the new one
     assert not victims.keys() & tritons_of(state).keys()
     assert up.service.stop() == 0
     assert processes_of(state) == {}
 
 
 def test_up_killed_under_load_leaves_nothing_and_starts_again(
-    own: Callable[..., Up], state: Path
+    own: Callable[..., Up], state: Path, told: Callable[[str, object], None]
 ) -> None:
     up = own()
     with Load(up.client) as load:
@@ -204,7 +204,9 @@ def test_up_killed_under_load_leaves_nothing_and_starts_again(
         up.start()
         until(lambda: load.good_since(killed) > 10, seconds=60, what="answers again")
 
-    good = sum(status == 200 for _, status in load.statuses)
+    told("kill -9 of `up`, and its start", load)
+    assert set(load.ends()) <= {200, LOST}  # nobody is there to answer
+    good = load.ends()[200]
     counted = usage(state)[CHAT]
     assert good - 10 <= counted["requests"] - counted["errors"] <= good + 10
     assert up.service.stop() == 0
