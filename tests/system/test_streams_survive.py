@@ -74,7 +74,7 @@ def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
     told(f"kill -9 of a Triton, {ROUNDS} times", f"{counts({}, streams=all_seen)}; {counted}")
     assert ends["continued"] + ends["whole"] >= 0.99 * sum(ends.values()) > 20
     assert len(wrong) <= 0.01 * sum(ends.values()), wrong[:2]
-    assert up.service.stop() == 0
+    assert up.service.stop() == 0, up.service.text()[-5000:]
 
 
 def _text_tritons(state: Path) -> list[int]:
