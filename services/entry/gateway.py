@@ -149,12 +149,13 @@ class Gateway:
                     request = attempts.request() if is_special else plan.request
                     reply = await server.infer(request)
                 except RequestError as error:
-                    place = await attempts.after(error)
+                    failed = error  # and wait only once the handler is left
                 else:
                     if place.is_watched:
                         attempts.answered(reply.outcome, plan.began)
                     result = plan.task.render(plan.parsed, reply)
                     return Answer(result=result, outcome=reply.outcome)
+                place = await attempts.after(failed)
         except RequestError as error:
             self._count(plan, error)
             raise
@@ -167,6 +168,7 @@ class Gateway:
         """
         attempts = Attempts(plan, self._routes, self._clock, self._server_wait_s)
         renderer = plan.task.renderer(self._continuing.keep_bytes)
+        failed: RequestError | None
         has_begun = False
 
         def render(payloads: Sequence[bytes]) -> Promise[None] | None:
@@ -182,20 +184,21 @@ class Gateway:
                 try:
                     server = self._connections(place.address)
                     outcome = await server.stream(request, render)
+                    failed = None
                 except RequestError as error:
-                    if has_begun or error.sent:
-                        attempts.broke(error)
-                        go_on = self._continuing.go_on
-                        outcome = await go_on(plan, request, error, renderer, render)
-                    else:
-                        place = await attempts.after(error)
-                        continue
-                else:
-                    attempts.answered(outcome)
-                room = show([renderer.end(outcome)])
-                if room is not None:
-                    await room
-                return
+                    failed = error  # and wait only once the handler is left
+                if failed is None or has_begun or failed.sent:
+                    break
+                place = await attempts.after(failed)
+            if failed is None:
+                attempts.answered(outcome)
+            else:
+                attempts.broke(failed)
+                go_on = self._continuing.go_on
+                outcome = await go_on(plan, request, failed, renderer, render)
+            room = show([renderer.end(outcome)])
+            if room is not None:
+                await room
         except RequestError as error:
             self._count(plan, error)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -141,3 +142,28 @@ def test_an_interpreter_that_is_none_is_no_candidate() -> None:
     assert interpreter.seconds("/bin/false") is None
     assert interpreter.seconds("/no/such/python") is None
     assert interpreter.seconds(sys.executable)
+
+
+WAITS = (ast.Await, ast.AsyncWith, ast.AsyncFor, ast.Yield, ast.YieldFrom)
+
+
+def waits(body: list[ast.stmt]) -> list[int]:
+    """The lines of a block that wait; functions that are defined there are not run there."""
+    found: list[int] = []
+    nodes: list[ast.AST] = [*body]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, WAITS):
+            found.append(node.lineno)
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            nodes += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("module", HOT)
+def test_nothing_compiled_waits_while_it_handles_an_exception(module: str) -> None:
+    """Compiled, the exception would be the whole thread's meanwhile (CONTRIBUTING.md)."""
+    tries = [n for n in ast.walk(ast.parse(source(module).read_text())) if isinstance(n, ast.Try)]
+    blocks = [each.body for n in tries for each in n.handlers] + [n.finalbody for n in tries]
+
+    assert [line for body in blocks for line in waits(body)] == []

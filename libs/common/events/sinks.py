@@ -136,14 +136,15 @@ class UnixSocketSink:
                 "left with %d events that are not acknowledged", self._outbox.unacknowledged
             )
         finally:
-            await self._stop()
+            self._stop()
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
-    async def _stop(self) -> None:
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
 
     def _tick(self) -> None:
         if self._timer is not None:
