@@ -15,7 +15,7 @@ from services.node.ports import InstanceSpec
 from tests.short_dirs import short_dir
 from tests.system.harness import CHAT, EMBED, ROOT, Up, cleaned_up, tritons_of, until
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("external")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
 
 
 def spec(name: str) -> InstanceSpec:

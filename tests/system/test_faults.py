@@ -20,7 +20,7 @@ from tests.system.cluster import COLOS, Cluster
 from tests.system.harness import CHAT, cleaned_up, tritons_of, until
 from tests.system.load import LOST, Load
 
-pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("processes")]
 CALLS, STREAMS = 6, 4  # at a time
 PERMITS = 4  # of one instance
 Told = Callable[[str, object], None]

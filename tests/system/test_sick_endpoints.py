@@ -40,7 +40,7 @@ from tests.system.harness import CHAT, ROOT, processes_of, tritons_of
 from tests.system.load import counts
 from tests.system.relay import Fault, Relay, relaying
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("sick")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("processes")]
 Told = Callable[[str, object], None]
 CALLERS = 4
 BOUNDS = TimeBounds(first_part_ms=1500, idle_ms=1500, total_ms=1500)

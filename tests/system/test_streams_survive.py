@@ -16,7 +16,7 @@ import pytest
 from tests.system.harness import CHAT, ROOT, Up, tritons_of, until
 from tests.system.load import Streamed, counts, streamed
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("survive")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("processes")]
 PERMITS = 10
 ROUNDS = 8
 # With a seed the demo model says the same whenever it is asked, and from wherever it goes on.
