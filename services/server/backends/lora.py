@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from libs.common.catalog import Model
 from libs.common.envelope import InferRequest
 from libs.common.errors import ModelFailed, RequestError
 
+T = TypeVar("T")
 WEIGHTS, CONFIG = "model.lora_weights.npy", "model.lora_config.npy"
 FORGOTTEN = "not found in cache"  # TensorRT-LLM's words for an adapter that it has evicted
 
@@ -63,6 +65,22 @@ class Adapters:
                 return [number, *weights]
             case _:
                 return []
+
+    async def run(
+        self,
+        ask: Callable[[InferRequest], Awaitable[T]],
+        address: str,
+        model: Model,
+        request: InferRequest,
+    ) -> T:
+        """Ask with the tensors of the request's adapter; with all if the model has forgotten it."""
+        adapted = await self.added_to(request, address, model)
+        try:
+            return await ask(adapted)
+        except ModelFailed as error:
+            if not self.is_forgotten(address, request, error):
+                raise
+        return await ask(await self.added_to(request, address, model))
 
     def is_forgotten(self, address: str, request: InferRequest, error: RequestError) -> bool:
         """Whether the model has let go of an adapter, so that it must be sent again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from libs.common import wire
@@ -79,7 +79,11 @@ class TritonBackend:
     ) -> Answer:
         """Run the request; a decoupled model's one answer comes by stream."""
         if request.adapter:
-            return await self._infer_adapted(endpoint, model, request, timeout_s)
+
+            def ask(adapted: InferRequest) -> Awaitable[Answer]:
+                return self.infer(endpoint, model, adapted, timeout_s=timeout_s)
+
+            return await self._adapters.run(ask, endpoint.address, model, request)
         if model.backend.dialect in DECOUPLED:
             return await self._first_of_stream(endpoint, model, request, timeout_s)
         channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
@@ -100,7 +104,11 @@ class TritonBackend:
     ) -> None:
         """Run the request and hand its parts to `send`; leaving cancels it in Triton."""
         if request.adapter:
-            return await self._stream_adapted(endpoint, model, request, send, deadline)
+
+            def ask(adapted: InferRequest) -> Awaitable[None]:
+                return self.stream(endpoint, model, adapted, send, deadline=deadline)
+
+            return await self._adapters.run(ask, endpoint.address, model, request)
         call = self._call(endpoint, model, request, deadline)
 
         async def reader(room: Promise[None]) -> None:
@@ -194,37 +202,6 @@ class TritonBackend:
             await self._channels.popitem()[1].close()
         if self._closing:
             await asyncio.wait(self._closing)
-
-    async def _infer_adapted(
-        self, endpoint: Endpoint, model: Model, request: InferRequest, timeout_s: float
-    ) -> Answer:
-        """Run the request with the tensors of its adapter, with all if it was forgotten."""
-        adapted = await self._adapters.added_to(request, endpoint.address, model)
-        try:
-            return await self.infer(endpoint, model, adapted, timeout_s=timeout_s)
-        except ModelFailed as error:
-            if not self._adapters.is_forgotten(endpoint.address, request, error):
-                raise
-        adapted = await self._adapters.added_to(request, endpoint.address, model)
-        return await self.infer(endpoint, model, adapted, timeout_s=timeout_s)
-
-    async def _stream_adapted(
-        self,
-        endpoint: Endpoint,
-        model: Model,
-        request: InferRequest,
-        send: Send,
-        deadline: Deadline,
-    ) -> None:
-        """Run the request with the tensors of its adapter, with all if it was forgotten."""
-        adapted = await self._adapters.added_to(request, endpoint.address, model)
-        try:
-            return await self.stream(endpoint, model, adapted, send, deadline=deadline)
-        except ModelFailed as error:
-            if not self._adapters.is_forgotten(endpoint.address, request, error):
-                raise
-        adapted = await self._adapters.added_to(request, endpoint.address, model)
-        return await self.stream(endpoint, model, adapted, send, deadline=deadline)
 
     async def _first_of_stream(
         self, endpoint: Endpoint, model: Model, request: InferRequest, timeout_s: float
