@@ -27,14 +27,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "interpreted: looks at frames, which compiled code has not")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only the interpreter can tell, where the hot path is compiled."""
+    if getattr(config.option, "loadgroup", False):  # in a worker of `--dist loadgroup`
+        _check_groups(items)
     if not compiled.in_use():
         return
     out = [each for each in items if each.get_closest_marker("interpreted")]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [each for each in items if each not in out]
+
+
+def _check_groups(items: list[pytest.Item]) -> None:
+    """pytest 9.2 and pytest-xdist 3.8 together let every group run everywhere, and say nothing."""
+    alone = [each for each in items if each.get_closest_marker("xdist_group")]
+    if any("@" not in each.nodeid for each in alone):
+        raise pytest.UsageError("this pytest does not keep xdist's groups together")
 
 
 @pytest.hookimpl(wrapper=True)
