@@ -81,6 +81,7 @@ class Promise(Generic[T]):
         """End the wait with CancelledError; whether that was in time. Called by tasks."""
         if self.done:
             return False
+        self.done = True  # whatever else `on_cancel` ends it with comes too late
         self._error = asyncio.CancelledError()
         if self.on_cancel:
             self.on_cancel()

@@ -255,6 +255,19 @@ async def test_cancelling_before_the_connection_is_there_sends_nothing() -> None
         assert len(handlers.calls) == 1
 
 
+async def test_a_caller_cancelled_before_the_connection_is_there_ends_as_cancelled() -> None:
+    async with both() as (channel, handlers):
+        task = asyncio.create_task(value_of(channel.unary(HANG, b"", timeout_s=5)))
+        await asyncio.sleep(0)
+
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await channel.unary(ECHO, b"others go on", timeout_s=5) == b"others go on"
+        assert len(handlers.calls) == 1
+
+
 async def test_a_call_that_takes_too_long_fails_and_is_cancelled() -> None:
     async with both() as (channel, handlers):
         began = time.monotonic()
