@@ -1,6 +1,6 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench tools proto lock clean
+.PHONY: help setup run test check bench tools proto docs lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -50,6 +50,9 @@ proto: .venv/.ready ## generate libs/common/pb from proto/
 	@find build/pb -name '*.py*' | xargs sed -i -E 's/^from (constellation\.v1|kserve\.v2) import/from libs.common.pb import/; s/\bimport (constellation\.v1|kserve\.v2)\./import libs.common.pb./; s/\b(constellation\.v1|kserve\.v2)\.([a-z_]+_pb2)/libs.common.pb.\2/g'
 	@rm -f $(PB)/*_pb2*.py*
 	@cp $$(find build/pb -name '*.py*') $(PB)/
+
+docs: .venv/.ready ## write what of docs/ is made of the code
+	@$(BIN)/python -m libs.common.error_table docs/errors.md
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from libs.common.catalog import Finetune, Model
 from libs.common.catalog_files import load_catalog
+from libs.common.error_table import with_table
 from libs.common.errors import BY_REASON, BadHttp
 from libs.common.loop_lag import LoopLag
 from libs.common.world_map import Colo
@@ -227,17 +228,20 @@ def test_every_option_of_the_command_line_is_told() -> None:
                 assert f"`{flag}`" in told or flag in ("-h", "--help"), f"{name} {flag}"
 
 
-def test_every_error_is_told() -> None:
-    told = {row[:4] for row in rows(section("docs/api.md", "Errors"))}
+def test_the_table_of_errors_is_that_of_their_classes() -> None:
+    told = text("docs/errors.md")
 
-    for reason, cls in BY_REASON.items():
-        assert (str(cls.code), str(cls.http), f"`{reason}`", cls.status) in told
+    assert told == with_table(told), "run `make docs`"
 
 
-def test_no_error_is_told_that_is_not_there() -> None:
-    reasons = {row[2].strip("`") for row in rows(section("docs/api.md", "Errors"))}
+def test_every_error_has_a_reason_and_a_meaning_of_its_own() -> None:
+    told = [row for row in rows(text("docs/errors.md")) if row[0].isdigit()]
 
-    assert reasons - BY_REASON.keys() <= {"reason", "---"}
+    assert len(told) == len(BY_REASON)
+    assert len({row[2] for row in told}) == len({row[4] for row in told}) == len(told)
+    assert all(
+        cls.http in (408, 409) or cls.should_retry is not False for cls in BY_REASON.values()
+    )
 
 
 def test_every_refusal_of_what_is_no_request_is_told() -> None:

@@ -2,6 +2,8 @@
 
 Each class names its public code, its gRPC status, its HTTP status and whether
 another server may succeed. Fronts read them from here and decide nothing.
+`docs/errors.md` is made of this module by `make docs`: the docstring is what an
+error means, `again` what its caller can do.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ class RequestError(Exception):
     status: ClassVar[str] = "INTERNAL"
     http: ClassVar[int] = 500
     reason: ClassVar[str] = "failed"
-    retryable: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False  # elsewhere: by entry or a server, before the caller sees it
+    again: ClassVar[str] = "no"
+    should_retry: ClassVar[bool | None] = None  # what `x-should-retry` says; None: no header
 
     def __init__(
         self, message: str, *, retry_after_ms: int = 0, pointer: str = "", sent: bool = False
@@ -36,23 +40,25 @@ class ModelFailed(RequestError):
     """The model answered with an error of its own."""
 
     reason = "model_failed"
+    again = "may help"
 
 
 class Internal(RequestError):
-    """A bug of ours; the message tells no details."""
+    """A bug of ours; the log has it, the message tells no details."""
 
     code = 3046
     reason = "internal"
+    again = "may help"
 
 
 class Unauthenticated(RequestError):
-    """No token, or one that nobody has."""
+    """No token, or an unknown or expired one, or one of a deleted account."""
 
     code, status, http, reason = 10000, "UNAUTHENTICATED", 401, "unauthenticated"
 
 
 class WrongAccount(RequestError):
-    """The token belongs to another account."""
+    """The token is another account's."""
 
     code, status, http, reason = 10001, "PERMISSION_DENIED", 403, "wrong_account"
 
@@ -64,45 +70,50 @@ class AccountBlocked(RequestError):
 
 
 class ModelNotAllowed(RequestError):
-    """The model is private, and not for this account."""
+    """The model is not for this account."""
 
     code, status, http, reason = 5018, "PERMISSION_DENIED", 403, "model_not_allowed"
 
 
 class UnknownModel(RequestError):
-    """The catalog has no such model."""
+    """No such model, or one of a task that is not here yet."""
 
     code, status, http, reason = 5007, "INVALID_ARGUMENT", 400, "unknown_model"
 
 
 class UnknownRoute(RequestError):
-    """The address names nothing that is here."""
+    """Nothing is at this address."""
 
     code, status, http, reason = 7000, "NOT_FOUND", 404, "unknown_route"
 
 
 class WrongMethod(RequestError):
-    """The address is right, the HTTP method is not."""
+    """The address takes another method; `Allow` says which."""
 
     code, status, http, reason = 7002, "UNIMPLEMENTED", 405, "wrong_method"
 
 
 class BadHttp(RequestError):
-    """The bytes are no HTTP that is taken here, or could be read in two ways."""
+    """Not HTTP that is taken here, or it could be read in two ways.
+
+    With HTTP status 417, 431, 501 or 505 where one says more.
+    """
 
     code, status, http, reason = 7003, "INVALID_ARGUMENT", 400, "bad_http"
 
 
 class BadInput(RequestError):
-    """The input does not fit the task's schema; `pointer` names the field."""
+    """A field does not fit; `source.pointer` names it."""
 
     code, status, http, reason = 5006, "INVALID_ARGUMENT", 400, "bad_input"
+    again = "no: change it"
 
 
 class ModelRefused(RequestError):
     """The model refused the input."""
 
     code, status, http, reason = 3003, "INVALID_ARGUMENT", 400, "model_refused"
+    again = "no: change it"
 
 
 class LoraUnsupported(RequestError):
@@ -112,81 +123,111 @@ class LoraUnsupported(RequestError):
 
 
 class TooLarge(RequestError):
-    """The body is larger than this server takes."""
+    """The body is larger than entry takes, packed or unpacked."""
 
     code, status, http, reason = 3006, "RESOURCE_EXHAUSTED", 413, "too_large"
+    again = "no: send less"
 
 
 class KillsInstances(RequestError):
-    """The request has killed two instances, and is not given another one for a while."""
+    """Two instances of the model died under this request; it is refused for ten minutes."""
 
     code, status, http, reason = 3055, "INVALID_ARGUMENT", 422, "kills_instances"
+    again = "no: change it"
 
 
 class DeadlineExceeded(RequestError):
-    """One of the request's time bounds has passed."""
+    """One of the time bounds has passed, or headers or body did not come in time."""
 
     code, status, http, reason = 3007, "DEADLINE_EXCEEDED", 408, "deadline_exceeded"
+    again = "with a longer bound; the model may have run"
+    should_retry = False
 
 
 class Aborted(RequestError):
-    """The caller left, or cancelled the request."""
+    """The caller left, cancelled, or sent the call again while this one still waited."""
 
     code, status, http, reason = 3008, "CANCELLED", 408, "aborted"
+    again = "as you like"
+    should_retry = False
 
 
 class OutOfCapacity(RequestError):
-    """No permit is free and the queue is at its bound; another colo may have room."""
+    """No permit is free in any colo that serves the model.
+
+    The account's part of the queue is full there, or `rejectIfBusy` was asked for.
+    """
 
     code, status, http, reason, retryable = 3040, "RESOURCE_EXHAUSTED", 429, "out_of_capacity", True
+    again = "after Retry-After, the shortest wait that is expected in any of them"
+    should_retry = True
 
 
 class HopsUsedUp(RequestError):
     """The queue is full and the call may not be forwarded again; others may have room."""
 
     code, status, http, reason, retryable = 3052, "RESOURCE_EXHAUSTED", 429, "hops_used_up", True
+    again = "after Retry-After"
+    should_retry = True
 
 
 class QueueTimeUsedUp(RequestError):
-    """No permit came free within the time that the request may queue."""
+    """No permit came free within the time that the call may wait."""
 
     code, status, http, reason = 3053, "RESOURCE_EXHAUSTED", 429, "queue_time_used_up"
+    again = "after Retry-After"
+    should_retry = True
 
 
 class ModelStarting(RequestError):
-    """The model's first instance is starting."""
+    """The model has no instance that is ready yet."""
 
     code, status, http, reason, retryable = 3054, "RESOURCE_EXHAUSTED", 429, "model_starting", True
+    again = "after Retry-After"
+    should_retry = True
 
 
 class Unavailable(RequestError):
-    """No healthy endpoint or server can be reached; another may."""
+    """No healthy endpoint or server, or it was lost, and the model may have run.
+
+    Or entry has too many connections, or is leaving.
+    """
 
     code, status, http, reason, retryable = 3043, "UNAVAILABLE", 503, "unavailable", True
+    again = "after Retry-After"
+    should_retry = True
 
 
 class ServerLost(Unavailable):
-    """The server cannot be reached, is leaving, or owns the shard no more; its next owner may."""
+    """Between services: a server cannot be reached, is leaving, or owns the shard no more.
+
+    Clients see `unavailable`.
+    """
 
     reason = "server_lost"
+    again = "by itself"
 
 
 class StreamLost(RequestError):
-    """The stream broke after its first part."""
+    """The stream broke after its first part, and could not go on elsewhere."""
 
     code, status, http, reason = 3045, "UNAVAILABLE", 503, "stream_lost"
+    again = "yes, from the start"
 
 
 class FellBehind(Unavailable):
-    """A reader of control's changes was too slow; it starts again from a snapshot."""
+    """Between services: a reader of control was too slow, and starts again from a snapshot."""
 
     status, reason = "RESOURCE_EXHAUSTED", "fell_behind"
+    again = "by itself"
 
 
 class NameTaken(RequestError):
-    """Another live reporter has this kind and name."""
+    """Between services: two reporters of one name."""
 
     code, status, http, reason = 7001, "ALREADY_EXISTS", 409, "name_taken"
+    again = "no: name one differently"
+    should_retry = False
 
 
 def _all(cls: type[RequestError]) -> list[type[RequestError]]:

@@ -96,14 +96,16 @@ def error_body(error: RequestError) -> dict[str, Any]:
 
 def error_headers(error: RequestError) -> dict[str, str]:
     """Return what tells a client when, or whether, to try again."""
+    headers = {}
     if error.http in (429, 503):
         wait_ms = min(max(error.retry_after_ms, SHORTEST_RETRY_MS), LONGEST_RETRY_MS)
-        return {"Retry-After": str(math.ceil(wait_ms / 1000)), "retry-after-ms": str(wait_ms)}
-    if error.http in (408, 409):  # SDKs would try again, and the model may have run
-        return {"x-should-retry": "false"}
+        headers["Retry-After"] = str(math.ceil(wait_ms / 1000))
+        headers["retry-after-ms"] = str(wait_ms)
+    if error.should_retry is not None:  # else SDKs go by the status
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.http == 401:
-        return {"WWW-Authenticate": "Bearer"}
-    return {}
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
 
 
 def client_id(value: str | None) -> str:
