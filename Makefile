@@ -7,6 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PB := libs/common/pb
+SDKS := tests/conformance
 H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # What is compiled must hold without that, too: an edit, or a machine without a compiler, is enough.
 HOT_TESTS := $(addprefix tests/,eager http1 lean libs entry server contract test_embedded.py test_hot_path.py)
@@ -29,9 +30,12 @@ test: setup tools ## run every test; those of the hot path interpreted, too
 bench: .venv/.ready ## measure the gateway beside others; flags in ARGS, such as ARGS="--rounds 10"
 	@$(BIN)/constellation bench gateway $(ARGS)
 
-tools: ## build h2spec, which some tests need, where there is a Go
+tools: ## build h2spec where there is a Go, install the SDKs of npm where there is one: some tests need them
 	@[ -x .tools/bin/h2spec ] || ! command -v go >/dev/null || \
 	  GOBIN=$(CURDIR)/.tools/bin GOFLAGS=-mod=mod go install $(H2SPEC) || echo "h2spec could not be built: its test is skipped"
+	@[ $(SDKS)/node_modules -nt $(SDKS)/package-lock.json ] || ! command -v npm >/dev/null || \
+	  (npm ci --prefix $(SDKS) --no-audit --no-fund --loglevel error && touch $(SDKS)/node_modules) || \
+	  echo "the SDKs of npm could not be installed: their tests are skipped"
 
 check: .venv/.ready ## format, lint, types, imports, generated code
 	$(BIN)/ruff format --check .
@@ -59,7 +63,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew
 	  pyproject.toml --group dev -o requirements.lock
 
 clean: ## remove the environments and what was built
-	rm -rf .venv .uv .triton .tools .bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .uv .triton .tools .bench $(SDKS)/node_modules build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .uv/bin/uv:
 	@echo "installing uv"

@@ -13,6 +13,7 @@ import pytest
 
 from libs import compiled
 from tests.short_dirs import short_dir
+from tests.system.harness import Up, cleaned_up, processes_of
 
 TRITON = Path(__file__).parents[1] / ".triton"
 
@@ -62,6 +63,17 @@ def folder() -> Iterator[Path]:
     """A new folder whose path leaves room for a socket's name."""
     with short_dir() as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def up() -> Iterator[Up]:
+    """One for all tests that do not harm it; it must end well, and leave nothing."""
+    with short_dir() as folder, cleaned_up(folder):
+        running = Up(folder).start()
+        yield running
+        running.client.close()
+        assert running.service.stop() == 0
+        assert processes_of(folder) == {}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the system tests of one worker share: one `constellation up` that nobody harms."""
+"""What the system tests share: a state folder, and a `constellation up` that a test may harm."""
 
 from __future__ import annotations
 
@@ -9,24 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.short_dirs import short_dir
-from tests.system.harness import Up, cleaned_up, processes_of
+from tests.system.harness import Up, cleaned_up
 
 
 @pytest.fixture
 def state() -> Iterator[Path]:
     with short_dir() as folder, cleaned_up(folder):
         yield folder
-
-
-@pytest.fixture(scope="session")
-def up() -> Iterator[Up]:
-    """One that all tests share that do not harm it; it must end well, and leave nothing."""
-    with short_dir() as folder, cleaned_up(folder):
-        running = Up(folder).start()
-        yield running
-        running.client.close()
-        assert running.service.stop() == 0
-        assert processes_of(folder) == {}
 
 
 @pytest.fixture

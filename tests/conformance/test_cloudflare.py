@@ -1,0 +1,86 @@
+"""The official `cloudflare` SDK, unmodified, against a running system."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import cloudflare as sdk
+import pytest
+from cloudflare import Cloudflare
+
+from tests.system.harness import ACCOUNT, CHAT, EMBED
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
+MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
+ASKED: dict[str, Any] = {"messages": MESSAGES, "temperature": 0.0, "max_tokens": 40}
+
+
+def run(client: Cloudflare, model: str = CHAT, **inputs: Any) -> Any:
+    """Run a model; each of the SDK's overloads knows the inputs of one task."""
+    return client.ai.run(model, account_id=ACCOUNT, **inputs)
+
+
+def streamed(client: Cloudflare, **inputs: Any) -> list[Any]:
+    """Read a stream as the SDK's users do: line by line, to the end that must be told."""
+    with client.ai.with_streaming_response.run(  # type: ignore[call-overload]
+        CHAT, account_id=ACCOUNT, stream=True, **inputs
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [each.removeprefix("data: ") for each in answer.iter_lines() if each]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(each) for each in lines]
+
+
+def test_text_is_generated(cloudflare: Cloudflare) -> None:
+    answer = run(cloudflare, **ASKED)
+
+    assert "Paris" in answer["response"]
+    usage = answer["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def test_a_finetune_is_asked_for_by_name(cloudflare: Cloudflare) -> None:
+    answer = run(cloudflare, lora="pirate", **ASKED)
+
+    assert answer["response"].startswith("Ahoy, matey!")
+    assert not run(cloudflare, **ASKED)["response"].startswith("Ahoy")
+
+
+def test_a_stream_says_the_same_with_padding_and_usage(cloudflare: Cloudflare) -> None:
+    *parts, last = streamed(cloudflare, **ASKED)
+
+    answer = run(cloudflare, **ASKED)
+    assert "".join(each["response"] for each in parts) == answer["response"]
+    assert all(each["p"] for each in parts)
+    assert last["usage"] == answer["usage"]
+
+
+def test_texts_are_embedded(cloudflare: Cloudflare) -> None:
+    answer = run(cloudflare, EMBED, text=["a cat", "a kitten"])
+
+    assert answer["shape"] == [2, 384]
+    assert [len(each) for each in answer["data"]] == [384, 384]
+
+
+def test_bad_input_names_the_field(cloudflare: Cloudflare) -> None:
+    with pytest.raises(sdk.BadRequestError) as refused:
+        run(cloudflare, prompt="x", max_tokens=100_000)
+
+    (error,) = refused.value.errors
+    assert error.code == 5006
+    assert "max_tokens" in str(error.message)
+    assert refused.value.body["errors"][0]["source"]["pointer"] == "/max_tokens"  # type: ignore[index]
+
+
+def test_an_unknown_model_is_told(cloudflare: Cloudflare) -> None:
+    with pytest.raises(sdk.BadRequestError, match="5007"):
+        run(cloudflare, "@cf/nobody/nothing", prompt="x")
+
+
+def test_a_wrong_token_is_told(base_url: str) -> None:
+    with (
+        Cloudflare(api_token="wrong", base_url=base_url) as stranger,
+        pytest.raises(sdk.AuthenticationError, match="10000"),
+    ):
+        run(stranger, prompt="x")
