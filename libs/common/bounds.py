@@ -12,6 +12,7 @@ LONGEST_S: Final = 30 * 24 * 3600  # a month: as milliseconds it is still a uint
 
 AtLeastZero = Annotated[int, Ge(0), Le(MOST)]
 FewOrNone = Annotated[int, Ge(0), Le(16)]
+Niceness = Annotated[int, Ge(0), Le(19)]  # to be less nice takes a privilege
 AtLeastOne = Annotated[int, Ge(1), Le(MOST)]
 UnixMs = Annotated[int, Ge(0), Le(2**63 - 1)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import Seconds, SecondsOrNone
+from libs.common.bounds import Niceness, Seconds, SecondsOrNone
 from libs.common.clock import Clock
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
@@ -38,6 +38,7 @@ class Config:
     boot_s: Seconds = 60.0
     load_s: Seconds = 120.0
     stop_s: SecondsOrNone = 10.0
+    nice: Niceness = 10  # of Tritons: who takes requests comes first where CPUs are shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ def build(config: Config, *, world: World, metrics: NodeMetrics, clock: Clock) -
         boot_seconds=config.boot_s,
         load_seconds=config.load_s,
         stop_seconds=config.stop_s,
+        nice=config.nice,
     )
     agent = Agent(
         me=_node(config),

@@ -12,8 +12,11 @@ import ctypes
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+AUTOGROUP, AUTOGROUP_TRIES = Path("/proc/self/autogroup"), 10
 
 
 def main() -> None:
@@ -21,17 +24,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="launch", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="process id of the starter")
     parser.add_argument("--detach", action="store_true", help="outlive the starter")
+    parser.add_argument("--nice", type=int, default=0, help="how far to step back for others")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     if not arguments.detach:
         die_with(arguments.parent)
+    step_back(arguments.nice)
     # Not the launcher's own environment: LD_LIBRARY_PATH is for the command's libraries alone.
     for setting in arguments.settings:
         name, _, value = setting.partition("=")
         os.environ[name] = value
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what a library of the starter let through
     os.execvp(arguments.command[0], arguments.command)
+
+
+def step_back(nice: int) -> None:
+    """Let others have the CPU first, by so much of what `nice` counts.
+
+    Linux may weigh sessions against each other and processes only within theirs (its autogroup,
+    sched(7)): so the session, which is this process's own, is told the same.
+    """
+    os.nice(nice)
+    for _ in range(AUTOGROUP_TRIES):
+        try:
+            AUTOGROUP.write_text(str(nice))
+        except BlockingIOError:  # not more than one in 100 ms, of all users
+            time.sleep(0.1)
+        except OSError:  # it weighs no sessions
+            return
+        else:
+            return
 
 
 def die_with(parent: int) -> None:

@@ -64,6 +64,7 @@ class TritonDriver:
         boot_seconds: float = 60.0,
         load_seconds: float = 120.0,
         stop_seconds: float = 10.0,
+        nice: int = 0,
     ) -> None:
         """`folder` is for the driver's own use; `environment` is what `make setup` made."""
         self._folder = folder.absolute()
@@ -73,6 +74,7 @@ class TritonDriver:
         self._boot_seconds = boot_seconds
         self._load_seconds = load_seconds
         self._stop_seconds = stop_seconds
+        self._nice = nice
         self._shared = self._server(self._folder / "shared")
         self._guard = Guard(self._folder)
         self._instances: dict[str, Instance] = {}
@@ -230,6 +232,7 @@ class TritonDriver:
             host=self._host,
             boot_seconds=self._boot_seconds,
             stop_seconds=self._stop_seconds,
+            nice=self._nice,
         )
 
     @staticmethod

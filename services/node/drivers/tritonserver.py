@@ -45,6 +45,7 @@ class TritonServer:
         host: str = "127.0.0.1",
         boot_seconds: float = 60.0,
         stop_seconds: float = 10.0,
+        nice: int = 0,
     ) -> None:
         self._folder = folder.absolute()
         self._environment = environment.absolute()
@@ -52,6 +53,7 @@ class TritonServer:
         self._host = host
         self._boot_seconds = boot_seconds
         self._stop_seconds = stop_seconds
+        self._nice = nice
         self._starting = asyncio.Lock()
         self._process: Process | None = None
         self._ports = TritonPorts.preferred(self._folder)
@@ -166,7 +168,8 @@ class TritonServer:
         # Not a subprocess of asyncio, which would kill it when the event loop ends.
         pid = os.posix_spawn(
             sys.executable,
-            launcher(environment, detach=self._detach) + self._command(environment),
+            launcher(environment, detach=self._detach, nice=self._nice)
+            + self._command(environment),
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -232,13 +235,20 @@ def remove_memory(prefix: str) -> None:
         segment.unlink(missing_ok=True)
 
 
-def launcher(environment: TritonEnvironment, *, detach: bool) -> list[str]:
-    """The first half of the command line: what sets the environment and the death signal."""
+def launcher(environment: TritonEnvironment, *, detach: bool, nice: int) -> list[str]:
+    """The first half of the command line: what sets environment, priority and death signal."""
     search = f"{environment.binaries}:{os.environ.get('PATH', os.defpath)}"
     return [
         *(sys.executable, "-P", "-m", "services.node.launch", "--parent", str(os.getpid())),
         *(["--detach"] if detach else []),
-        *("--set", f"PATH={search}", "--set", f"LD_LIBRARY_PATH={environment.libraries}"),
+        *(
+            "--nice",
+            str(nice),
+            "--set",
+            f"PATH={search}",
+            "--set",
+            f"LD_LIBRARY_PATH={environment.libraries}",
+        ),
         *("--set", "PYTHONPATH=", "--set", "PYTHONHOME=", "--"),
     ]
 
