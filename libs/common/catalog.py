@@ -239,6 +239,7 @@ class Model:
     resources: Resources = Resources()
     scaling: Scaling = Scaling()
     async_queue: bool = False
+    base64_answers: bool = False
 
     @property
     def key(self) -> str:

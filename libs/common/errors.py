@@ -109,6 +109,12 @@ class BadInput(RequestError):
     again = "no: change it"
 
 
+class BadBase64(BadInput):
+    """A picture or sound is no base64, or no type that one may have; `source.pointer` names it."""
+
+    code, reason = 5004, "bad_base64"
+
+
 class ModelRefused(RequestError):
     """The model refused the input."""
 

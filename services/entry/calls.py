@@ -11,9 +11,11 @@ from libs.common.envelope import NO_BOUNDS, InferRequest, Outcome, RequestSource
 from libs.common.ranking import Place
 from libs.common.values import Value
 from libs.common.world_map import Token
-from services.entry.tasks.base import ParsedInput, Result, Task
+from services.entry.tasks.base import ParsedInput, Rendered, Task
+from services.entry.tasks.sent import Sent
 
 NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
+NOT_READ: Final[Mapping[str, Any]] = MappingProxyType({})  # a body that is still to be read
 _REST: Final = RequestSource.REST
 
 
@@ -59,7 +61,7 @@ NOTHING: Final = Told()
 class Call(Value):
     """What a client wants, whichever front it came through."""
 
-    __slots__ = ("body", "bytes_in", "client_request_id", "model", "task", "token", "told")
+    __slots__ = ("body", "bytes_in", "client_request_id", "model", "sent", "task", "token", "told")
 
     def __init__(
         self,
@@ -71,10 +73,12 @@ class Call(Value):
         client_request_id: str = "",
         bytes_in: int = 0,
         told: Told = NOTHING,
+        sent: Sent | None = None,  # in place of a body: its task reads it, once that is known
     ) -> None:
         self.token = token
         self.model = model
         self.body = body
+        self.sent = sent
         self.task = task
         self.client_request_id = client_request_id
         self.bytes_in = bytes_in
@@ -112,7 +116,7 @@ class Answer(Value):
     def __init__(
         self,
         *,
-        result: Result,
+        result: Rendered,
         outcome: Outcome,
     ) -> None:
         self.result = result

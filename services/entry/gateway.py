@@ -115,7 +115,10 @@ class Gateway:
         Raises UnknownModel, ModelNotAllowed, LoraUnsupported, BadInput.
         """
         served = self._served.get(call.model) or self._look_up(call.model)
-        task, body = served.task, call.body
+        task = served.task
+        if call.sent is not None:
+            call.body = task.read(call.sent)
+        body = call.body
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
         fits = not call.task or call.task == task.name
         if not (fits and plain and served.is_open):

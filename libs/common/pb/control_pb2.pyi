@@ -640,6 +640,7 @@ class Model(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     SCALING_FIELD_NUMBER: _builtins.int
     ASYNC_QUEUE_FIELD_NUMBER: _builtins.int
+    BASE64_ANSWERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     task: _builtins.str
     description: _builtins.str
@@ -647,6 +648,8 @@ class Model(_message.Message):
     tier: _builtins.str
     priority: _builtins.int
     async_queue: _builtins.bool
+    base64_answers: _builtins.bool
+    """Pictures and sound are answered as base64 in JSON, not as bytes."""
     @_builtins.property
     def listing(self) -> Global___Model.Listing: ...
     @_builtins.property
@@ -693,10 +696,11 @@ class Model(_message.Message):
         resources: Global___Model.Resources | None = ...,
         scaling: Global___Model.Scaling | None = ...,
         async_queue: _builtins.bool = ...,
+        base64_answers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "backend", b"backend", "listing", b"listing", "lora", b"lora", "permits", b"permits", "price", b"price", "resources", b"resources", "scaling", b"scaling", "schema", b"schema", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "aliases", b"aliases", "async_queue", b"async_queue", "backend", b"backend", "description", b"description", "fallbacks", b"fallbacks", "listing", b"listing", "lora", b"lora", "name", b"name", "permits", b"permits", "price", b"price", "priority", b"priority", "resources", b"resources", "scaling", b"scaling", "schema", b"schema", "shards", b"shards", "task", b"task", "tier", b"tier", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "aliases", b"aliases", "async_queue", b"async_queue", "backend", b"backend", "base64_answers", b"base64_answers", "description", b"description", "fallbacks", b"fallbacks", "listing", b"listing", "lora", b"lora", "name", b"name", "permits", b"permits", "price", b"price", "priority", b"priority", "resources", b"resources", "scaling", b"scaling", "schema", b"schema", "shards", b"shards", "task", b"task", "tier", b"tier", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

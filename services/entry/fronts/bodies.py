@@ -1,4 +1,4 @@
-"""JSON in and out: bodies read with errors that say where, answers that any SDK parses."""
+"""Bodies in and out: what is unpacked, and answers that any SDK parses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 
 from libs.common.errors import RequestError, TooLarge
 from services.entry.bad_input import bad_input
+from services.entry.tasks.base import Binary
 
 JSON = "application/json"
 JSON_HEADER = ("Content-Type", f"{JSON}; charset=utf-8")
@@ -51,23 +52,16 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(f"Request too large: the limit is {limit} bytes")
 
 
-def json_object(raw: bytes) -> dict[str, Any]:
-    """Read a body that must be a JSON object; BadInput says where it is broken."""
-    if not raw:
-        raise bad_input([], "expected a JSON object, the body is empty")
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise bad_input([], f"not valid JSON at {where}: {error.msg}") from None
-    if type(value) is not dict:
-        raise bad_input([], "expected a JSON object")
-    return value
-
-
 def to_json(value: Any) -> bytes:
     """Write an answer; arrays of numpy become lists."""
     return orjson.dumps(value, None, orjson.OPT_SERIALIZE_NUMPY)
+
+
+def written(result: Any) -> tuple[bytes, str]:
+    """Return what a call is answered with, without an envelope, and its content type."""
+    if isinstance(result, Binary):
+        return result.content, result.content_type
+    return to_json(result), JSON
 
 
 def enveloped(result: Any) -> bytes:

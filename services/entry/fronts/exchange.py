@@ -25,12 +25,13 @@ from services.entry.fronts.bodies import (
     decoded,
     error_body,
     error_headers,
-    json_object,
     to_json,
 )
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
 from services.entry.metrics import CLIENT_LEFT, Counted, EntryMetrics
+from services.entry.tasks.base import Binary
+from services.entry.tasks.sent import Sent, json_object
 
 TOLD = frozenset(  # headers that say something of a call
     {
@@ -87,7 +88,15 @@ class Exchange(Counted):
         self.responder.on_gone = task.cancel
         task.resume()
 
-    def call(self, token: Token, model: str, body: Mapping[str, Any], *, task: str = "") -> Call:
+    def call(
+        self,
+        token: Token,
+        model: str,
+        body: Mapping[str, Any],
+        *,
+        task: str = "",
+        sent: Sent | None = None,
+    ) -> Call:
         """Return the call, with what query and headers say of it."""
         request = self.request
         silent = not request.query and TOLD.isdisjoint(request.headers)  # as most are
@@ -99,15 +108,20 @@ class Exchange(Counted):
             client_request_id=self.client_request_id,
             bytes_in=self.bytes_in,
             told=NOTHING if silent else _told(request),
+            sent=sent,
         )
 
-    def body(self, *, limit: int) -> dict[str, Any]:
-        """Return the body, whatever type it claims, as curl's -d does."""
+    def sent(self, *, limit: int) -> Sent:
+        """Return the body as it was sent, for the model's task to read."""
         raw, headers = self.request.body, self.request.headers
         if "content-encoding" in headers:
             raw = decoded(raw, headers["content-encoding"], limit=limit)
         self.bytes_in = len(raw)
-        return json_object(raw)
+        return Sent(raw, headers.get("content-type", ""))
+
+    def body(self, *, limit: int) -> dict[str, Any]:
+        """Return the body as JSON, whatever type it claims, as curl's -d does."""
+        return json_object(self.sent(limit=limit).content)
 
     def planned(self, plan: Plan) -> None:
         """Take what the answer's headers and the metrics need."""
@@ -117,6 +131,11 @@ class Exchange(Counted):
     def answer(self, body: bytes) -> None:
         """Answer with JSON."""
         self.responder.answer(200, self.headers(JSON_HEADER), body)
+
+    def answer_binary(self, binary: Binary) -> None:
+        """Answer with the bytes of a picture, of sound, or of whatever it is."""
+        headers = self.headers(("Content-Type", binary.content_type))
+        self.responder.answer(200, headers, binary.content)
 
     def headers(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
         """Return these and the headers that every answer has."""

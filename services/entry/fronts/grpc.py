@@ -18,13 +18,14 @@ from libs.common.pb.binding_pb2_grpc import (
 from libs.common.rpc import Context, statuses
 from libs.eager import promised
 from services.entry.auth import Auth
-from services.entry.calls import Call, Plan, Told
-from services.entry.fronts.bodies import JSON, client_id, json_object, to_json, too_large
+from services.entry.calls import NOT_READ, Call, Plan, Told
+from services.entry.fronts.bodies import client_id, to_json, too_large, written
 from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Shown, results
+from services.entry.tasks.sent import Sent
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
 
@@ -47,8 +48,8 @@ class Bindings(BindingServiceServicer):
                 plan = self._gateway.plan(self._call(request, context, stream=False))
                 counted.task = plan.task.name
                 answer = await self._gateway.run(plan)
-            body = to_json(answer.result)
-            return pb.RunResponse(body=body, content_type=JSON, request_id=plan.request.request_id)
+            body, kind = written(answer.result)
+            return pb.RunResponse(body=body, content_type=kind, request_id=plan.request.request_id)
 
     async def RunStream(  # type: ignore[override]  # may write, too; the stub knows yield alone
         self, request: pb.RunRequest, context: Context
@@ -60,7 +61,7 @@ class Bindings(BindingServiceServicer):
                 counted.task = plan.task.name
                 if not plan.request.stream:
                     answer = await self._gateway.run(plan)
-                    await context.write(pb.RunStreamResponse(body=to_json(answer.result)))
+                    await context.write(pb.RunStreamResponse(body=written(answer.result)[0]))
                 else:
                     await self._write(plan, context)
 
@@ -99,7 +100,8 @@ class Bindings(BindingServiceServicer):
         return Call(
             token=token,
             model=request.model,
-            body=json_object(request.body),
+            body=NOT_READ,
+            sent=Sent(request.body, request.content_type),
             client_request_id=client_id(request.request_id),
             bytes_in=len(request.body),
             told=Told(

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import orjson
 
 from services.entry.auth import Auth
+from services.entry.calls import NOT_READ
 from services.entry.fronts.bodies import enveloped, sse
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.streaming import Frames, stream_answer
 from services.entry.gateway import Gateway
-from services.entry.tasks.base import Shown
+from services.entry.tasks.base import Binary, Shown
 from services.entry.tasks.texts import Texts
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -34,14 +35,17 @@ class WorkersAi:
     async def run(self, account: str, model: str, exchange: Exchange) -> None:
         """Run a model."""
         token = self._auth.caller(exchange.request.headers, account=account)
-        body = exchange.body(limit=self._max_body_bytes)
-        plan = self._gateway.plan(exchange.call(token, model, body))
+        sent = exchange.sent(limit=self._max_body_bytes)
+        plan = self._gateway.plan(exchange.call(token, model, NOT_READ, sent=sent))
         exchange.planned(plan)
         if plan.request.stream:
             await stream_answer(exchange, self._gateway, plan, self._frames)
         else:
-            answer = await self._gateway.run(plan)
-            exchange.answer(enveloped(answer.result))
+            result = (await self._gateway.run(plan)).result
+            if plan.task.may_be_binary and isinstance(result, Binary):
+                exchange.answer_binary(result)
+            else:
+                exchange.answer(enveloped(result))
 
 
 def padded(rng: random.Random) -> Frames:

@@ -11,13 +11,24 @@ from libs.common.catalog import Model, TaskName
 from libs.common.envelope import NO_UNITS, InferReply, Outcome, PayloadKind, Units, Usage
 from libs.common.errors import ModelFailed
 from libs.common.wire import Tensor, payload_to_tensors
+from services.entry.tasks.forms import fields
 from services.entry.tasks.schema import InputSchema, Schema
+from services.entry.tasks.sent import JSON_TYPES, Sent, json_object
 from services.entry.tasks.texts import Texts
 
 Result = dict[str, Any]
 Shown: TypeAlias = Texts | Result  # of a stream: texts alone, or a result that says more
+Rendered: TypeAlias = Any  # what JSON can say, or a Binary
 TENSORS: Final = PayloadKind.TENSORS
 Templates = Callable[[str], str]
+USAGE: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "prompt_tokens": {"type": "integer", "minimum": 0},
+        "completion_tokens": {"type": "integer", "minimum": 0},
+        "total_tokens": {"type": "integer", "minimum": 0},
+    },
+}
 
 
 class ParsedInput:
@@ -31,6 +42,19 @@ class ParsedInput:
 
     def __repr__(self) -> str:
         return f"<ParsedInput {' '.join(self.values)}>"
+
+
+class Binary:
+    """An answer that goes out as it is, without an envelope."""
+
+    __slots__ = ("content", "content_type")
+
+    def __init__(self, content: bytes, content_type: str) -> None:
+        self.content = content
+        self.content_type = content_type
+
+    def __repr__(self) -> str:
+        return f"<Binary {len(self.content)} bytes of {self.content_type}>"
 
 
 class Renderer(Protocol):
@@ -62,10 +86,17 @@ class Renderer(Protocol):
 
 
 class Task(ABC):
-    """One task as one model takes it; made once per model, holds no call's state."""
+    """One task as one model takes it; made once per model, holds no call's state.
+
+    `schema` is of the body, `output` of the result. Where that has a `contentMediaType`,
+    the answer is such bytes, and has no envelope.
+    """
 
     name: ClassVar[TaskName]
     schema: ClassVar[Schema]
+    output: ClassVar[Schema]
+    raw_field: ClassVar[str] = ""  # the field that a body of bytes is, such as image
+    may_be_binary: ClassVar[bool] = False  # the answer: a picture, sound, or anything
     streams: ClassVar[bool] = False
     payload_kind: PayloadKind = TENSORS
 
@@ -78,6 +109,16 @@ class Task(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.name}>"
+
+    def output_schema(self) -> Schema:
+        """Return the schema of what this model answers."""
+        return self.output
+
+    def read(self, sent: Sent) -> Mapping[str, Any]:
+        """Return the fields of a body, control fields among them; raises BadInput."""
+        if sent.content_type in JSON_TYPES:
+            return json_object(sent.content)
+        return fields(sent, self.input.document["properties"], raw_field=self.raw_field)
 
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
         """Check a body without its control fields; raises BadInput."""
@@ -92,7 +133,7 @@ class Task(ABC):
         """Write the input in the dialect of the model's backend."""
 
     @abstractmethod
-    def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
+    def render(self, parsed: ParsedInput, reply: InferReply) -> Rendered:
         """Return the result that answers the call; raises ModelFailed."""
 
     def renderer(self, keep_bytes: int = 0) -> Renderer:

@@ -23,6 +23,15 @@ SCHEMA: Schema = {
     },
     "required": ["text"],
 }
+VECTORS: Schema = {
+    "type": "object",
+    "properties": {
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "data": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+        "pooling": {"type": "string"},
+    },
+    "required": ["shape", "data"],
+}
 
 
 class TextEmbeddings(Task):
@@ -30,6 +39,7 @@ class TextEmbeddings(Task):
 
     name = "text-embeddings"
     schema = SCHEMA
+    output = VECTORS
 
     def __init__(self, model: Model, templates: Templates) -> None:
         """Look up what is the same for every call."""

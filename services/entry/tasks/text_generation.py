@@ -10,6 +10,7 @@ from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units, Usage
 from services.entry.bad_input import bad_input
 from services.entry.tasks.base import (
+    USAGE,
     ParsedInput,
     Result,
     Shown,
@@ -63,6 +64,27 @@ SCHEMA: Schema = {
     "oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}],
 }
 
+TOOL_CALL = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "type": {"type": "string"},
+        "name": {"type": "string"},
+        "arguments": {"type": ["object", "string"]},
+        "function": {"type": "object"},
+    },
+}
+OUTPUT: Schema = {
+    "type": "object",
+    "properties": {
+        "response": {"type": ["string", "object", "array"]},
+        "finish_reason": {"type": "string"},
+        "tool_calls": {"type": "array", "items": TOOL_CALL},
+        "usage": USAGE,
+    },
+    "required": ["response"],
+}
+
 
 class TextGeneration(Task):
     """Renders the chat template and speaks the dialect of the model's backend."""
@@ -70,6 +92,7 @@ class TextGeneration(Task):
     name = "text-generation"
     streams = True
     schema = SCHEMA
+    output = OUTPUT
 
     def __init__(self, model: Model, templates: Templates) -> None:
         """Compile the schema and the model's chat template."""
