@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from libs.common import narrowing, wire
+from libs.common import fallbacks, narrowing, wire
 from libs.common.addresses import base_url, host_port
 from libs.common.catalog import DIALECTS, FOLDER_NAME, Backend, Finetune, Model, Probe, Scaling
 from libs.common.messages import flaw
@@ -41,12 +41,15 @@ def load_catalog(folder: Path, *, root: Path, regions: Collection[str] | None = 
     models = _read_all(folder / "models", Model, problems)
     finetunes = _read_all(folder / "finetunes", Finetune, problems)
     all_read = not problems  # else a finetune's model may be in a file that could not be read
-    names = {name for _, model in models for name in (model.name, *model.aliases)}
+    named = {name: model for _, model in models for name in (model.name, *model.aliases)}
     problems += _twice(models, lambda model: (model.name, *model.aliases))
     problems += _twice(finetunes, lambda finetune: (finetune.id,))
     problems += _one_folder(models)
     for document, model in models:
-        problems += _check_model(document, model, names, root)
+        problems += _check_model(document, model, root)
+        problems += (
+            document.problem(("fallbacks",), why) for why in fallbacks.flaws(model, named.get)
+        )
         problems += _check_scaling(document, model.scaling, regions)
     for document, finetune in finetunes if all_read else ():
         problems += _check_finetune(document, finetune, [m for _, m in models], root)
@@ -89,16 +92,12 @@ def _one_folder(entries: list[tuple[Document, Model]]) -> Iterator[Problem]:
         seen.setdefault(model.served_as, model.name)
 
 
-def _check_model(
-    document: Document, model: Model, names: set[str], root: Path
-) -> Iterator[Problem]:
+def _check_model(document: Document, model: Model, root: Path) -> Iterator[Problem]:
     for name in (model.name, *model.aliases):
         if not name.isprintable() or not name.strip("@/ ") or " " in name:
             yield document.problem(("name",), f"expected a name without spaces, got {name!r}")
     if model.task not in SERVED_TASKS:
         yield document.problem(("task",), f"this version serves {', '.join(SERVED_TASKS)}")
-    for fallback in set(model.fallbacks) - names:
-        yield document.problem(("fallbacks",), f"{fallback!r} is not in the catalog")
     if model.backend.kind == "triton" and not FOLDER_NAME.fullmatch(model.served_as):
         yield document.problem(("backend", "served_as"), f"{model.served_as!r} {NO_FOLDER_NAME}")
     found = list(narrowing.flaws(model.schema))

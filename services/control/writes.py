@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from libs.common.catalog import FOLDER_NAME, Finetune
+from libs.common import fallbacks
+from libs.common.catalog import FOLDER_NAME, Finetune, Model
 from libs.common.errors import BadInput
 from libs.common.world import World
 from libs.common.world_map import (
@@ -49,6 +50,9 @@ def check_write(resource: Resource, world: World) -> None:
         _must_be(Ref("account", resource.account), world, pointer="/account")
     if isinstance(resource, Finetune) and not FOLDER_NAME.fullmatch(resource.id):
         raise BadInput(f"{resource.id!r} is to name a folder, and does not", pointer="/id")
+    if isinstance(resource, Model):
+        for why in fallbacks.flaws(resource, world.model):
+            raise BadInput(f"model {resource.name}: {why}", pointer="/fallbacks")
     if isinstance(resource, Finetune | Override):
         _must_be(Ref("model", resource.model), world, pointer="/model")
 

@@ -65,7 +65,7 @@ class Attempts:
         if not self.moved:
             return plan.request
         request = plan.request.copy()
-        request.attempt = len(self.errors)
+        request.attempt = plan.request.attempt + len(self.errors)
         request.shard = place.shard
         request.shard_epoch = place.epoch
         request.time_bounds = fix(request.time_bounds, plan.began).remaining(clock.now())

@@ -7,7 +7,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from libs.common.catalog import Model
+from libs.common.deadline import Deadline
 from libs.common.envelope import NO_BOUNDS, InferRequest, Outcome, RequestSource, TimeBounds
+from libs.common.errors import RequestError
 from libs.common.ranking import Place
 from libs.common.values import Value
 from libs.common.world_map import Token
@@ -85,10 +87,30 @@ class Call(Value):
         self.told = told
 
 
+class Fallen(Value):
+    """What is known of a call once a model has failed it that has fallbacks."""
+
+    __slots__ = ("deadline", "error", "rest")
+
+    def __init__(self, error: RequestError, rest: list[Model], deadline: Deadline) -> None:
+        self.error = error  # of the model that was asked for
+        self.rest = rest  # of the chain, the next one first
+        self.deadline = deadline  # of the whole chain
+
+
 class Plan(Value):
     """A call that was found right: what to send, where to, and how to read the answer."""
 
-    __slots__ = ("began", "model", "parsed", "place", "request", "task")
+    __slots__ = (
+        "began",
+        "call",
+        "fallen",
+        "model",
+        "parsed",
+        "place",
+        "request",
+        "task",
+    )
 
     def __init__(
         self,
@@ -99,13 +121,27 @@ class Plan(Value):
         parsed: ParsedInput,
         place: Place | None,  # where it goes first; None where nobody serves the model now
         began: float,  # monotonic seconds
+        call: Call,
     ) -> None:
+        self.call = call
+        self.fallen: Fallen | None = None
         self.request = request
         self.model = model
         self.task = task
         self.parsed = parsed
         self.place = place
         self.began = began
+
+    def becomes(self, other: Plan) -> None:
+        """Go on as another plan for the same call, of the next model: fronts keep this one."""
+        other.request.request_id = self.request.request_id
+        other.request.attempt += self.request.attempt
+        self.request = other.request
+        self.model = other.model
+        self.task = other.task
+        self.parsed = other.parsed
+        self.place = other.place
+        self.began = other.began
 
 
 class Answer(Value):

@@ -23,6 +23,7 @@ from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
 from services.entry.continuing import Bounds, Continuing
+from services.entry.falling_back import FallingBack
 from services.entry.limits import permits_of, time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
@@ -97,6 +98,9 @@ class Gateway:
             metrics=metrics,
             clock=clock,
         )
+        self._falling_back = FallingBack(
+            colo=colo, world=world, plan=self.plan, metrics=metrics, clock=clock
+        )
         self._server_wait_s = server_wait_s
         self._served: dict[str, Served] = {}
         world.listen(lambda _: self._served.clear())  # after the routes, which it is made of
@@ -109,12 +113,14 @@ class Gateway:
         models = (each for _, each in sorted(self._world.table(Model).items()))
         return [each for each in models if _allowed(each, account)]
 
-    def plan(self, call: Call) -> Plan:
+    def plan(self, call: Call, fallback: str = "") -> Plan:
         """Check the call and decide everything that can be decided before it is sent.
 
+        It is for the model that the call names, or for a `fallback` of that.
         Raises UnknownModel, ModelNotAllowed, LoraUnsupported, BadInput.
         """
-        served = self._served.get(call.model) or self._look_up(call.model)
+        name = fallback or call.model
+        served = self._served.get(name) or self._look_up(name)
         task = served.task
         if call.sent is not None:
             call.body = task.read(call.sent)
@@ -138,6 +144,7 @@ class Gateway:
             parsed=parsed,
             place=place,
             began=self._clock.now(),
+            call=call,
         )
 
     async def run(self, plan: Plan) -> Answer:
@@ -161,7 +168,8 @@ class Gateway:
                 place = await attempts.after(failed)
         except RequestError as error:
             self._count(plan, error)
-            raise
+            self._falling_back.onward(plan, error, len(attempts.errors))
+        return await self.run(plan)
 
     async def stream(self, plan: Plan, show: Show) -> None:
         """Run the plan and hand to `show` what the client sees, the last with the usage.
@@ -202,9 +210,11 @@ class Gateway:
             room = show([renderer.end(outcome)])
             if room is not None:
                 await room
+            return
         except RequestError as error:
             self._count(plan, error)
-            raise
+            self._falling_back.onward(plan, error, len(attempts.errors), has_begun=has_begun)
+        await self.stream(plan, show)
 
     def _by_prompt(self, request: InferRequest, place: Place | None) -> Place | None:
         """Choose among the model's shards once more: its prompt is known only now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from libs.common.catalog import Permits, Timeouts
-from libs.common.envelope import NO_BOUNDS, TimeBounds
+from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
 
 SLOW_READER_S = 5.0  # what a reader may be behind when the call's time is up
 
@@ -14,6 +14,16 @@ def time_bounds(model: Timeouts, client: TimeBounds, *, ceiling_s: float) -> Tim
         first_part_ms=_least(_ms(min(model.first_part_s, ceiling_s)), client.first_part_ms),
         idle_ms=_least(_ms(model.idle_s), client.idle_ms),
         total_ms=_least(_ms(model.total_s), client.total_ms),
+    )
+
+
+def within(request: InferRequest, left: TimeBounds) -> None:
+    """Bound a request by what is left of another's time, too."""
+    bounds = request.time_bounds
+    request.time_bounds = TimeBounds(
+        first_part_ms=_least(bounds.first_part_ms, left.first_part_ms),
+        idle_ms=bounds.idle_ms,
+        total_ms=_least(bounds.total_ms, left.total_ms),
     )
 
 

@@ -70,10 +70,22 @@ class EntryMetrics(Collector):
             "Streams that broke, by end: continued elsewhere, whole (nothing was missing), lost.",
             ("colo", "end"),
         )
+        self.fallbacks = Counts(
+            f"{PREFIX}fallbacks",
+            "Calls that went on from a model to one of its fallbacks.",
+            ("colo", "model", "to"),
+        )
         self.in_flight = Counts(
             f"{PREFIX}in_flight", "Requests being answered.", ("colo",), kind=GaugeMetricFamily
         )
-        self._all = (self.requests, self.errors, self.refused, self.broken, self.in_flight)
+        self._all = (
+            self.requests,
+            self.errors,
+            self.refused,
+            self.broken,
+            self.fallbacks,
+            self.in_flight,
+        )
         registry.register(self)
 
     def describe(self) -> Iterator[Metric]:

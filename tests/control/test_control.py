@@ -234,6 +234,18 @@ async def test_only_nodes_of_colos_that_there_are_are_waited_for(
     assert (took_s > 0.4) is waits
 
 
+async def test_a_model_whose_fallbacks_lead_back_to_it_is_refused(folder: Path) -> None:
+    def model(name: str, *fallbacks: str) -> Model:
+        return Model(name=name, task="text-generation", fallbacks=fallbacks)
+
+    async with serving(folder) as control:
+        await control.put(model("b"))
+        await control.put(model("a", "b"))
+
+        with pytest.raises(BadInput, match="a loop"):
+            await control.put(model("b", "a"))
+
+
 @pytest.mark.parametrize("name", ["a/b", "../a", ".hidden", "a b", ""])
 async def test_a_finetune_whose_id_is_no_folders_name_is_refused(folder: Path, name: str) -> None:
     async with serving(folder) as control:

@@ -35,6 +35,7 @@ from services.entry.fronts.openai_bodies import ChatFrames, chat_body
 from services.entry.gateway import Gateway
 from services.entry.tasks.base import Shown, results
 from tests.entry.fakes import ACCOUNT, TEXT, TEXT_MODEL, entry_of, response, small_world
+from tests.entry.gateways import call
 from tests.fakes import put
 
 STORY = "Es war einmal ein 🦊, der las Prosa: «Ünüş» 東京, und schlief ein."
@@ -288,8 +289,10 @@ async def test_tokens_are_counted_by_parts_where_the_model_does_not_tell_them() 
 
 async def test_chunks_of_a_broken_stream_have_one_role_and_one_reason() -> None:
     body = {"model": TEXT, "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    frames = ChatFrames(request_id="x", translated=chat_body(body), created=1)
-    shown = await told(entry(Storyteller((FOX + 2, LOST))).gateway)
+    gateway = entry(Storyteller((FOX + 2, LOST))).gateway
+    plan = gateway.plan(call())
+    frames = ChatFrames(request_id="x", plan=plan, translated=chat_body(body), created=1)
+    shown = await told(gateway)
 
     chunks = [
         orjson.loads(line.removeprefix(b"data: "))["choices"][0]

@@ -36,6 +36,9 @@ def test_what_was_never_counted_is_named_all_the_same() -> None:
         "# HELP constellation_entry_broken_streams_total Streams that broke, by end:"
         " continued elsewhere, whole (nothing was missing), lost.",
         "# TYPE constellation_entry_broken_streams_total counter",
+        "# HELP constellation_entry_fallbacks_total"
+        " Calls that went on from a model to one of its fallbacks.",
+        "# TYPE constellation_entry_fallbacks_total counter",
         "# HELP constellation_entry_in_flight Requests being answered.",
         "# TYPE constellation_entry_in_flight gauge",
     ]

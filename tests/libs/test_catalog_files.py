@@ -76,6 +76,7 @@ def test_a_server_with_openais_api_is_read(folder: Path) -> None:
         (GOOD + "name: again\n", "one.yaml:5: name: given twice"),
         (GOOD + "scaling: {min: 3, max: 2}\n", "one.yaml:5: scaling.min: 3 is above max, 2"),
         (GOOD + "fallbacks: [x]\n", "one.yaml:5: fallbacks: 'x' is not in the catalog"),
+        (GOOD + "aliases: [x]\nfallbacks: [x]\n", "one.yaml:6: fallbacks: 'x' is the model itself"),
         (
             GOOD.replace("127.0.0.1:8001", "here"),
             "one.yaml:3: backend.external: expected host:port",

@@ -53,6 +53,7 @@ class Exchange(Counted):
         "bytes_in",
         "client_request_id",
         "gateway",
+        "plan",
         "request",
         "request_id",
         "responder",
@@ -72,7 +73,8 @@ class Exchange(Counted):
         self.responder = responder
         self.gateway = gateway
         self.timers = timers
-        self.request_id = ""  # once it is planned
+        self.plan: Plan | None = None  # once there is one
+        self.request_id = ""
         self.client_request_id = ""
         self.bytes_in = 0
 
@@ -125,6 +127,7 @@ class Exchange(Counted):
 
     def planned(self, plan: Plan) -> None:
         """Take what the answer's headers and the metrics need."""
+        self.plan = plan
         self.request_id = plan.request.request_id
         self.task = plan.task.name
 
@@ -140,6 +143,9 @@ class Exchange(Counted):
     def headers(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
         """Return these and the headers that every answer has."""
         headers = [*more, ("x-constellation-request-id", self.request_id)]
+        plan = self.plan
+        if plan is not None and plan.model.name != plan.call.model:  # an alias, or a fallback
+            headers.append(("x-constellation-model", plan.model.name))
         if self.client_request_id:
             headers.append(("x-request-id", self.client_request_id))
         return headers

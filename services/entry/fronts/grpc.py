@@ -48,6 +48,7 @@ class Bindings(BindingServiceServicer):
                 plan = self._gateway.plan(self._call(request, context, stream=False))
                 counted.task = plan.task.name
                 answer = await self._gateway.run(plan)
+            _tell_model(plan, context)
             body, kind = written(answer.result)
             return pb.RunResponse(body=body, content_type=kind, request_id=plan.request.request_id)
 
@@ -61,6 +62,7 @@ class Bindings(BindingServiceServicer):
                 counted.task = plan.task.name
                 if not plan.request.stream:
                     answer = await self._gateway.run(plan)
+                    _tell_model(plan, context)
                     await context.write(pb.RunStreamResponse(body=written(answer.result)[0]))
                 else:
                     await self._write(plan, context)
@@ -88,6 +90,7 @@ class Bindings(BindingServiceServicer):
         try:
             async with asyncio.timeout(longest_stream_s(plan.model.timeouts)):
                 await self._gateway.stream(plan, lambda shown: promised(write(shown)))
+            _tell_model(plan, context)
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 
@@ -120,6 +123,12 @@ def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> 
     """Add what entry answers to a gRPC server."""
     add_BindingServiceServicer_to_server(bindings, server)
     health.add(server)
+
+
+def _tell_model(plan: Plan, context: Context) -> None:
+    """Say in the trailers which model has answered, where another name was asked for."""
+    if plan.model.name != plan.call.model:
+        context.set_trailing_metadata((("model", plan.model.name),))
 
 
 def _headers(context: Context) -> dict[str, str]:

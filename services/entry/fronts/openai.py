@@ -40,11 +40,13 @@ class OpenAi:
         said, plan = self._plan(exchange, account, chat_body, task="text-generation", names={})
         created = self._clock.unix_ms() // 1000
         if plan.request.stream:
-            frames = ChatFrames(request_id=exchange.request_id, translated=said, created=created)
+            frames = ChatFrames(
+                request_id=exchange.request_id, plan=plan, translated=said, created=created
+            )
             await stream_answer(exchange, self._gateway, plan, frames)
             return
         answer = await self._gateway.run(plan)
-        number, model = exchange.request_id, said.model
+        number, model = exchange.request_id, plan.model.name
         said_back = completion(answer.result, request_id=number, model=model, created=created)
         exchange.answer(to_json(said_back))
 
@@ -57,7 +59,10 @@ class OpenAi:
         check_dimensions(said, _dimensions(plan.model))
         answer = await self._gateway.run(plan)
         tokens = answer.outcome.usage.tokens_in
-        exchange.answer(embeddings(answer.result, translated=said, prompt_tokens=tokens))
+        model = plan.model.name
+        exchange.answer(
+            embeddings(answer.result, model=model, translated=said, prompt_tokens=tokens)
+        )
 
     def _plan(
         self,

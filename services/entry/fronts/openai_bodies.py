@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
+from services.entry.calls import Plan
 from services.entry.tasks.base import Result, Shown
 from services.entry.tasks.schema import InputSchema, Schema
 from services.entry.tasks.texts import Texts
@@ -125,7 +126,7 @@ def check_dimensions(translated: Translated, dimensions: int) -> None:
         raise bad_input(["dimensions"], f"{wanted} is not what the model has: {dimensions}")
 
 
-def embeddings(result: Result, *, translated: Translated, prompt_tokens: int) -> bytes:
+def embeddings(result: Result, *, model: str, translated: Translated, prompt_tokens: int) -> bytes:
     """Write a list of embeddings, as numbers or as base64 of little-endian floats."""
     vectors: NDArray[np.float32] = result["data"]
     check_dimensions(translated, vectors.shape[1])
@@ -136,7 +137,7 @@ def embeddings(result: Result, *, translated: Translated, prompt_tokens: int) ->
         written = orjson.dumps(_base64(row)) if as_text else orjson.dumps(row, None, NUMPY)
         data.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (at, written))
     usage = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}
-    rest = orjson.dumps({"model": translated.model, "usage": usage})
+    rest = orjson.dumps({"model": model, "usage": usage})
     return b'{"object":"list","data":[' + b",".join(data) + b"]," + rest[1:]
 
 
@@ -154,24 +155,20 @@ TEXT_BEGINS, _, TEXT_ENDS = _choice({"content": MARK}).partition(MARK.encode())
 class ChatFrames:
     """Writes the chunks of one streamed chat completion."""
 
-    def __init__(self, *, request_id: str, translated: Translated, created: int) -> None:
-        head = {
-            "id": f"chatcmpl-{request_id}",
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": translated.model,
-        }
-        self._head = b"data: " + orjson.dumps(head)[:-1]
-        self._before = self._head + TEXT_BEGINS
-        self._between = TEXT_ENDS + self._before
+    def __init__(
+        self, *, request_id: str, plan: Plan, translated: Translated, created: int
+    ) -> None:
+        self._request_id = request_id
+        self._created = created
+        self._plan = plan  # which model answers is known once it does
+        self._head = self._before = self._between = b""
         self._includes_usage = translated.includes_usage
         self._begun = False
         self._finish_reason = "stop"
 
     def __call__(self, shown: Sequence[Shown]) -> bytes:
         """Return the frames of what is shown: the role first, the reason and the usage last."""
-        frames = [] if self._begun else [self._head, ROLE]
-        self._begun = True
+        frames = [] if self._begun else self._begin()
         for each in shown:
             if isinstance(each, Texts):
                 frames += (self._before, self._between.join(each.escaped()), TEXT_ENDS)
@@ -180,6 +177,20 @@ class ChatFrames:
                 frames += (self._before, orjson.dumps(text)[1:-1], TEXT_ENDS)
             frames.append(self._end(each))
         return b"".join(frames)
+
+    def _begin(self) -> list[bytes]:
+        """Make what all chunks have, and return the first one."""
+        self._begun = True
+        head = {
+            "id": f"chatcmpl-{self._request_id}",
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": self._plan.model.name,
+        }
+        self._head = b"data: " + orjson.dumps(head)[:-1]
+        self._before = self._head + TEXT_BEGINS
+        self._between = TEXT_ENDS + self._before
+        return [self._head, ROLE]
 
     def _end(self, result: Result) -> bytes:
         """Return what a result says beside text: nothing yet, or all that comes last."""
