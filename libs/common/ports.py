@@ -30,6 +30,10 @@ class Inference(Protocol):
         """Run the request, hand its parts to `send` as they come, and say how it was served."""
         ...
 
+    async def cancel(self, *, account: str, request_id: str) -> Sequence[str]:
+        """Cancel an account's calls of this id, ours or the client's; return our ids of them."""
+        ...
+
 
 class ControlPlane(Protocol):
     """Control: the object itself, or a client of it. Raises Unavailable when it is away."""

@@ -18,6 +18,7 @@ from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
 from libs.http1 import Limits, TlsFiles
 from services.entry.auth import Auth
+from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.grpc import SERVICE, Bindings, register
 from services.entry.fronts.health import Health
@@ -26,6 +27,7 @@ from services.entry.fronts.listening import http_server, listen
 from services.entry.fronts.models import Models
 from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.ops import Ops
+from services.entry.fronts.requests import Requests
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
@@ -120,6 +122,7 @@ class Entry:
         config: Config,
         world: World,
         gateway: Gateway,
+        cancelling: Cancelling,
         auth: Auth,
         metrics: EntryMetrics,
         clock: Clock,
@@ -130,7 +133,11 @@ class Entry:
         self.draining = False
         self.health = Health()
         self.bindings = Bindings(
-            gateway=gateway, auth=auth, metrics=metrics, max_body_bytes=config.max_body_bytes
+            gateway=gateway,
+            cancelling=cancelling,
+            auth=auth,
+            metrics=metrics,
+            max_body_bytes=config.max_body_bytes,
         )
         most = config.max_body_bytes
         self.hot = HotRoutes(
@@ -140,12 +147,17 @@ class Entry:
             gateway=gateway,
         )
         models = Models(gateway=gateway, auth=auth, metrics=metrics)
+        requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
         ops = Ops(
             registry=metrics.registry,
             not_ready=self.not_ready,
             is_hot=lambda path: self.hot.find(path) is not None,
         )
-        self.others = (*models.routes(), *ops.routes())  # the last one takes all that is left
+        self.others = (
+            *models.routes(),
+            *requests.routes(),
+            *ops.routes(),
+        )  # the last one takes all that is left
         self._world = world
         self._boot_epoch = clock.unix_ms()
 
@@ -200,6 +212,7 @@ def build(
         config=config,
         world=world,
         gateway=gateway,
+        cancelling=Cancelling(world=world, connections=connections),
         auth=Auth(world=world, clock=clock),
         metrics=metrics,
         clock=clock,

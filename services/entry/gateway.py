@@ -24,7 +24,7 @@ from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
 from services.entry.continuing import Bounds, Continuing
 from services.entry.falling_back import FallingBack
-from services.entry.limits import permits_of, time_bounds
+from services.entry.limits import permits_of, tighter, time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.prefixes import Prefixes
@@ -278,17 +278,24 @@ class Gateway:
         options = read_options(told.options, call.body.get("options"))
         adapter = self._finetune(call, model)
         stream = _wants_stream(call) and served.task.streams
+        session = told.session or options.session
         place, bounds = served.only, served.bounds
         if place is None:
-            key = affinity_key(told.session, adapter)
-            place = self._routes.to(model.name, Wish(preferred=options.preferred_colo, key=key))
-        if told.bounds is not NO_BOUNDS:
-            bounds = time_bounds(model.timeouts, told.bounds, ceiling_s=self._ceiling_s)
-        wish = model.priority if options.priority is None else options.priority
+            wish = Wish(
+                preferred=options.preferred_colo,
+                key=affinity_key(session, adapter),
+                background=options.background,
+            )
+            place = self._routes.to(model.name, wish)
+        asked = tighter(told.bounds, options.bounds)
+        if asked is not NO_BOUNDS:
+            bounds = time_bounds(model.timeouts, asked, ceiling_s=self._ceiling_s)
+        priority = model.priority if options.priority is None else options.priority
         request = self._envelope(call, served, parsed, place, stream=stream, adapter=adapter)
         request.finetune = request.adapter = adapter
-        request.session = told.session
-        request.priority = min(wish, call.token.max_priority)
+        request.session = session
+        request.priority = min(priority, call.token.max_priority)
+        request.background = options.background
         request.cost = permits_of(options.cost, model.permits, call.token.account)
         request.max_queue_ms = options.max_queue_ms
         request.reject_if_busy = options.reject_if_busy

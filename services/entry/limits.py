@@ -27,6 +27,17 @@ def within(request: InferRequest, left: TimeBounds) -> None:
     )
 
 
+def tighter(one: TimeBounds, other: TimeBounds) -> TimeBounds:
+    """Return the least of both bounds; 0 is none."""
+    if one is NO_BOUNDS or other is NO_BOUNDS:
+        return other if one is NO_BOUNDS else one
+    return TimeBounds(
+        first_part_ms=_tighter(one.first_part_ms, other.first_part_ms),
+        idle_ms=_tighter(one.idle_ms, other.idle_ms),
+        total_ms=_tighter(one.total_ms, other.total_ms),
+    )
+
+
 def permits_of(wish: int, permits: Permits, account: str) -> int:
     """Return the cost of a call: at most what an instance has, and what its account may hold."""
     share = permits.accounts.get(account)
@@ -54,6 +65,10 @@ def longest_silence(seconds: str | None) -> TimeBounds:
 
 def _ms(seconds: float) -> int:
     return max(1, int(seconds * 1000))
+
+
+def _tighter(one: int, other: int) -> int:
+    return min(one, other) if one and other else one or other
 
 
 def _least(ours: int, theirs: int) -> int:

@@ -12,6 +12,9 @@ was not there before, the account whose last call would wait longest loses that 
 whoever floods the line loses its own newest calls, and who comes has its part at once. One call
 of each account may always wait, if there is room at all.
 
+An account's background calls are a line of their own, behind those of everyone: none has its
+turn, and none keeps its place where the room runs out, while another call waits.
+
 Pure and synchronous. An account is looked for by going over all that wait, which is fast for as
 many as a line has room for.
 """
@@ -19,12 +22,18 @@ many as a line has room for.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from libs.common.envelope import InferRequest
 from services.server.standings import Standing
 
+BACKGROUND: Final = " in the background"
 IDLE_ACCOUNTS = 1024  # that are remembered to be ahead, before those that no longer are go
+
+
+def line_of(request: InferRequest) -> str:
+    """Return the name of the line in which a call waits."""
+    return request.account + BACKGROUND if request.background else request.account
 
 
 class Place:
@@ -44,19 +53,22 @@ P = TypeVar("P", bound=Place)
 
 
 class Line(Generic[P]):
-    """The calls of one account, in order."""
+    """The calls of one account that are in the background, or are not, in order."""
 
-    __slots__ = ("account", "calls", "cost", "standing", "start")
+    __slots__ = ("calls", "cost", "is_background", "name", "standing", "start")
 
-    def __init__(self, account: str, standing: Standing | None, start: float) -> None:
-        self.account = account
+    def __init__(
+        self, name: str, standing: Standing | None, start: float, is_background: bool
+    ) -> None:
+        self.name = name
+        self.is_background = is_background
         self.standing = standing
         self.start = start  # the virtual time at which its next call begins
         self.cost = 0
         self.calls: list[P] = []
 
     def __repr__(self) -> str:
-        return f"<Line {self.account} calls={len(self.calls)} cost={self.cost} at={self.start:.2f}>"
+        return f"<Line {self.name} calls={len(self.calls)} cost={self.cost} at={self.start:.2f}>"
 
     @property
     def weight(self) -> float:
@@ -101,7 +113,7 @@ class FairQueue(Generic[P]):
 
     def replace(self, older: P, newer: P) -> None:
         """Give a call's place to another that is its like in account, priority and cost."""
-        calls = self.lines[older.request.account].calls
+        calls = self.lines[line_of(older.request)].calls
         newer.rank = older.rank
         calls[calls.index(older)] = newer
 
@@ -111,7 +123,7 @@ class FairQueue(Generic[P]):
             self.front.remove(place)
             self.size -= 1
             return True
-        line = self.lines.get(place.request.account)
+        line = self.lines.get(line_of(place.request))
         if line is None or place not in line.calls:
             return False
         self._leave(line, place)
@@ -126,20 +138,20 @@ class FairQueue(Generic[P]):
             self.front.remove(place)
             self.size -= 1
             return
-        line = self.lines[place.request.account]
+        line = self.lines[line_of(place.request)]
         if cost:
             self._now = max(self._now, line.start)
             line.start += cost / line.weight
         self._leave(line, place)
 
     def next_line(self, passed: Collection[Line[P]]) -> Line[P] | None:
-        """Return the account whose turn it is: owed ones, then who is furthest behind, then age."""
+        """Return the line whose turn it is: owed ones, then who is furthest behind, then age."""
         found: Line[P] | None = None
-        best = (True, 0.0, 0)
+        best = (True, True, 0.0, 0)
         for line in self.lines.values():
             if line in passed:
                 continue
-            turn = (not line.is_owed, line.start, line.calls[0].rank[1])
+            turn = (line.is_background, not line.is_owed, line.start, line.calls[0].rank[1])
             if found is None or turn < best:
                 found, best = line, turn
         return found
@@ -153,14 +165,19 @@ class FairQueue(Generic[P]):
 
         It is `newest` alone where that has no place, and the newest of two equals.
         """
-        line = self.lines[newest.request.account]
-        part = limit * line.weight / sum([each.weight for each in self.lines.values()])
+        line = self.lines[line_of(newest.request)]
+        others = [
+            each.weight
+            for each in self.lines.values()
+            if line.is_background or not each.is_background
+        ]
+        part = limit * line.weight / sum(others)
         gone: list[P] = []
         while line.cost > part and len(line.calls) > 1 and newest not in gone:
             gone.append(line.calls[-1])
             self._leave(line, line.calls[-1])
         while self.cost > limit and newest not in gone:
-            line = self._longest(newest.request.account)
+            line = self._longest(line_of(newest.request))
             gone.append(line.calls[-1])
             self._leave(line, line.calls[-1])
         if newest not in gone:
@@ -170,16 +187,23 @@ class FairQueue(Generic[P]):
                 self._insert(place)
         return [newest]
 
-    def before(self, account: str, weight: float, place: P | None = None) -> tuple[int, float]:
+    def before(
+        self, request: InferRequest, weight: float, place: P | None = None
+    ) -> tuple[int, float]:
         """Return the calls and permits that go before a call that waits, or comes now."""
-        line = self.lines.get(account)
+        line = self.lines.get(line_of(request))
         ours = line.calls if line is not None else []
         if place is not None and place in ours:
             ours = ours[: ours.index(place)]
         own = sum([each.cost for each in ours])
         calls, permits = float(len(self.front) + len(ours)), float(own)
         for other in self.lines.values():
-            if other is not line:
+            if other is line or (other.is_background and not request.background):
+                continue
+            if request.background and not other.is_background:
+                calls += len(other.calls)
+                permits += other.cost
+            else:
                 meanwhile = max(own / weight * other.weight, float(other.calls[0].cost))
                 meanwhile = min(float(other.cost), meanwhile)
                 calls += len(other.calls) * meanwhile / other.cost
@@ -191,12 +215,12 @@ class FairQueue(Generic[P]):
         return [*self.front, *[each for line in self.lines.values() for each in line.calls]]
 
     def _longest(self, favourite: str) -> Line[P]:
-        """Return the account whose last call would wait longest; of equals the one named."""
+        """Return the line whose last call would wait longest; of equals the one named."""
         found = self.lines.get(favourite)
-        longest = found.before_last() if found is not None else -1.0
+        longest = _lasts(found) if found is not None else (False, -1.0)
         for line in self.lines.values():
-            if line.before_last() > longest:
-                found, longest = line, line.before_last()
+            if _lasts(line) > longest:
+                found, longest = line, _lasts(line)
         assert found is not None
         return found
 
@@ -206,16 +230,16 @@ class FairQueue(Generic[P]):
         self.cost -= place.cost
         self.size -= 1
         if not line.calls:
-            del self.lines[line.account]
+            del self.lines[line.name]
             self._remember(line)
 
     def _insert(self, place: P) -> None:
         """Put a call where its rank says."""
-        account = place.request.account
-        line = self.lines.get(account)
+        name, is_background = line_of(place.request), place.request.background
+        line = self.lines.get(name)
         if line is None:
-            start = max(self._now, self._ahead.pop(account, 0.0))
-            line = self.lines[account] = Line(account, place.standing, start)
+            start = max(self._now, self._ahead.pop(name, 0.0))
+            line = self.lines[name] = Line(name, place.standing, start, is_background)
         at = len(line.calls)
         while at and line.calls[at - 1].rank > place.rank:
             at -= 1
@@ -231,6 +255,11 @@ class FairQueue(Generic[P]):
             self._ahead.clear()
             return
         if line.start > self._now:
-            self._ahead[line.account] = line.start
+            self._ahead[line.name] = line.start
         if len(self._ahead) > IDLE_ACCOUNTS:
             self._ahead = {name: at for name, at in self._ahead.items() if at > self._now}
+
+
+def _lasts(line: Line[P]) -> tuple[bool, float]:
+    """Return how late the last call of a line would be served, to compare it by."""
+    return line.is_background, line.before_last()

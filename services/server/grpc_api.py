@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from libs.common.clients.inference import INFER, SERVICE, STREAM_INFER
+from libs.common.clients.inference import CANCEL, INFER, STREAM_INFER
 from libs.common.envelope import InferRequest
 from libs.common.envelopes import parts_to_bytes, reply_to_chunks, request_from_bytes
 from libs.common.errors import Internal, ModelRefused, RequestError
@@ -33,7 +33,7 @@ class InferenceApi:
         return {
             INFER.path: self.infer,
             STREAM_INFER.path: self.stream_infer,
-            f"{SERVICE}Cancel": self.cancel,
+            CANCEL.path: self.cancel,
         }
 
     def infer(self, call: ServerCall, message: bytes) -> None:
@@ -51,13 +51,13 @@ class InferenceApi:
 
     def cancel(self, call: ServerCall, message: bytes) -> None:
         """Cancel calls of an account."""
-        request = pb.CancelRequest.FromString(message)
-        cancelled = self._server.cancel(
-            account=request.account,
-            request_id=request.request_id,
-            by_client_id=request.by_client_id,
-        )
-        call.finish((pb.CancelResponse(cancelled=cancelled).SerializeToString(),))
+        asked = pb.CancelRequest.FromString(message)
+        work = self._server.cancel(account=asked.account, request_id=asked.request_id)
+
+        def done(cancelled: Sequence[str]) -> None:
+            call.finish((pb.CancelResponse(request_ids=cancelled).SerializeToString(),))
+
+        _answer(call, work, done)
 
     async def _stream(self, call: ServerCall, request: InferRequest) -> None:
         def send(payloads: Sequence[bytes]) -> Promise[None] | None:

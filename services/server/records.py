@@ -81,10 +81,9 @@ class Record:
         self.shard, self.tokens = shard, tokens
         self.queue_size = shard.turnstile.waiting
 
-    def has_id(self, request_id: str, by_client_id: bool) -> bool:
+    def has_id(self, request_id: str) -> bool:
         """Whether the call goes by this id, ours or the client's."""
-        request = self.request
-        return request_id == (request.client_request_id if by_client_id else request.request_id)
+        return request_id in (self.request.request_id, self.request.client_request_id)
 
     def leased(self, lease: Lease) -> float:
         """A permit was got; return the seconds that are left for the first part."""

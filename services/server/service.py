@@ -175,16 +175,16 @@ class InferenceServer:
         """Calls that wait or run here."""
         return len(self._running)
 
-    def cancel(self, *, account: str, request_id: str, by_client_id: bool = False) -> int:
-        """Cancel the calls of an account that have this id; return how many there were."""
+    async def cancel(self, *, account: str, request_id: str) -> Sequence[str]:
+        """Cancel the calls of an account that have this id, and return our ids of them."""
         found = [
             record
             for record in self._running
-            if record.request.account == account and record.has_id(request_id, by_client_id)
+            if record.request.account == account and record.has_id(request_id)
         ]
         for record in found:
             record.cancel()
-        return len(found)
+        return [record.request.request_id for record in found]
 
     def report(self) -> Report:
         """Say which shards there are here and how full they are."""

@@ -20,7 +20,7 @@ from libs.common.errors import Aborted, OutOfCapacity, QueueTimeUsedUp, RequestE
 from libs.eager.timers import Timers
 from services.server.affinity import has_affinity
 from services.server.endpoints import Endpoint
-from services.server.fair_queue import FairQueue, Line, Place
+from services.server.fair_queue import FairQueue, Line, Place, line_of
 from services.server.preferences import USUAL, Preferences
 from services.server.room import Room
 from services.server.selection import choose
@@ -236,7 +236,7 @@ class Turnstile:
     def before(self, request: InferRequest) -> tuple[int, float]:
         """Return how many calls, of how many permits, a call has before it that comes now."""
         standing = self.room.standings.named.get(request.account)
-        return self.queue.before(request.account, standing.weight if standing else 1.0)
+        return self.queue.before(request, standing.weight if standing else 1.0)
 
     def close(self, error: RequestError) -> None:
         """Send everyone in the queue away with `error`."""
@@ -263,7 +263,7 @@ class Turnstile:
 
     def _take_over(self, newer: Waiting) -> bool:
         """Give a call the place of its own first try, which its client has given up."""
-        line = self.queue.lines.get(newer.request.account)
+        line = self.queue.lines.get(line_of(newer.request))
         for older in line.calls if line is not None else ():
             if _is_again(older.request, newer.request):
                 if older.cost == newer.cost and older.request.priority == newer.request.priority:
@@ -287,7 +287,7 @@ class Turnstile:
 
     def _time_is_up(self, place: Waiting) -> None:
         weight = place.standing.weight if place.standing is not None else 1.0
-        calls, _ = self.queue.before(place.request.account, weight, place)
+        calls, _ = self.queue.before(place.request, weight, place)
         if self.queue.remove(place):
             self.dropped[TIME_UP] += 1
             place.refuse(

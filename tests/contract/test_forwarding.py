@@ -79,7 +79,7 @@ async def test_a_call_is_cancelled_along_its_hops(cluster: Cluster) -> None:
     call = asyncio.create_task(ams.server.infer(request))
     await settled([call])
 
-    assert ams.server.cancel(account="a" * 32, request_id="1" * 26) == 1
+    assert await ams.server.cancel(account="a" * 32, request_id="1" * 26) == ["1" * 26]
 
     with pytest.raises(Exception, match="was cancelled"):
         await call

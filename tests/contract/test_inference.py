@@ -13,6 +13,7 @@ import pytest
 from libs.common.clients.inference import RemoteInference
 from libs.common.envelope import Parts, PayloadKind, RequestSource, TimeBounds, Units
 from libs.common.errors import (
+    Aborted,
     DeadlineExceeded,
     Internal,
     ModelFailed,
@@ -253,6 +254,23 @@ async def test_cancelling_a_call_stops_the_model(
     await until(lambda: server.in_flight == 0)
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+@pytest.mark.parametrize("name", ["0" * 26, "mine"])
+async def test_a_call_is_cancelled_by_either_id(
+    inference: Inference, backend: ScriptedBackend, name: str
+) -> None:
+    backend.on_infer = lambda *_: asyncio.sleep(9)  # type: ignore[assignment,return-value]
+    call = asyncio.create_task(inference.infer(a_request(client_request_id="mine")))
+    await until(lambda: backend.calls)
+
+    of_others = await inference.cancel(account="b" * 32, request_id=name)
+    found = await inference.cancel(account="a" * 32, request_id=name)
+
+    assert (list(of_others), list(found)) == ([], ["0" * 26])
+    with pytest.raises(Aborted):
+        await call
+    assert not await inference.cancel(account="a" * 32, request_id=name)
 
 
 async def test_leaving_a_stream_stops_the_model(

@@ -15,7 +15,7 @@ from libs.common import wire
 from libs.common.catalog import Backend, Finetune, Lora, Model
 from libs.common.clock import Clock
 from libs.common.envelope import InferReply, InferRequest, Outcome, Usage
-from libs.common.errors import DeadlineExceeded, StreamLost
+from libs.common.errors import DeadlineExceeded, RequestError, StreamLost
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Inference, Send
 from libs.common.tokens import token_hash
@@ -82,6 +82,9 @@ class FakeServer:
         self.outcome: Outcome | None = OUTCOME
         self.cancelled = asyncio.Event()
         self.reached = asyncio.Event()
+        self.running: set[tuple[str, str]] = set()  # (account, id) that `cancel` finds
+        self.silent: RequestError | None = None  # what `cancel` raises
+        self.delay_s = 0.0
 
     async def infer(self, request: InferRequest) -> InferReply:
         self.requests.append(request)
@@ -112,6 +115,12 @@ class FakeServer:
         finally:
             if not ended:
                 self.cancelled.set()
+
+    async def cancel(self, *, account: str, request_id: str) -> list[str]:
+        await asyncio.sleep(self.delay_s)
+        if self.silent is not None:
+            raise self.silent
+        return [each for owner, each in self.running if (owner, each) == (account, request_id)]
 
     async def _play(self) -> AsyncIterator[bytes]:
         for each in self.parts:

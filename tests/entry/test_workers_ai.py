@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from libs.common.catalog import Timeouts
+from libs.common.envelope import TimeBounds
 from libs.common.errors import ModelFailed, OutOfCapacity, StreamLost, Unavailable
 from libs.common.request_ids import shard_of
 from services.entry import limits
@@ -99,6 +100,38 @@ async def test_headers_say_who_asks_and_how_long_it_may_take() -> None:
     assert sent.time_bounds.idle_ms == 5_000
     assert sent.time_bounds.total_ms > 500_000
     assert sent.reject_if_busy
+
+
+async def test_headers_are_options_the_query_stands_before_them_and_the_body_before_it() -> None:
+    server = FakeServer(says("ho"))
+    headers = AUTH | {
+        "x-constellation-reject-if-busy": "true",
+        "x-constellation-background": "true",
+        "x-constellation-cost": "2",
+        "x-constellation-max-queue-ms": "5",
+        "X-Constellation-First-Part-Ms": "700",
+        "x-stainless-read-timeout": "9",
+    }
+    body = {"prompt": "hi", "options": {"maxQueueMs": 7, "sessionAffinity": "s"}}
+
+    await ask(server, f"{RUN}?cost=3&maxQueueMs=6", json=body, headers=headers)
+
+    (sent,) = server.requests
+    assert (sent.reject_if_busy, sent.background, sent.cost, sent.max_queue_ms) == (
+        True,
+        True,
+        3,
+        7,
+    )
+    assert sent.session == "s"
+    assert sent.time_bounds == TimeBounds(first_part_ms=700, idle_ms=9_000, total_ms=600_000)
+
+
+async def test_a_bad_option_in_a_header_is_named() -> None:
+    asked = await ask(FakeServer(), json=GOOD, headers=AUTH | {"x-constellation-cost": "many"})
+
+    assert asked.status == 400
+    assert asked.json["errors"][0]["source"] == {"pointer": "/options/cost"}
 
 
 @pytest.mark.parametrize("name", ["a" * 65, "a b", "<x>"])
@@ -213,6 +246,7 @@ async def test_the_retries_are_a_small_number(retries: str, taken: int) -> None:
 async def test_headers_that_are_no_text_are_dropped() -> None:
     server = FakeServer(says("ho"))
     names = (b"x-session-affinity", b"traceparent", b"Idempotency-Key")
+    names += (b"x-constellation-preferred-colo",)
     headers = b"".join(b"%s: \xff\xfe\r\n" % name for name in names)
     async with (
         listening(server) as bound,

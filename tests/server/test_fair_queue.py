@@ -22,8 +22,14 @@ def standings(**weights: float) -> Standings:
     return made
 
 
-def a_place(account: str, cost: int = 1, priority: int = 5, of: Standings | None = None) -> Place:
-    request = a_request(account=account, cost=cost, priority=priority)
+def a_place(
+    account: str,
+    cost: int = 1,
+    priority: int = 5,
+    of: Standings | None = None,
+    background: bool = False,
+) -> Place:
+    request = a_request(account=account, cost=cost, priority=priority, background=background)
     return Place(request, of.named.get(account) if of else None)
 
 
@@ -210,4 +216,52 @@ def test_a_call_has_before_it_what_fairness_lets_before_it(
         queue.add(a_place("c", of=known))
     weight = known.named[account].weight if account in known.named else 1.0
 
-    assert queue.before(account, weight) == (calls, permits)
+    assert queue.before(a_request(account=account), weight) == (calls, permits)
+
+
+def test_what_is_in_the_background_is_served_when_nobody_else_waits() -> None:
+    queue: Queue = FairQueue()
+    last = a_place("a", priority=9, background=True)
+    others = [a_place("b"), a_place("a"), a_place("b")]
+    for each in (last, *others):
+        queue.add(each)
+
+    served = [serve(queue) for _ in range(4)]
+
+    assert {*served[:3]} == {*others}
+    assert served[3] is last
+    assert (queue.size, queue.cost, queue.lines) == (0, 0, {})
+
+
+def test_background_calls_are_fair_to_one_another() -> None:
+    queue: Queue = FairQueue()
+    for account in "aab":
+        queue.add(a_place(account, background=True))
+
+    assert [serve(queue).request.account for _ in range(3)] == ["a", "b", "a"]
+
+
+def test_where_the_room_runs_out_what_is_in_the_background_leaves_first() -> None:
+    queue: Queue = FairQueue()
+    kept = [a_place("a"), a_place("b")]
+    behind = [a_place("a", background=True), a_place("c", background=True)]
+
+    assert not fill(queue, 4, *kept, *behind)
+    newcomer, late, another = a_place("a"), a_place("d", background=True), a_place("b")
+
+    gone = fill(queue, 4, newcomer)
+    assert fill(queue, 4, late) == [late]
+    gone += fill(queue, 4, another)
+
+    assert {*gone} == {*behind}
+    assert {*queue.everyone()} == {*kept, newcomer, another}
+
+
+def test_a_background_call_has_all_others_before_it_and_is_before_none() -> None:
+    queue: Queue = FairQueue()
+    for each in (a_place("a", 2), a_place("b", 3), a_place("b", background=True)):
+        queue.add(each)
+
+    ours = a_request(account="c", background=True)
+    assert queue.before(ours, 1.0) == (3, 6.0)
+    assert queue.before(a_request(account="a"), 1.0) == (2, 5.0)

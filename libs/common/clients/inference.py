@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -11,6 +12,7 @@ from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.envelopes import parts_from_messages, reply_from_bytes, request_to_chunks
 from libs.common.errors import Internal, RequestError, ServerLost, StreamLost, Unavailable
 from libs.common.hops import Channel
+from libs.common.pb import inference_pb2 as pb
 from libs.common.ports import Send
 from libs.common.statuses import error_from
 from libs.eager import Promise
@@ -19,6 +21,8 @@ from libs.lean import Method, RpcError
 SERVICE = "/constellation.v1.InferenceService/"
 INFER = Method(SERVICE + "Infer")
 STREAM_INFER = Method(SERVICE + "StreamInfer")
+CANCEL = Method(SERVICE + "Cancel")
+CANCEL_S = 2.0  # for a server to look through its calls
 GRACE_S = 0.5  # our own bounds come a little later than the server's, whose errors say more
 
 
@@ -72,6 +76,17 @@ class RemoteInference:
         if outcome is None:
             raise StreamLost("the stream ended before its last part", sent=True)
         return outcome
+
+    async def cancel(self, *, account: str, request_id: str) -> Sequence[str]:
+        """Cancel an account's calls of this id; return our ids of them."""
+        message = pb.CancelRequest(account=account, request_id=request_id).SerializeToString()
+        try:
+            answer = await self._channel.unary(CANCEL, (message,), timeout_s=CANCEL_S)
+            return pb.CancelResponse.FromString(answer).request_ids
+        except RpcError as error:
+            raise _raised(error) from error
+        except DecodeError as error:
+            raise Internal("the server's answer cannot be read") from error
 
     async def close(self) -> None:
         """Close the channel; calls in flight end as Unavailable."""

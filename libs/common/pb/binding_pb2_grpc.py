@@ -64,6 +64,11 @@ class BindingServiceStub:
                 request_serializer=constellation_dot_v1_dot_binding__pb2.ModelsRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_binding__pb2.ModelsResponse.FromString,
                 _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/constellation.v1.BindingService/Cancel',
+                request_serializer=constellation_dot_v1_dot_binding__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_binding__pb2.CancelRunResponse.FromString,
+                _registered_method=True)
 
 
 class BindingServiceServicer:
@@ -110,6 +115,17 @@ class BindingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Cancel(self, request, context):
+        """Cancel the account's requests of an id, whichever front and entry they came
+        through. Each ends as CANCELLED (3008).
+
+        Repetition is harmless. An unknown id is no error: nothing is cancelled.
+        `UNAVAILABLE` (3043): a server that may have it could not be asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BindingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +143,11 @@ def add_BindingServiceServicer_to_server(servicer, server):
                     servicer.Models,
                     request_deserializer=constellation_dot_v1_dot_binding__pb2.ModelsRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_binding__pb2.ModelsResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=constellation_dot_v1_dot_binding__pb2.CancelRunRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_binding__pb2.CancelRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +246,33 @@ class BindingService:
             '/constellation.v1.BindingService/Models',
             constellation_dot_v1_dot_binding__pb2.ModelsRequest.SerializeToString,
             constellation_dot_v1_dot_binding__pb2.ModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.BindingService/Cancel',
+            constellation_dot_v1_dot_binding__pb2.CancelRunRequest.SerializeToString,
+            constellation_dot_v1_dot_binding__pb2.CancelRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,13 @@ class BindingServiceStub:
     """
     Models: _grpc.UnaryUnaryMultiCallable[_binding_pb2.ModelsRequest, _binding_pb2.ModelsResponse]
     """The models that the account may run."""
+    Cancel: _grpc.UnaryUnaryMultiCallable[_binding_pb2.CancelRunRequest, _binding_pb2.CancelRunResponse]
+    """Cancel the account's requests of an id, whichever front and entry they came
+    through. Each ends as CANCELLED (3008).
+
+    Repetition is harmless. An unknown id is no error: nothing is cancelled.
+    `UNAVAILABLE` (3043): a server that may have it could not be asked.
+    """
 
 @_typing.type_check_only
 class BindingServiceAsyncStub(BindingServiceStub):
@@ -95,6 +102,13 @@ class BindingServiceAsyncStub(BindingServiceStub):
     """
     Models: _aio.UnaryUnaryMultiCallable[_binding_pb2.ModelsRequest, _binding_pb2.ModelsResponse]  # type: ignore[assignment]
     """The models that the account may run."""
+    Cancel: _aio.UnaryUnaryMultiCallable[_binding_pb2.CancelRunRequest, _binding_pb2.CancelRunResponse]  # type: ignore[assignment]
+    """Cancel the account's requests of an id, whichever front and entry they came
+    through. Each ends as CANCELLED (3008).
+
+    Repetition is harmless. An unknown id is no error: nothing is cancelled.
+    `UNAVAILABLE` (3043): a server that may have it could not be asked.
+    """
 
 class BindingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Service bindings. Implemented by entry, on its public gRPC port.
@@ -144,5 +158,18 @@ class BindingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_binding_pb2.ModelsResponse, _abc.Awaitable[_binding_pb2.ModelsResponse]]:
         """The models that the account may run."""
+
+    @_abc_1.abstractmethod
+    def Cancel(
+        self,
+        request: _binding_pb2.CancelRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_binding_pb2.CancelRunResponse, _abc.Awaitable[_binding_pb2.CancelRunResponse]]:
+        """Cancel the account's requests of an id, whichever front and entry they came
+        through. Each ends as CANCELLED (3008).
+
+        Repetition is harmless. An unknown id is no error: nothing is cancelled.
+        `UNAVAILABLE` (3043): a server that may have it could not be asked.
+        """
 
 def add_BindingServiceServicer_to_server(servicer: BindingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

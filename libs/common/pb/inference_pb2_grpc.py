@@ -115,7 +115,7 @@ class InferenceServiceServicer:
     def Cancel(self, request, context):
         """Cancel a request of one account, here and along its hops.
 
-        Repetition is harmless. An unknown request is no error: `cancelled` is 0.
+        Repetition is harmless. An unknown request is no error: nothing is cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,7 +73,7 @@ class InferenceServiceStub:
     Cancel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CancelRequest, _inference_pb2.CancelResponse]
     """Cancel a request of one account, here and along its hops.
 
-    Repetition is harmless. An unknown request is no error: `cancelled` is 0.
+    Repetition is harmless. An unknown request is no error: nothing is cancelled.
     """
 
 @_typing.type_check_only
@@ -116,7 +116,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Cancel: _aio.UnaryUnaryMultiCallable[_inference_pb2.CancelRequest, _inference_pb2.CancelResponse]  # type: ignore[assignment]
     """Cancel a request of one account, here and along its hops.
 
-    Repetition is harmless. An unknown request is no error: `cancelled` is 0.
+    Repetition is harmless. An unknown request is no error: nothing is cancelled.
     """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -174,7 +174,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inference_pb2.CancelResponse, _abc.Awaitable[_inference_pb2.CancelResponse]]:
         """Cancel a request of one account, here and along its hops.
 
-        Repetition is harmless. An unknown request is no error: `cancelled` is 0.
+        Repetition is harmless. An unknown request is no error: nothing is cancelled.
         """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -30,6 +30,7 @@ from services.entry.fronts.bodies import (
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
 from services.entry.metrics import CLIENT_LEFT, Counted, EntryMetrics
+from services.entry.options import HEADERS, of_headers
 from services.entry.tasks.base import Binary
 from services.entry.tasks.sent import Sent, json_object
 
@@ -40,6 +41,7 @@ TOLD = frozenset(  # headers that say something of a call
         "x-session-affinity",
         "x-stainless-read-timeout",
         "x-stainless-retry-count",
+        *HEADERS,
     }
 )
 MOST_RETRIES = 100  # nobody tells more of them apart
@@ -176,7 +178,8 @@ def _told(request: Request) -> Told:
     """Read what query and headers say of a call."""
     told = request.headers.get
     return Told(
-        options=dict(parse_qsl(request.query, keep_blank_values=True)),
+        options=of_headers(request.headers)
+        | dict(parse_qsl(request.query, keep_blank_values=True)),
         session=_printable(told("x-session-affinity", ""))[:128],
         idempotency_key=_printable(told("idempotency-key", ""))[:256],
         traceparent=_printable(told("traceparent", ""))[:64],

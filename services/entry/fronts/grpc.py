@@ -19,6 +19,7 @@ from libs.common.rpc import Context, statuses
 from libs.eager import promised
 from services.entry.auth import Auth
 from services.entry.calls import NOT_READ, Call, Plan, Told
+from services.entry.cancelling import Cancelling
 from services.entry.fronts.bodies import client_id, to_json, too_large, written
 from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
@@ -34,9 +35,16 @@ class Bindings(BindingServiceServicer):
     """Adapts the gateway to the generated service."""
 
     def __init__(
-        self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics, max_body_bytes: int
+        self,
+        *,
+        gateway: Gateway,
+        cancelling: Cancelling,
+        auth: Auth,
+        metrics: EntryMetrics,
+        max_body_bytes: int,
     ) -> None:
         self._gateway = gateway
+        self._cancelling = cancelling
         self._auth = auth
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -79,6 +87,16 @@ class Bindings(BindingServiceServicer):
                     if request.task in ("", m.task)
                 ]
             )
+
+    async def Cancel(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        """Cancel requests of the account by their id."""
+        async with statuses(context):
+            with self._metrics.request(self._gateway.colo):
+                token = self._auth.caller(_headers(context), account=request.account)
+                found = await self._cancelling.cancel(
+                    account=token.account, request_id=request.request_id
+                )
+            return pb.CancelRunResponse(request_ids=found)
 
     async def _write(self, plan: Plan, context: Context) -> None:
         """Write a stream; writes wait for the reader, so all of them together are bounded."""
