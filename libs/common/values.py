@@ -6,6 +6,10 @@ its fields where only the interpreter finds them fast. Nobody changes a value th
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+V = TypeVar("V", bound="Value")
+
 
 class Value:
     """Equal to another with the same attributes, and shown with them."""
@@ -27,3 +31,10 @@ def attributes(value: object) -> dict[str, object]:
         for told in ("__mypyc_attrs__", "__slots__", "__annotations__"):
             names.update(kind.__dict__.get(told, ()))
     return {name: getattr(value, name) for name in sorted(names)}
+
+
+def changed(value: V, **attributes_of_it: object) -> V:
+    """Return the value with other attributes, made anew."""
+    kind: Any = type(value)
+    made: V = kind(**(attributes(value) | attributes_of_it))
+    return made

@@ -22,7 +22,8 @@ _PACKAGES = {
     "libs.common.clients": "inference",
     "libs.common.events": "codec outbox packing sinks",
     "services.entry": "attempts auth calls gateway limits metrics prefixes routing",
-    "services.entry.fronts": "bodies exchange hot openai openai_bodies streaming workers_ai",
+    "services.entry.fronts": "bodies exchange hot openai openai_answers openai_bodies openai_calls"
+    " openai_frames streaming workers_ai",
     "services.entry.tasks": "base chat schema sent so_far text_embeddings text_generation texts",
     "services.entry.tasks.dialects": "base openai_text tensorrt_llm tensors",
     "services.server": "affinity body_tokens durations endpoints fair_queue forwarding gradient"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,10 +22,12 @@ from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.grpc import SERVICE, Bindings, register
 from services.entry.fronts.health import Health
-from services.entry.fronts.hot import HotRoutes
+from services.entry.fronts.hot import HotRoutes, OpenAiWork
 from services.entry.fronts.listening import http_server, listen
 from services.entry.fronts.models import Models
 from services.entry.fronts.openai import OpenAi
+from services.entry.fronts.openai_calls import OpenAiCalls
+from services.entry.fronts.openai_completions import Completions
 from services.entry.fronts.ops import Ops
 from services.entry.fronts.requests import Requests
 from services.entry.fronts.workers_ai import WorkersAi
@@ -43,6 +45,7 @@ class Config:
     http: str = "127.0.0.1:8080"
     grpc: str = "127.0.0.1:8081"
     max_body_bytes: AtLeastOne = 10 * 1024 * 1024
+    max_choices: AtLeastOne = 16  # calls that one of OpenAI's requests may ask for
     max_header_bytes: AtLeastOne = 32 * 1024
     max_connections: AtLeastOne = 20_000
     header_s: Seconds = 10.0  # for a request's head to come
@@ -142,7 +145,7 @@ class Entry:
         most = config.max_body_bytes
         self.hot = HotRoutes(
             workers_ai=WorkersAi(gateway=gateway, auth=auth, rng=rng, max_body_bytes=most),
-            openai=OpenAi(gateway=gateway, auth=auth, clock=clock, max_body_bytes=most),
+            openai=_openai(config, gateway, auth, clock),
             metrics=metrics,
             gateway=gateway,
         )
@@ -181,6 +184,22 @@ class Entry:
             refused=dict(self.gateway.refused),
         )
         return Report(kind="entry", name=load.name, colo=load.colo, resources=(load,))
+
+
+def _openai(config: Config, gateway: Gateway, auth: Auth, clock: Clock) -> Mapping[str, OpenAiWork]:
+    """Return what is done at OpenAI's paths."""
+    calls = OpenAiCalls(
+        gateway=gateway,
+        auth=auth,
+        max_body_bytes=config.max_body_bytes,
+        max_choices=config.max_choices,
+    )
+    openai = OpenAi(calls=calls, clock=clock)
+    return {
+        "chat/completions": openai.chat,
+        "embeddings": openai.embed,
+        "completions": Completions(calls=calls, clock=clock).complete,
+    }
 
 
 def build(

@@ -31,7 +31,7 @@ from libs.common.ports import Send
 from libs.common.world_map import Token
 from services.entry.app import Config, Entry
 from services.entry.calls import Call, Told
-from services.entry.fronts.openai_bodies import ChatFrames, chat_body
+from services.entry.fronts.openai_frames import CHAT, ChoiceFrames, Head
 from services.entry.gateway import Gateway
 from services.entry.tasks.base import Shown, results
 from tests.entry.fakes import ACCOUNT, TEXT, TEXT_MODEL, entry_of, response, small_world
@@ -288,10 +288,9 @@ async def test_tokens_are_counted_by_parts_where_the_model_does_not_tell_them() 
 
 
 async def test_chunks_of_a_broken_stream_have_one_role_and_one_reason() -> None:
-    body = {"model": TEXT, "messages": [{"role": "user", "content": "hi"}], "stream": True}
     gateway = entry(Storyteller((FOX + 2, LOST))).gateway
-    plan = gateway.plan(call())
-    frames = ChatFrames(request_id="x", plan=plan, translated=chat_body(body), created=1)
+    head = Head("chatcmpl", "chat.completion.chunk", "x", created=1)
+    frames = ChoiceFrames(head, CHAT, gateway.plan(call()), includes_usage=False)
     shown = await told(gateway)
 
     chunks = [

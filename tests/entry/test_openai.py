@@ -1,8 +1,6 @@
 """OpenAI's front, judged by the official SDK."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +9,7 @@ import pytest
 
 from libs.common.catalog import Listing
 from libs.common.errors import OutOfCapacity, StreamLost
-from libs.common.world import World
 from tests.entry.fakes import (
-    ACCOUNT,
     SECRET,
     TEXT,
     VECTOR_MODEL,
@@ -24,27 +20,8 @@ from tests.entry.fakes import (
     small_world,
     vectors,
 )
+from tests.entry.openai_sdk import BY_TOKEN, MESSAGES, WITH_ACCOUNT, sdk
 from tests.fakes import put
-
-MESSAGES: Any = [{"role": "user", "content": "hi"}]
-WITH_ACCOUNT, BY_TOKEN = f"/client/v4/accounts/{ACCOUNT}/ai/v1", "/v1"
-
-
-@asynccontextmanager
-async def sdk(
-    server: FakeServer,
-    *,
-    base: str = WITH_ACCOUNT,
-    token: str = SECRET,
-    world: World | None = None,
-) -> AsyncIterator[openai.AsyncOpenAI]:
-    """Yield a client of an entry over the server."""
-    async with listening(server, world=world) as bound:
-        client = openai.AsyncOpenAI(
-            api_key=token, base_url=f"http://{bound.http}{base}", max_retries=0
-        )
-        async with client:
-            yield client
 
 
 @pytest.mark.parametrize("base", [WITH_ACCOUNT, BY_TOKEN], ids=["account", "token"])
@@ -192,7 +169,6 @@ async def test_the_sdk_tries_again_when_told_to() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown model": ({"model": "gpt"}, "", "No such model gpt or task"),
     "wrong task": ({"model": VECTORS}, "model", "does text-embeddings"),
-    "several answers": ({"n": 2}, "n", "n: 2 is greater than the maximum of 1"),
     "temperature": ({"temperature": 2.1}, "temperature", "greater than the maximum of 2"),
     "too many tokens": ({"max_completion_tokens": 900}, "max_completion_tokens", "512"),
     "no messages": ({"messages": []}, "messages", "at least 1 item"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -19,14 +19,12 @@ from libs.eager import Timers
 from libs.http1 import Handler, Refusal, Request, Responder
 from services.entry.fronts.bodies import JSON_HEADER, error_body, error_headers, to_json
 from services.entry.fronts.exchange import Exchange
-from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
 
 ACCOUNTS: Final = "/client/v4/accounts/"
 RUN: Final = "ai/run/"
-CHAT, EMBEDDINGS = "chat/completions", "embeddings"
 MEANINGS: Final[dict[int, type[RequestError]]] = {
     500: Internal,
     408: DeadlineExceeded,
@@ -36,14 +34,21 @@ MEANINGS: Final[dict[int, type[RequestError]]] = {
 MOST_KEPT: Final = 1024
 TICK_S: Final = 0.25  # between two looks at how long streams have taken
 Work = Callable[[Exchange], Coroutine[Any, Any, None]]
+OpenAiWork = Callable[[str, Exchange], Coroutine[Any, Any, None]]  # with the account, or ""
 
 
 class HotRoutes:
     """Finds the front for a request, and answers what is no request at all."""
 
     def __init__(
-        self, *, workers_ai: WorkersAi, openai: OpenAi, metrics: EntryMetrics, gateway: Gateway
+        self,
+        *,
+        workers_ai: WorkersAi,
+        openai: Mapping[str, OpenAiWork],
+        metrics: EntryMetrics,
+        gateway: Gateway,
     ) -> None:
+        """`openai` has what is done at each of OpenAI's paths, below the one that they share."""
         self._workers_ai = workers_ai
         self._openai = openai
         self._metrics = metrics
@@ -96,8 +101,5 @@ class HotRoutes:
         return refusal.status, headers, to_json(error_body(error))
 
     def _of_openai(self, name: str, account: str) -> Work | None:
-        if name == CHAT:
-            return partial(self._openai.chat, account)
-        if name == EMBEDDINGS:
-            return partial(self._openai.embed, account)
-        return None
+        work = self._openai.get(name)
+        return None if work is None else partial(work, account)

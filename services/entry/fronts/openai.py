@@ -2,87 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
-from libs.common.errors import BadInput
-from services.entry.auth import Auth
 from services.entry.calls import Plan
+from services.entry.fronts import choices
 from services.entry.fronts.bodies import to_json
 from services.entry.fronts.exchange import Exchange
+from services.entry.fronts.openai_answers import chat_completion
 from services.entry.fronts.openai_bodies import (
-    ChatFrames,
     Translated,
     chat_body,
     check_dimensions,
-    completion,
     embeddings,
     embeddings_body,
-    in_their_words,
 )
+from services.entry.fronts.openai_calls import OpenAiCalls
+from services.entry.fronts.openai_frames import CHAT, ChoiceFrames, Head, chat_wording
 from services.entry.fronts.streaming import stream_answer
-from services.entry.gateway import Gateway
+
+OURS: Final[Mapping[str, str]] = {}  # fields of a chat have their names here, too
+TEXT: Final[Mapping[str, str]] = {"text": "input"}
+CHUNK: Final = "chat.completion.chunk"
 
 
 class OpenAi:
-    """The routes that run a model; the account is the token's."""
+    """The routes that run a model and are asked most."""
 
-    def __init__(self, *, gateway: Gateway, auth: Auth, clock: Clock, max_body_bytes: int) -> None:
-        self._gateway = gateway
-        self._auth = auth
+    def __init__(self, *, calls: OpenAiCalls, clock: Clock) -> None:
+        self._calls = calls
         self._clock = clock
-        self._max_body_bytes = max_body_bytes
 
     async def chat(self, account: str, exchange: Exchange) -> None:
         """Answer a conversation, whole or in chunks."""
-        said, plan = self._plan(exchange, account, chat_body, task="text-generation", names={})
-        created = self._clock.unix_ms() // 1000
-        if plan.request.stream:
-            frames = ChatFrames(
-                request_id=exchange.request_id, plan=plan, translated=said, created=created
-            )
-            await stream_answer(exchange, self._gateway, plan, frames)
+        said, call = self._calls.read(exchange, account, chat_body, "text-generation")
+        plan = self._calls.plan(exchange, call, OURS)
+        if said.theirs["n"] > 1:
+            await self._choices(exchange, said, [plan, *self._calls.others(said, call)])
             return
-        answer = await self._gateway.run(plan)
-        number, model = exchange.request_id, plan.model.name
-        said_back = completion(answer.result, request_id=number, model=model, created=created)
+        number, created = exchange.request_id, self._clock.unix_ms() // 1000
+        if plan.request.stream:
+            head = Head("chatcmpl", CHUNK, number, created)
+            frames = ChoiceFrames(head, CHAT, plan, said.includes_usage)
+            await stream_answer(exchange, self._calls.gateway, plan, frames)
+            return
+        answer = await self._calls.gateway.run(plan)
+        model = plan.model.name  # which may be another than was planned
+        said_back = chat_completion(
+            [answer.result], request_id=number, model=model, created=created
+        )
         exchange.answer(to_json(said_back))
 
     async def embed(self, account: str, exchange: Exchange) -> None:
         """Answer with the vectors of one or more texts."""
-        names = {"text": "input"}
-        said, plan = self._plan(
-            exchange, account, embeddings_body, task="text-embeddings", names=names
-        )
+        said, call = self._calls.read(exchange, account, embeddings_body, "text-embeddings")
+        plan = self._calls.plan(exchange, call, TEXT)
         check_dimensions(said, _dimensions(plan.model))
-        answer = await self._gateway.run(plan)
+        answer = await self._calls.gateway.run(plan)
         tokens = answer.outcome.usage.tokens_in
         model = plan.model.name
         exchange.answer(
             embeddings(answer.result, model=model, translated=said, prompt_tokens=tokens)
         )
 
-    def _plan(
-        self,
-        exchange: Exchange,
-        account: str,
-        translate: Callable[[Mapping[str, Any]], Translated],
-        *,
-        task: str,
-        names: Mapping[str, str],
-    ) -> tuple[Translated, Plan]:
-        """Read the body in OpenAI's words; `names` are theirs for our fields."""
-        token = self._auth.caller(exchange.request.headers, account=account)
-        said = translate(exchange.body(limit=self._max_body_bytes))
-        call = exchange.call(token, said.model, said.ours, task=task)
-        try:
-            plan = self._gateway.plan(call)
-        except BadInput as error:
-            raise in_their_words(error, names) from error
-        exchange.planned(plan)
-        return said, plan
+    async def _choices(self, exchange: Exchange, said: Translated, plans: list[Plan]) -> None:
+        """Answer with several choices."""
+        gateway = self._calls.gateway
+        number, created = exchange.request_id, self._clock.unix_ms() // 1000
+        if plans[0].request.stream:
+            head = Head("chatcmpl", CHUNK, number, created)
+            frames = [
+                ChoiceFrames(head, chat_wording(at), plan, False) for at, plan in enumerate(plans)
+            ]
+            await choices.stream_all(exchange, gateway, plans, frames, said.includes_usage)
+            return
+        results = await choices.run_all(gateway, plans)
+        model = plans[0].model.name
+        said_back = chat_completion(results, request_id=number, model=model, created=created)
+        exchange.answer(to_json(said_back))
 
 
 def _dimensions(model: Model) -> int:

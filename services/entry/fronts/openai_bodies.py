@@ -1,10 +1,10 @@
-"""OpenAI's bodies to and from ours: names, ranges, chunks."""
+"""OpenAI's bodies in our words: names and ranges; and embeddings in theirs."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -12,61 +12,88 @@ from numpy.typing import NDArray
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
-from services.entry.calls import Plan
-from services.entry.tasks.base import Result, Shown
+from services.entry.fronts.openai_params import CHAT, COMPLETIONS, IGNORED, refuse
+from services.entry.tasks.base import Result
 from services.entry.tasks.schema import InputSchema, Schema
-from services.entry.tasks.texts import Texts
 
 LARGEST_SEED = 9_999_999_999
 LEAST_TOP_P = 0.001
-NOT_OURS = ("model", "stream", "stream_options", "n", "user", "logprobs", "store", "metadata")
-CHAT: Schema = {
+DEFAULT_TOKENS: Final = 16  # of completions, as they always had it
+NAME: Final = {"type": "string", "minLength": 1}
+SAMPLING: Final = {
+    "n": {"type": "integer", "minimum": 1, "default": 1},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "seed": {"type": "integer"},
+    "stream": {"type": "boolean", "default": False},
+    "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
+}
+CHAT_SCHEMA: Schema = {
     "type": "object",
-    "properties": {
-        "model": {"type": "string", "minLength": 1},
-        "messages": {"type": "array", "minItems": 1},
-        "n": {"type": "integer", "minimum": 1, "maximum": 1},
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-        "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-        "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-        "seed": {"type": "integer"},
-        "logprobs": {"type": "boolean"},
-        "stream": {"type": "boolean", "default": False},
-        "stream_options": {
-            "type": "object",
-            "properties": {"include_usage": {"type": "boolean"}},
-        },
-    },
+    "properties": {"model": NAME, "messages": {"type": "array", "minItems": 1}, **SAMPLING},
     "required": ["model", "messages"],
 }
-EMBEDDINGS: Schema = {
+COMPLETIONS_SCHEMA: Schema = {
     "type": "object",
     "properties": {
-        "model": {"type": "string", "minLength": 1},
+        "model": NAME,
+        "prompt": {
+            "type": ["string", "array"],
+            "minLength": 1,
+            "minItems": 1,
+            "items": {"type": "string", "minLength": 1},
+        },
+        "max_tokens": {"type": "integer", "minimum": 1, "default": DEFAULT_TOKENS},
+        **SAMPLING,
+    },
+    "required": ["model", "prompt"],
+}
+EMBEDDINGS_SCHEMA: Schema = {
+    "type": "object",
+    "properties": {
+        "model": NAME,
         "input": {"type": ["string", "array"], "minLength": 1, "items": {"type": "string"}},
         "encoding_format": {"enum": ["float", "base64"], "default": "float"},
         "dimensions": {"type": "integer", "minimum": 1},
     },
     "required": ["model", "input"],
 }
-MARK = "text"
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_chat, _embeddings = InputSchema(CHAT), InputSchema(EMBEDDINGS)
+_chat = InputSchema(CHAT_SCHEMA)
+_completions = InputSchema(COMPLETIONS_SCHEMA)
+_embeddings = InputSchema(EMBEDDINGS_SCHEMA)
+_not_a_chats = frozenset({"model", "n", *CHAT, *IGNORED})
+_not_a_completions = frozenset({"model", "n", "prompt", *COMPLETIONS, *IGNORED})
+_refused_in_chats = frozenset(CHAT)
 
 
 class Translated:
     """A body in our words, and what it said in theirs."""
 
-    __slots__ = ("model", "ours", "theirs")
+    __slots__ = ("model", "ours", "prompts", "theirs")
 
-    def __init__(self, model: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: str,
+        ours: Mapping[str, Any],
+        theirs: Mapping[str, Any],
+        prompts: Sequence[str] = (),
+    ) -> None:
         self.model = model
         self.ours = ours
         self.theirs = theirs
+        self.prompts = prompts  # of a completion, the first of which is in `ours`
 
     def __repr__(self) -> str:
         return f"<Translated {self.model} {' '.join(self.theirs)}>"
+
+    @property
+    def choices(self) -> int:
+        """How many answers are wanted."""
+        count: int = self.theirs["n"]
+        return count * len(self.prompts) if self.prompts else count
 
     @property
     def includes_usage(self) -> bool:
@@ -76,25 +103,53 @@ class Translated:
 
 def chat_body(body: Mapping[str, Any]) -> Translated:
     """Translate a chat completion's body; raises BadInput."""
-    theirs = _chat.read(_without_nulls(body))
-    if theirs.get("logprobs"):
-        raise bad_input(["logprobs"], "log probabilities are not available here")
-    ours = {name: value for name, value in theirs.items() if name not in NOT_OURS}
-    ours["stream"] = theirs["stream"]
-    if "seed" in ours:
-        ours["seed"] = _seed(ours["seed"])
-    if "top_p" in ours:
-        ours["top_p"] = max(ours["top_p"], LEAST_TOP_P)
-    return Translated(model=theirs["model"], ours=ours, theirs=theirs)
+    theirs = _chat.read(without_nulls(body))
+    if not _refused_in_chats.isdisjoint(theirs):
+        refuse(theirs, CHAT)
+    return Translated(theirs["model"], _sampled(theirs, _not_a_chats), theirs)
+
+
+def completion_body(body: Mapping[str, Any]) -> Translated:
+    """Translate a completion's body; raises BadInput."""
+    theirs = _completions.read(without_nulls(body))
+    refuse(theirs, COMPLETIONS)
+    prompt = theirs["prompt"]
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    ours = _sampled(theirs, _not_a_completions)
+    ours["prompt"], ours["raw"] = prompts[0], True
+    return Translated(theirs["model"], ours, theirs, prompts)
 
 
 def embeddings_body(body: Mapping[str, Any]) -> Translated:
     """Translate an embedding's body; raises BadInput."""
-    theirs = _embeddings.read(_without_nulls(body))
+    theirs = _embeddings.read(without_nulls(body))
     ours = {"text": theirs["input"]}
     if "options" in body:
         ours["options"] = body["options"]
     return Translated(model=theirs["model"], ours=ours, theirs=theirs)
+
+
+def other_bodies(said: Translated) -> list[Mapping[str, Any]]:
+    """Return what asks for each choice but the first; those of one prompt have seeds apart."""
+    bodies: list[Mapping[str, Any]] = [said.ours]
+    if said.prompts:
+        bodies = [{**said.ours, "prompt": prompt} for prompt in said.prompts]
+    asked = [_apart(body, at) for body in bodies for at in range(said.theirs["n"])]
+    return asked[1:]
+
+
+def _apart(body: Mapping[str, Any], at: int) -> Mapping[str, Any]:
+    return {**body, "seed": seed_of(body["seed"] + at)} if at and "seed" in body else body
+
+
+def _sampled(theirs: Mapping[str, Any], not_ours: frozenset[str]) -> dict[str, Any]:
+    """Return what is ours, too, moved inside of our ranges."""
+    ours = {name: value for name, value in theirs.items() if name not in not_ours}
+    if "seed" in ours:
+        ours["seed"] = seed_of(ours["seed"])
+    if "top_p" in ours:
+        ours["top_p"] = max(ours["top_p"], LEAST_TOP_P)
+    return ours
 
 
 def in_their_words(error: BadInput, names: Mapping[str, str]) -> BadInput:
@@ -104,19 +159,6 @@ def in_their_words(error: BadInput, names: Mapping[str, str]) -> BadInput:
             text = str(error).replace(ours, theirs, 1)
             return BadInput(text, pointer=error.pointer.replace(ours, theirs, 1))
     return error
-
-
-def completion(result: Result, *, request_id: str, model: str, created: int) -> Result:
-    """Return a chat.completion."""
-    message = {"role": "assistant", "content": result["response"], "refusal": None}
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": None,
-        "finish_reason": result.get("finish_reason", "stop"),
-    }
-    head = {"id": f"chatcmpl-{request_id}", "object": "chat.completion", "created": created}
-    return {**head, "model": model, "choices": [choice], "usage": result["usage"]}
 
 
 def check_dimensions(translated: Translated, dimensions: int) -> None:
@@ -141,77 +183,14 @@ def embeddings(result: Result, *, model: str, translated: Translated, prompt_tok
     return b'{"object":"list","data":[' + b",".join(data) + b"]," + rest[1:]
 
 
-def _choice(delta: Result, finish_reason: str | None = None) -> bytes:
-    """Return the rest of a chunk, after its head."""
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    return b"," + orjson.dumps({"choices": [choice]})[1:] + b"\n\n"
-
-
-# All chunks of text are the same but for their heads and the text.
-ROLE = _choice({"role": "assistant", "content": ""})
-TEXT_BEGINS, _, TEXT_ENDS = _choice({"content": MARK}).partition(MARK.encode())
-
-
-class ChatFrames:
-    """Writes the chunks of one streamed chat completion."""
-
-    def __init__(
-        self, *, request_id: str, plan: Plan, translated: Translated, created: int
-    ) -> None:
-        self._request_id = request_id
-        self._created = created
-        self._plan = plan  # which model answers is known once it does
-        self._head = self._before = self._between = b""
-        self._includes_usage = translated.includes_usage
-        self._begun = False
-        self._finish_reason = "stop"
-
-    def __call__(self, shown: Sequence[Shown]) -> bytes:
-        """Return the frames of what is shown: the role first, the reason and the usage last."""
-        frames = [] if self._begun else self._begin()
-        for each in shown:
-            if isinstance(each, Texts):
-                frames += (self._before, self._between.join(each.escaped()), TEXT_ENDS)
-                continue
-            if text := each["response"]:
-                frames += (self._before, orjson.dumps(text)[1:-1], TEXT_ENDS)
-            frames.append(self._end(each))
-        return b"".join(frames)
-
-    def _begin(self) -> list[bytes]:
-        """Make what all chunks have, and return the first one."""
-        self._begun = True
-        head = {
-            "id": f"chatcmpl-{self._request_id}",
-            "object": "chat.completion.chunk",
-            "created": self._created,
-            "model": self._plan.model.name,
-        }
-        self._head = b"data: " + orjson.dumps(head)[:-1]
-        self._before = self._head + TEXT_BEGINS
-        self._between = TEXT_ENDS + self._before
-        return [self._head, ROLE]
-
-    def _end(self, result: Result) -> bytes:
-        """Return what a result says beside text: nothing yet, or all that comes last."""
-        self._finish_reason = result.get("finish_reason", self._finish_reason)
-        if "usage" not in result:
-            return b""
-        last = self._head + _choice({}, self._finish_reason)
-        if not self._includes_usage:
-            return last
-        usage = orjson.dumps({"choices": [], "usage": result["usage"]})
-        return last + self._head + b"," + usage[1:] + b"\n\n"
-
-
-def _without_nulls(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_nulls(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """OpenAI's clients may write null for what they leave out."""
     if None not in body.values():
         return body
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _seed(seed: int) -> int:
+def seed_of(seed: int) -> int:
     """Return a seed that our schema takes; equal seeds stay equal."""
     return seed if 1 <= seed <= LARGEST_SEED else abs(seed) % LARGEST_SEED + 1
 

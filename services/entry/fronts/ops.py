@@ -14,11 +14,13 @@ from services.entry.fronts.bodies import JSON, error_body, to_json
 ROUTES = (
     "POST /client/v4/accounts/{account}/ai/run/{model}",
     "POST /client/v4/accounts/{account}/ai/v1/chat/completions",
+    "POST /client/v4/accounts/{account}/ai/v1/completions",
     "POST /client/v4/accounts/{account}/ai/v1/embeddings",
     "GET /client/v4/accounts/{account}/ai/v1/models",
     "DELETE /client/v4/accounts/{account}/ai/requests/{request_id}",
     "DELETE /v1/requests/{request_id}",
     "POST /v1/chat/completions",
+    "POST /v1/completions",
     "POST /v1/embeddings",
     "GET /v1/models",
     "GET /healthz",

@@ -1,0 +1,183 @@
+"""Several choices of one request: each a call of its own, answered together."""
+
+import asyncio
+import re
+
+import openai
+import pytest
+
+from libs.common.envelope import InferReply, InferRequest, Outcome
+from libs.common.errors import OutOfCapacity, StreamLost
+from libs.common.ports import Send
+from libs.eager import Promise
+from services.entry.fronts.choices import SharedRoom
+from tests.entry.fakes import OUTCOME, TEXT, FakeServer, says
+from tests.entry.openai_sdk import MESSAGES, sdk
+
+
+class Choosy(FakeServer):
+    """Answers with the number of the call, the later ones sooner."""
+
+    async def infer(self, request: InferRequest) -> InferReply:
+        self.requests.append(request)
+        number = len(self.requests)
+        await asyncio.sleep(0.03 / number)
+        return InferReply(payload=says(f"answer {number}", "stop"), outcome=OUTCOME)
+
+    async def stream(self, request: InferRequest, send: Send) -> Outcome:
+        self.requests.append(request)
+        number = len(self.requests)
+        for word in (f"{number}a", f"{number}b"):
+            send((says(word),))
+            await asyncio.sleep(0.02 / number)
+        return OUTCOME
+
+
+def seeds(server: FakeServer) -> list[int]:
+    found = (re.search(rb'"seed":(\d+)', each.payload) for each in server.requests)
+    return [int(each[1]) for each in found if each]
+
+
+async def test_choices_come_in_order_with_seeds_apart() -> None:
+    server = Choosy()
+    async with sdk(server) as client:
+        answer = await client.chat.completions.create(model=TEXT, messages=MESSAGES, n=3, seed=7)
+
+    assert [each.message.content for each in answer.choices] == ["answer 1", "answer 2", "answer 3"]
+    assert [each.index for each in answer.choices] == [0, 1, 2]
+    assert seeds(server) == [7, 8, 9]
+    assert answer.usage
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (9, 6)
+
+
+async def test_a_largest_seed_goes_round() -> None:
+    server = Choosy()
+    async with sdk(server) as client:
+        await client.chat.completions.create(model=TEXT, messages=MESSAGES, n=2, seed=9_999_999_999)
+
+    assert seeds(server) == [9_999_999_999, 2]
+
+
+async def test_choices_are_no_repetitions_of_each_other() -> None:
+    server = Choosy()
+    told = {"Idempotency-Key": "k", "x-request-id": "mine", "x-session-affinity": "s"}
+    async with sdk(server) as client:
+        await client.chat.completions.create(model=TEXT, messages=MESSAGES, n=2, extra_headers=told)
+
+    first, second = server.requests
+    assert first.request_id != second.request_id
+    assert (first.idempotency_key, second.idempotency_key) == ("k", "k#1")
+    assert (first.client_request_id, second.client_request_id) == ("mine", "mine-1")
+    assert first.session == second.session == "s"
+    assert (first.bytes_in > 0, second.bytes_in) == (True, 0)
+
+
+@pytest.mark.parametrize("includes_usage", [True, False], ids=["with usage", "without"])
+async def test_a_stream_of_choices_tells_them_by_their_index(includes_usage: bool) -> None:
+    async with sdk(Choosy()) as client:
+        stream = await client.chat.completions.create(
+            model=TEXT,
+            messages=MESSAGES,
+            n=3,
+            stream=True,
+            stream_options={"include_usage": includes_usage},
+        )
+        chunks = [chunk async for chunk in stream]
+
+    texts, reasons, roles = ["", "", ""], {}, 0
+    for each in (chunk.choices[0] for chunk in chunks if chunk.choices):
+        texts[each.index] += each.delta.content or ""
+        roles += each.delta.role == "assistant"
+        if each.finish_reason:
+            assert each.index not in reasons
+            reasons[each.index] = each.finish_reason
+    assert texts == ["1a1b", "2a2b", "3a3b"]
+    assert (roles, reasons) == (3, {0: "stop", 1: "stop", 2: "stop"})
+    usages = [chunk.usage.total_tokens for chunk in chunks if chunk.usage]
+    assert usages == ([15] if includes_usage else [])
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+async def test_one_choice_that_fails_ends_all() -> None:
+    class SecondIsFull(Choosy):
+        async def infer(self, request: InferRequest) -> InferReply:
+            if not self.requests:
+                return await FakeServer.infer(self, request)
+            raise OutOfCapacity("full")
+
+    server = SecondIsFull(asyncio.Event(), says("never"))
+    async with sdk(server) as client, asyncio.timeout(5):
+        with pytest.raises(openai.RateLimitError, match="3040"):
+            await client.chat.completions.create(model=TEXT, messages=MESSAGES, n=2)
+
+        await server.cancelled.wait()
+
+
+async def test_one_stream_that_breaks_ends_all() -> None:
+    class SecondBreaks(Choosy):
+        async def stream(self, request: InferRequest, send: Send) -> Outcome:
+            if not self.requests:
+                return await FakeServer.stream(self, request, send)
+            self.requests.append(request)
+            send((says("b"),))
+            raise StreamLost("broke")
+
+    server = SecondBreaks(says("a"), asyncio.Event())
+    async with sdk(server, continue_times=0) as client, asyncio.timeout(5):
+        stream = await client.chat.completions.create(
+            model=TEXT, messages=MESSAGES, n=2, stream=True
+        )
+        with pytest.raises(openai.APIError, match="3045: broke"):
+            async for _ in stream:
+                pass
+
+        await server.cancelled.wait()
+
+
+async def test_a_client_that_leaves_stops_every_choice() -> None:
+    left: list[int] = []
+
+    class Endless(Choosy):
+        async def stream(self, request: InferRequest, send: Send) -> Outcome:
+            self.requests.append(request)
+            send((says("a"),))
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.append(1)
+            return OUTCOME
+
+    async with sdk(Endless()) as client, asyncio.timeout(5):
+        stream = await client.chat.completions.create(
+            model=TEXT, messages=MESSAGES, n=3, stream=True
+        )
+        await anext(aiter(stream))
+        await stream.close()
+        while len(left) < 3:
+            await asyncio.sleep(0.01)
+
+
+async def test_more_choices_than_the_setting_says_are_refused() -> None:
+    server = Choosy()
+    async with sdk(server, max_choices=2) as client:
+        await client.chat.completions.create(model=TEXT, messages=MESSAGES, n=2)
+        with pytest.raises(openai.BadRequestError, match="maximum of 2") as refused:
+            await client.chat.completions.create(model=TEXT, messages=MESSAGES, n=10**9)
+
+    assert refused.value.param == "n"
+    assert len(server.requests) == 2
+
+
+async def test_every_stream_that_waits_for_a_slow_reader_goes_on() -> None:
+    promised: Promise[None] = Promise()
+    room = SharedRoom()
+    shows = [room.shared(lambda _: promised) for _ in range(3)]
+
+    waiting = [show(()) for show in shows]
+    promised.resolve(None)
+    async with asyncio.timeout(5):
+        for each in waiting:
+            assert each is not None
+            await each
+
+    assert room.shared(lambda _: None)(()) is None
