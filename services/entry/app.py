@@ -28,6 +28,7 @@ from services.entry.fronts.models import Models
 from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.openai_calls import OpenAiCalls
 from services.entry.fronts.openai_completions import Completions
+from services.entry.fronts.openai_responses import Responses
 from services.entry.fronts.ops import Ops
 from services.entry.fronts.requests import Requests
 from services.entry.fronts.workers_ai import WorkersAi
@@ -199,6 +200,7 @@ def _openai(config: Config, gateway: Gateway, auth: Auth, clock: Clock) -> Mappi
         "chat/completions": openai.chat,
         "embeddings": openai.embed,
         "completions": Completions(calls=calls, clock=clock).complete,
+        "responses": Responses(calls=calls, clock=clock).respond,
     }
 
 
