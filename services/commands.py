@@ -23,6 +23,8 @@ from libs.common.lifecycle import Broken, run_until_signalled
 from libs.common.yaml_files import Problems
 from services import logs
 from services.analytics.ports import StoreError
+from services.models_cli.arguments import add_arguments
+from services.models_cli.guessing import CannotTell
 from services.state_folder import Occupied, state_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,6 +34,9 @@ Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
 
 class Mistake(Exception):
     """Something that the caller can put right; its text is the whole message."""
+
+
+MISTAKES = (Mistake, Problems, Occupied, Broken, RequestError, StoreError, CannotTell, OSError)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +51,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     command: Run = parsed.run
     try:
         uvloop.run(command(parsed))
-    except (Mistake, Problems, Occupied, Broken, RequestError, StoreError, OSError) as error:
+    except MISTAKES as error:
         sys.exit(f"constellation: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -73,6 +78,8 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
             service.add_argument("--workers", type=_workers, default=1, help=several)
     usage = _command(commands, env, "usage", "what was used, by model", _usage)
     usage.add_argument("--json", action="store_true", help="a list of objects")
+    about = "what the catalog serves: list it, add a server's address or a folder, try it"
+    add_arguments(_command(commands, env, "models", about, _models))
     bench = commands.add_parser("bench", help="measure this gateway beside others")
     bench.add_argument("what", choices=BENCHES)
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own flags; try --help")
@@ -194,6 +201,7 @@ async def _up(arguments: argparse.Namespace) -> None:
     async def running(state: Path) -> AsyncIterator[None]:
         options = Options(
             root=root,
+            catalog_dir=folder,
             state_dir=state,
             colos=colos,
             http=f"{arguments.host}:{arguments.http_port}",
@@ -228,6 +236,7 @@ def _service(name: str) -> Run:
         flags = {flag: getattr(arguments, flag) for flag in _names(name)}
         if name == "scheduler":
             flags["token"] = _token() or None
+            flags["catalog_dir"] = folder
         owner = f"{name}-{flags.get('name') or name}"
         with state_folder(arguments.state_dir, owner=owner) as state:
             options = Options(
@@ -308,6 +317,12 @@ async def _usage(arguments: argparse.Namespace) -> None:
     if not socket.exists():
         raise Mistake(f"nothing runs in {arguments.state_dir}: there is no usage.sock")
     await print_usage(f"unix:{socket}", as_json=arguments.json)
+
+
+async def _models(arguments: argparse.Namespace) -> None:
+    from services.models_cli.commands import models
+
+    await models(arguments)
 
 
 def _colos(config: ConfigFile, names: str) -> tuple[Any, ...]:

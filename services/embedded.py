@@ -43,6 +43,7 @@ class Options:
     """What the command line, and not the settings' file, decides."""
 
     root: Path  # what the catalog's paths are relative to
+    catalog_dir: Path | None = None  # its folder, whose changes are taken up
     state_dir: Path
     colos: tuple[Colo, ...]
     http: str
@@ -101,6 +102,7 @@ class Embedded:
             control.Config,
             state_dir=options.state_dir,
             listen="",
+            catalog_dir=options.catalog_dir,
             token=options.token,
             grace_s=GRACE_S,
         )
@@ -135,7 +137,11 @@ class Embedded:
 
     async def _server(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> None:
         config = self.config.settings(
-            "server", server.Config, name=f"{colo.name}-server", colo=colo.name
+            "server",
+            server.Config,
+            {"keys": self.options.state_dir / "keys"},
+            name=f"{colo.name}-server",
+            colo=colo.name,
         )
         path = self._path(stack, plane)
         address, local = await path.server(config, self.server_metrics, self.servers)

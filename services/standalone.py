@@ -77,7 +77,10 @@ class Standalone:
         async with AsyncExitStack() as stack:
             plane = await self._plane(stack, "server")
             config = self.config.settings(
-                "server", server.Config, {"listen": "127.0.0.1:0"}, **self.options.flags
+                "server",
+                server.Config,
+                {"listen": "127.0.0.1:0", "keys": self.options.state_dir / "keys"},
+                **self.options.flags,
             )
             metrics = ServerMetrics(self.registry)
             address, _ = await self._path(stack, plane).server(config, metrics, {})
@@ -94,6 +97,7 @@ class Standalone:
             settings = self.config.settings(
                 "server",
                 server.Config,
+                {"keys": self.options.state_dir / "keys"},
                 name=f"{config.name}-server",
                 colo=config.colo,
                 transport=flags.get("transport"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ import grpc
 
 from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
+from libs.common.lifecycle import background
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.rpc import grpc_server
 from libs.common.world_map import Resource
+from services.control.catalog_folder import CatalogFolder
 from services.control.grpc_api import ControlServicer
 from services.control.service import Control, Settings
 from services.control.store import SqlStore, sqlite_url
@@ -28,6 +30,8 @@ class Config:
     listen: str = "127.0.0.1:7100"  # empty: on control.sock alone
     store_url: str = ""  # empty: control.db in the state folder
     token: str = ""  # empty: made at the first start
+    catalog_dir: Path | None = None  # the catalog's folder, whose changes are taken up
+    catalog_s: Seconds = 1.0
     grace_s: SecondsOrNone = 5.0
     report_gone_s: SecondsOrNone = 5.0
     silent_s: Seconds = 5.0
@@ -60,10 +64,14 @@ async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ..
 
     addresses = [f"unix:{config.state_dir.absolute()}/control.sock"]
     addresses += [config.listen] if config.listen else []
-    async with (
-        control.running(token=token),
-        grpc_server(*addresses, add=add, drain_s=config.drain_s) as bound,
-    ):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(control.running(token=token))
+        if config.catalog_dir is not None:
+            following = CatalogFolder(config.catalog_dir).follow(control, every_s=config.catalog_s)
+            await stack.enter_async_context(background(following, name="catalog"))
+        bound = await stack.enter_async_context(
+            grpc_server(*addresses, add=add, drain_s=config.drain_s)
+        )
         try:
             yield bound
         finally:

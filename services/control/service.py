@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from libs.common.catalog import Model
+from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
 from libs.common.world_map import (
@@ -71,6 +71,7 @@ class Control:
             silent_s=settings.silent_s,
             heard=self._on_heard,
         )
+        self._kept: set[Ref] = set()  # what the store has, which stands over the catalog's files
         self._running = False
         self._awaited: set[Reporter] = set()
         self._settled = asyncio.Event()
@@ -150,12 +151,27 @@ class Control:
         decisions = self._snapshot.world.table(Decision).values()
         return tuple(each for each in decisions if each.model == known.name)
 
+    def regions(self) -> set[str]:
+        """Return the regions that there are colos in."""
+        return {colo.region for colo in self._snapshot.world.table(Colo).values()}
+
+    def take_catalog(self, catalog: Sequence[Resource]) -> None:
+        """Take the catalog's files as they are now, but for what was written over them."""
+        then = {ref(each): each for each in self._catalog if isinstance(each, Model | Finetune)}
+        now = {ref(each): each for each in catalog}
+        others = [each for each in self._catalog if ref(each) not in then]
+        self._catalog = [*others, *catalog]
+        puts = [each for name, each in now.items() if name not in self._kept]
+        gone = [name for name in then.keys() - now.keys() if name not in self._kept]
+        self._snapshot.change(puts, gone)
+
     def _must_run(self) -> None:
         if not self._running:
             raise Unavailable("control is not running")
 
     async def _load(self, token: str) -> None:
         kept = await self._store.open()
+        self._kept = {ref(each) for each in kept}
         self._snapshot.change([*self._catalog, *kept])
         world, now = self._snapshot.world, self._clock.unix_ms()
         if token:
@@ -222,6 +238,8 @@ class Control:
     async def _write(self, puts: Sequence[Resource], deletes: Sequence[Ref]) -> int:
         async with self._writing:
             await self._store.write(puts, deletes)
+            self._kept.update(ref(each) for each in puts)
+            self._kept.difference_update(deletes)
             return self._snapshot.change(puts, deletes)
 
     async def _through(self, write: Coroutine[Any, Any, T]) -> T:
