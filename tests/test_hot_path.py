@@ -57,8 +57,9 @@ async def test_a_streamed_token_costs_few_calls() -> None:
         for _ in range(20):
             stream.give([a_token("word")])
         one, nine = [a_token("a")], [a_token(text) for text in "abcdefghi"]
-        alone = calls_of(lambda: stream.give(one))
-        together = calls_of(lambda: stream.give(nine))
+        # The least of some: the collector may run what other tests have left behind.
+        alone = min(calls_of(lambda: stream.give(one)) for _ in range(5))
+        together = min(calls_of(lambda: stream.give(nine)) for _ in range(5))
         return alone, together
 
     alone, together = await in_the_loop(work)

@@ -12,7 +12,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from libs.common import fallbacks, narrowing, wire
 from libs.common.addresses import base_url, host_port
-from libs.common.catalog import DIALECTS, FOLDER_NAME, Backend, Finetune, Model, Probe, Scaling
+from libs.common.catalog import (
+    DIALECTS,
+    FOLDER_NAME,
+    Backend,
+    Finetune,
+    Listing,
+    Model,
+    Probe,
+    Scaling,
+)
+from libs.common.deprecation import PROPERTY, unix_ms
 from libs.common.messages import flaw
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
@@ -98,6 +108,7 @@ def _check_model(document: Document, model: Model, root: Path) -> Iterator[Probl
             yield document.problem(("name",), f"expected a name without spaces, got {name!r}")
     if model.task not in SERVED_TASKS:
         yield document.problem(("task",), f"this version serves {', '.join(SERVED_TASKS)}")
+    yield from _check_listing(document, model.listing)
     if model.backend.kind == "triton" and not FOLDER_NAME.fullmatch(model.served_as):
         yield document.problem(("backend", "served_as"), f"{model.served_as!r} {NO_FOLDER_NAME}")
     found = list(narrowing.flaws(model.schema))
@@ -105,6 +116,14 @@ def _check_model(document: Document, model: Model, root: Path) -> Iterator[Probl
     if not found and (why := flaw(model)):
         yield document.problem((), f"it cannot be handed out: {why}")
     yield from _check_backend(document, model.backend, root)
+
+
+def _check_listing(document: Document, listing: Listing) -> Iterator[Problem]:
+    if planned := listing.properties.get(PROPERTY):
+        try:
+            unix_ms(planned)
+        except ValueError as error:
+            yield document.problem(("listing", "properties", PROPERTY), str(error))
 
 
 def _check_scaling(

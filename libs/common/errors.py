@@ -81,6 +81,33 @@ class UnknownModel(RequestError):
     code, status, http, reason = 5007, "INVALID_ARGUMENT", 400, "unknown_model"
 
 
+class InvalidModel(RequestError):
+    """The model whose schema is asked for is not there."""
+
+    code, status, http, reason = 3042, "NOT_FOUND", 404, "invalid_model"
+
+
+class ModelDeprecated(RequestError):
+    """The model's `planned_deprecation_date` has come."""
+
+    code, status, http, reason = 5028, "FAILED_PRECONDITION", 410, "model_deprecated"
+    again = "no: take another model"
+
+
+class NoQueue(RequestError):
+    """`queueRequest` or `requests` was asked for, and there is no queue beyond the request yet."""
+
+    code, status, http, reason = 5031, "UNIMPLEMENTED", 400, "no_queue"
+    again = "without it"
+
+
+class JsonModeFailed(RequestError):
+    """The model's answer is not the JSON that `response_format` asked for."""
+
+    code, status, http, reason = 5024, "INTERNAL", 422, "json_mode_failed"
+    again = "may help, as may a longer `max_tokens`"
+
+
 class UnknownRoute(RequestError):
     """Nothing is at this address."""
 

@@ -20,6 +20,7 @@ from libs.http1 import Limits, TlsFiles
 from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
+from services.entry.fronts.cold import ColdRoutes
 from services.entry.fronts.grpc import SERVICE, Bindings, register
 from services.entry.fronts.health import Health
 from services.entry.fronts.hot import HotRoutes, OpenAiWork
@@ -32,6 +33,7 @@ from services.entry.fronts.openai_responses import Responses
 from services.entry.fronts.ops import Ops
 from services.entry.fronts.requests import Requests
 from services.entry.fronts.workers_ai import WorkersAi
+from services.entry.fronts.workers_ai_catalog import WorkersAiCatalog
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
@@ -152,6 +154,8 @@ class Entry:
         )
         models = Models(gateway=gateway, auth=auth, metrics=metrics)
         requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
+        cold = ColdRoutes(gateway=gateway, auth=auth, metrics=metrics)
+        catalog = WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock)
         ops = Ops(
             registry=metrics.registry,
             not_ready=self.not_ready,
@@ -160,6 +164,7 @@ class Entry:
         self.others = (
             *models.routes(),
             *requests.routes(),
+            *catalog.routes(),
             *ops.routes(),
         )  # the last one takes all that is left
         self._world = world

@@ -12,8 +12,16 @@ from typing import Any, TypeAlias
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
+from libs.common.deprecation import PROPERTY, deprecated_from_ms
 from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
-from libs.common.errors import LoraUnsupported, ModelNotAllowed, RequestError, UnknownModel
+from libs.common.errors import (
+    LoraUnsupported,
+    ModelDeprecated,
+    ModelNotAllowed,
+    NoQueue,
+    RequestError,
+    UnknownModel,
+)
 from libs.common.ports import Inference
 from libs.common.ranking import Place, Wish, affinity_key, wish_of
 from libs.common.request_ids import RequestIds
@@ -54,7 +62,7 @@ class Served:
         self.task = task
         self.only = only  # the one place, where there is no choice
         self.bounds = bounds
-        self.is_open = model.access.accounts == "all"
+        self.is_open = model.access.accounts == "all" and not deprecated_from_ms(model)
         self.is_spread = is_spread  # over several endpoints, so that it matters which one
 
     def __repr__(self) -> str:
@@ -113,11 +121,18 @@ class Gateway:
         models = (each for _, each in sorted(self._world.table(Model).items()))
         return [each for each in models if _allowed(each, account)]
 
+    def task(self, name: str, account: str) -> Task:
+        """Return what a model does; raises UnknownModel, ModelNotAllowed."""
+        served = self._served.get(name) or self._look_up(name)
+        if not _allowed(served.model, account):
+            raise _not_allowed(served.model, account)
+        return served.task
+
     def plan(self, call: Call, fallback: str = "") -> Plan:
         """Check the call and decide everything that can be decided before it is sent.
 
         It is for the model that the call names, or for a `fallback` of that.
-        Raises UnknownModel, ModelNotAllowed, LoraUnsupported, BadInput.
+        Raises UnknownModel, ModelNotAllowed, ModelDeprecated, LoraUnsupported, BadInput.
         """
         name = fallback or call.model
         served = self._served.get(name) or self._look_up(name)
@@ -128,7 +143,7 @@ class Gateway:
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
         fits = not call.task or call.task == task.name
         if not (fits and plain and served.is_open):
-            _check_access(served.model, call)
+            _check_access(served.model, call, self._clock.unix_ms())
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
         if plain and call.told is NOTHING:
             place = served.only or self._routes.to(served.model.name)
@@ -343,14 +358,23 @@ class Gateway:
         return request
 
 
-def _check_access(model: Model, call: Call) -> None:
-    """Refuse a model that the account may not run, or that does something else."""
+def _check_access(model: Model, call: Call, now_ms: int) -> None:
+    """Refuse a model that the account may not run, that is over, or that does something else."""
     if not _allowed(model, call.token.account):
-        raise ModelNotAllowed(f"account {call.token.account} may not run {model.name}")
+        raise _not_allowed(model, call.token.account)
+    if 0 < deprecated_from_ms(model) <= now_ms:
+        day = model.listing.properties[PROPERTY]
+        raise ModelDeprecated(f"{model.name} was deprecated on {day}")
     if call.task and model.task != call.task:
         raise bad_input(["model"], f"{model.name} does {model.task}, not {call.task}")
     if "requests" in call.body:
-        raise bad_input(["requests"], "there is no queue for batches here yet")
+        raise NoQueue("there is no queue for batches here yet", pointer="/requests")
+    if "request_id" in call.body and CONTROL_FIELDS.issuperset(call.body):  # nothing to run
+        raise NoQueue("there is no queue whose results could be asked for", pointer="/request_id")
+
+
+def _not_allowed(model: Model, account: str) -> ModelNotAllowed:
+    return ModelNotAllowed(f"account {account} may not run {model.name}")
 
 
 def _allowed(model: Model, account: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from libs.common.envelope import NO_BOUNDS, TimeBounds
-from libs.common.errors import BadInput
+from libs.common.errors import BadInput, NoQueue
 from services.entry.bad_input import bad_input
 from services.entry.tasks.schema import InputSchema
 
@@ -68,7 +68,7 @@ def read_options(query: Mapping[str, str], body: Any) -> Options:
     except BadInput as error:
         raise BadInput(f"options.{error}", pointer=f"/options{error.pointer}") from None
     if values["queueRequest"]:
-        raise bad_input(["options", "queueRequest"], "there is no queue for requests here yet")
+        raise NoQueue("there is no queue for requests here yet", pointer="/options/queueRequest")
     return Options(
         reject_if_busy=values["rejectIfBusy"],
         priority=values.get("priority"),

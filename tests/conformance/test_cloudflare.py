@@ -13,6 +13,7 @@ from tests.system.harness import ACCOUNT, CHAT, EMBED
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
+QUEUED = {"queueRequest": "true"}
 ASKED: dict[str, Any] = {"messages": MESSAGES, "temperature": 0.0, "max_tokens": 40}
 
 
@@ -84,3 +85,64 @@ def test_a_wrong_token_is_told(base_url: str) -> None:
         pytest.raises(sdk.AuthenticationError, match="10000"),
     ):
         run(stranger, prompt="x")
+
+
+def test_models_are_listed_to_the_end(cloudflare: Cloudflare) -> None:
+    pages = cloudflare.ai.models.list(account_id=ACCOUNT, per_page=1)
+
+    found: list[Any] = list(pages)  # the SDK asks for the next page until one is empty
+    assert {CHAT, EMBED} <= {each["name"] for each in found}
+    assert len({each["id"] for each in found}) == len(found)
+    assert pages.result_info is not None
+    assert (pages.result_info.page, pages.result_info.per_page) == (1, 1)
+
+
+def test_models_are_searched(cloudflare: Cloudflare) -> None:
+    wish: dict[str, Any] = {"task": "Text Generation", "author": "demo", "source": 1}
+    wish |= {"search": "tiny", "hide_experimental": True, "include_deprecated": False}
+    found: list[Any] = list(cloudflare.ai.models.list(account_id=ACCOUNT, **wish))
+
+    assert [each["name"] for each in found] == [CHAT]
+    assert found[0]["task"]["name"] == "Text Generation"
+    assert {"property_id": "lora", "value": "true"} in found[0]["properties"]
+
+
+def test_models_are_listed_as_openrouter_does(cloudflare: Cloudflare) -> None:
+    found: list[Any] = list(cloudflare.ai.models.list(account_id=ACCOUNT, format="openrouter"))
+
+    assert {each["id"]: each["context_length"] for each in found}[CHAT] == 512
+
+
+def test_a_models_schema_is_told(cloudflare: Cloudflare) -> None:
+    schema = cloudflare.ai.models.schema.get(account_id=ACCOUNT, model=CHAT)
+
+    assert schema.input.type == "object"
+    assert schema.to_dict()["input"]["properties"]["max_tokens"]["maximum"] == 512  # type: ignore[index]
+    assert schema.output.additional_properties
+    with pytest.raises(sdk.NotFoundError, match="3042"):
+        cloudflare.ai.models.schema.get(account_id=ACCOUNT, model="@cf/nobody/nothing")
+
+
+def test_tasks_and_authors_are_listed(cloudflare: Cloudflare) -> None:
+    tasks: list[Any] = list(cloudflare.ai.tasks.list(account_id=ACCOUNT))
+    authors: list[Any] = list(cloudflare.ai.authors.list(account_id=ACCOUNT))
+
+    assert {"Text Generation", "Text Embeddings"} <= {each["name"] for each in tasks}
+    assert "demo" in {each["name"] for each in authors}
+
+
+def test_options_are_taken_in_the_body_and_in_the_query(cloudflare: Cloudflare) -> None:
+    busy = {"rejectIfBusy": "true"}
+    one = run(cloudflare, extra_body={"options": {"rejectIfBusy": True}}, **ASKED)
+    other = run(cloudflare, extra_query=busy, **ASKED)
+
+    assert one["response"] == other["response"]
+    for where in ({"extra_query": QUEUED}, {"extra_body": {"options": QUEUED}}):
+        with pytest.raises(sdk.BadRequestError, match="5031"):
+            run(cloudflare, prompt="x", **where)
+
+
+def test_a_prompt_is_taken_as_it_is(cloudflare: Cloudflare) -> None:
+    inputs = {"prompt": "User: Hello!\nAssistant:", "temperature": 0.0, "max_tokens": 5}
+
+    assert run(cloudflare, raw=True, **inputs) == run(cloudflare, raw="true", **inputs)

@@ -12,6 +12,7 @@ from libs.common.errors import (
     BadInput,
     LoraUnsupported,
     ModelNotAllowed,
+    NoQueue,
     RequestError,
     UnknownModel,
 )
@@ -94,7 +95,7 @@ REFUSED: list[tuple[str, Call, type[RequestError], str, str]] = [
         "/stream",
         "boolean",
     ),
-    ("batch", call({"requests": []}), BadInput, "/requests", "no queue"),
+    ("batch", call({"requests": []}), NoQueue, "/requests", "no queue"),
     ("options no object", call({"prompt": "a", "options": 1}), BadInput, "/options", "object"),
     (
         "bad option",
@@ -106,7 +107,7 @@ REFUSED: list[tuple[str, Call, type[RequestError], str, str]] = [
     (
         "queue",
         call({"prompt": "a"}, options={"queueRequest": "true"}),
-        BadInput,
+        NoQueue,
         "/options/queueRequest",
         "no queue",
     ),
