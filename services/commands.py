@@ -22,6 +22,7 @@ from libs.common.errors import RequestError
 from libs.common.lifecycle import Broken, run_until_signalled
 from libs.common.yaml_files import Problems
 from services import logs
+from services.accounts_cli import add_commands as add_account_commands
 from services.analytics.ports import StoreError
 from services.models_cli.arguments import add_arguments
 from services.models_cli.guessing import CannotTell
@@ -80,6 +81,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     usage.add_argument("--json", action="store_true", help="a list of objects")
     about = "what the catalog serves: list it, add a server's address or a folder, try it"
     add_arguments(_command(commands, env, "models", about, _models))
+    add_account_commands(commands, lambda group, *rest: _command(group, env, *rest))
     bench = commands.add_parser("bench", help="measure this gateway beside others")
     bench.add_argument("what", choices=BENCHES)
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own flags; try --help")

@@ -69,10 +69,22 @@ class AccountBlocked(RequestError):
     code, status, http, reason = 3023, "PERMISSION_DENIED", 403, "account_blocked"
 
 
+class ScopeMissing(RequestError):
+    """The token may not do this: it lacks the scope that the message names."""
+
+    code, status, http, reason = 10002, "PERMISSION_DENIED", 403, "scope_missing"
+
+
 class ModelNotAllowed(RequestError):
     """The model is not for this account."""
 
     code, status, http, reason = 5018, "PERMISSION_DENIED", 403, "model_not_allowed"
+
+
+class ModelNotForToken(RequestError):
+    """The model is for this account, but not for this token."""
+
+    code, status, http, reason = 3041, "PERMISSION_DENIED", 403, "model_not_for_token"
 
 
 class UnknownModel(RequestError):

@@ -261,4 +261,4 @@ def _save(disk: SnapshotFile, update: Update) -> None:
 def _is_lasting(update: Update) -> bool:
     """Whether a change is worth a write: loads change every second and are not."""
     kinds = {KIND_OF[type(each)] for each in update.puts} | {name.kind for name in update.deletes}
-    return not kinds <= {"shard_load", "entry_load", "decision"}
+    return not kinds <= {"shard_load", "entry_load", "decision", "spent"}

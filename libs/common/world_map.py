@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MinLen
 
+from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, UnixMs
 from libs.common.catalog import Finetune, Model
 
 InstanceState = Literal["booting", "ready", "draining", "failed"]
 EndpointState = Literal["healthy", "backoff", "draining"]
 ReporterKind = Literal["server", "entry", "node"]
+Scope = Literal["run", "read", "write", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("run", "read", "write", "admin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,10 @@ class Account:
     id: str
     name: str = ""
     blocked: bool = False
+    requests_per_minute: Mapping[str, AtLeastOne] = field(default_factory=dict)  # by task
+    tokens_per_minute: AtLeastZero = 0  # 0: no limit
+    neurons_per_day: NotNegative = 0.0  # 0: no limit
+    created_at_ms: UnixMs = 0
 
     @property
     def key(self) -> str:
@@ -43,11 +50,27 @@ class Token:
     max_priority: int = 9
     created_at_ms: int = 0
     expires_at_ms: int = 0
+    scopes: tuple[Scope, ...] = SCOPES
+    models: tuple[str, ...] = ()  # that it may run; none: all that its account may
 
     @property
     def key(self) -> str:
         """What the snapshot files it under."""
         return self.hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """Neurons that an account has used on a day."""
+
+    account: str
+    day: int  # since 1970, UTC
+    neurons: float
+
+    @property
+    def key(self) -> str:
+        """What the snapshot files it under."""
+        return self.account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +167,6 @@ class EntryLoad:
     colo: str
     boot_epoch: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)  # by model
-    rate_use: Mapping[str, int] = field(default_factory=dict)  # by account
 
     @property
     def key(self) -> str:
@@ -258,6 +280,7 @@ Resource = (
     | Assignment
     | Override
     | Decision
+    | Spent
 )
 KINDS: Mapping[str, type[Resource]] = {
     "model": Model,
@@ -274,6 +297,7 @@ KINDS: Mapping[str, type[Resource]] = {
     "assignment": Assignment,
     "override": Override,
     "decision": Decision,
+    "spent": Spent,
 }
 KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 

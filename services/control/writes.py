@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from libs.common import fallbacks
+from libs.common.account_limits import check_limits
 from libs.common.catalog import FOLDER_NAME, Finetune, Model
 from libs.common.errors import BadInput
 from libs.common.world import World
 from libs.common.world_map import (
     KIND_OF,
+    Account,
     Colo,
     EntryLoad,
     Instance,
@@ -47,7 +49,9 @@ def check_write(resource: Resource, world: World) -> None:
     if not resource.key.strip("@/"):
         raise BadInput(f"a {kind} needs a name")
     if isinstance(resource, Token):
-        _must_be(Ref("account", resource.account), world, pointer="/account")
+        _check_token(resource, world)
+    if isinstance(resource, Account):
+        check_limits(resource)
     if isinstance(resource, Finetune) and not FOLDER_NAME.fullmatch(resource.id):
         raise BadInput(f"{resource.id!r} is to name a folder, and does not", pointer="/id")
     if isinstance(resource, Model):
@@ -70,6 +74,14 @@ def check_report(report: Report, world: World) -> None:
                 f"{report.name!r}'s to report",
                 pointer=f"/resources/{index}",
             )
+
+
+def _check_token(token: Token, world: World) -> None:
+    _must_be(Ref("account", token.account), world, pointer="/account")
+    if not token.scopes:
+        raise BadInput("a token needs a scope: run, read, write, admin", pointer="/scopes")
+    for index, name in enumerate(token.models):
+        _must_be(Ref("model", name), world, pointer=f"/models/{index}")
 
 
 def _must_be(name: Ref, world: World, *, pointer: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from libs.common.clock import Clock
-from libs.common.errors import AccountBlocked, Unauthenticated, WrongAccount
+from libs.common.errors import AccountBlocked, ScopeMissing, Unauthenticated, WrongAccount
 from libs.common.tokens import token_hash
 from libs.common.world import World
-from libs.common.world_map import Account, Token
+from libs.common.world_map import Account, Scope, Token
 
 MOST_HASHES = 10_000
 LONGEST_KEPT = 256  # a header may have any number of spaces in it
@@ -35,10 +35,12 @@ class Auth:
     def __repr__(self) -> str:
         return f"<Auth tokens={len(self._tokens)} remembered={len(self._hashes)}>"
 
-    def caller(self, headers: Mapping[str, str], *, account: str = "") -> Token:
+    def caller(
+        self, headers: Mapping[str, str], *, account: str = "", scope: Scope = "run"
+    ) -> Token:
         """Return the token of a request's headers, which must be of `account` where one is named.
 
-        Raises Unauthenticated, WrongAccount, AccountBlocked.
+        Raises Unauthenticated, WrongAccount, AccountBlocked, ScopeMissing.
         """
         try:
             token = self._tokens[self._hashes[headers["authorization"]]]
@@ -53,6 +55,8 @@ class Auth:
             raise WrongAccount(f"the token is not for account {account[:64]}")
         if owner.blocked:
             raise AccountBlocked(f"account {owner.id} is blocked")
+        if scope not in token.scopes:
+            raise ScopeMissing(f"the token lacks the scope {scope}")
         return token
 
     def _look_up(self, headers: Mapping[str, str]) -> Token:

@@ -18,6 +18,7 @@ from libs.common.errors import (
     LoraUnsupported,
     ModelDeprecated,
     ModelNotAllowed,
+    ModelNotForToken,
     NoQueue,
     RequestError,
     UnknownModel,
@@ -142,7 +143,7 @@ class Gateway:
         body = call.body
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
         fits = not call.task or call.task == task.name
-        if not (fits and plain and served.is_open):
+        if not (fits and plain and served.is_open) or call.token.models:
             _check_access(served.model, call, self._clock.unix_ms())
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
         if plain and call.told is NOTHING:
@@ -362,6 +363,8 @@ def _check_access(model: Model, call: Call, now_ms: int) -> None:
     """Refuse a model that the account may not run, that is over, or that does something else."""
     if not _allowed(model, call.token.account):
         raise _not_allowed(model, call.token.account)
+    if call.token.models and model.name not in call.token.models:
+        raise ModelNotForToken(f"the token may not run {model.name}")
     if 0 < deprecated_from_ms(model) <= now_ms:
         day = model.listing.properties[PROPERTY]
         raise ModelDeprecated(f"{model.name} was deprecated on {day}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.errors import BadInput, Unavailable
-from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token
+from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token, ref
 from services.control.store import SqlStore, sqlite_url
 
 WRITER = """
@@ -51,7 +51,9 @@ async def test_everything_kept_comes_back(tmp_path: Path) -> None:
     again = SqlStore(sqlite_url(tmp_path / "control.db"))
     kept = await again.open()
     await again.close()
-    assert set(kept) == {Account(id="a", name="new"), *resources[2:]}
+    assert {ref(each): each for each in kept} == {
+        ref(each): each for each in (Account(id="a", name="new"), *resources[2:])
+    }
 
 
 async def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -3,9 +3,15 @@
 import pytest
 
 from libs.common.clock import ManualClock, SystemClock
-from libs.common.errors import AccountBlocked, RequestError, Unauthenticated, WrongAccount
+from libs.common.errors import (
+    AccountBlocked,
+    RequestError,
+    ScopeMissing,
+    Unauthenticated,
+    WrongAccount,
+)
 from libs.common.tokens import token_hash
-from libs.common.world_map import Account, Ref, Token, Update
+from libs.common.world_map import Account, Ref, Scope, Token, Update
 from services.entry import auth as module
 from services.entry.auth import Auth, bearer
 from tests.entry.fakes import (
@@ -187,3 +193,19 @@ def test_a_long_header_is_read_and_not_remembered() -> None:
 )
 def test_the_bearer_of_a_header(header: str, secret: str) -> None:
     assert bearer(header) == secret
+
+
+@pytest.mark.parametrize("scope", ["run", "read", "write", "admin"])
+def test_a_token_does_what_its_scopes_say(scope: Scope) -> None:
+    world = small_world()
+    put(world, Token(hash=token_hash("narrow"), account=ACCOUNT, scopes=("run", "write")))
+    auth = Auth(world=world, clock=SystemClock())
+
+    def ask_for() -> Token:
+        return auth.caller({"authorization": "Bearer narrow"}, scope=scope)
+
+    if scope in ("run", "write"):
+        assert ask_for().account == ACCOUNT
+    else:
+        with pytest.raises(ScopeMissing, match=f"the scope {scope}"):
+            ask_for()

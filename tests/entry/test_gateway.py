@@ -12,6 +12,7 @@ from libs.common.errors import (
     BadInput,
     LoraUnsupported,
     ModelNotAllowed,
+    ModelNotForToken,
     NoQueue,
     RequestError,
     UnknownModel,
@@ -43,6 +44,8 @@ def a_world_with_a_private_model() -> World:
     return world
 
 
+NARROW = call()
+NARROW.token = replace(NARROW.token, models=(VECTORS,))
 REFUSED: list[tuple[str, Call, type[RequestError], str, str]] = [
     (
         "unknown model",
@@ -52,6 +55,7 @@ REFUSED: list[tuple[str, Call, type[RequestError], str, str]] = [
         "No such model @cf/no/such or task",
     ),
     ("private model", call({"text": "a"}, PRIVATE), ModelNotAllowed, "", "may not run"),
+    ("a token of another model", NARROW, ModelNotForToken, "", "the token may not run"),
     (
         "wrong task",
         call(model=VECTORS, task="text-generation"),

@@ -107,7 +107,7 @@ resources: st.SearchStrategy[Resource] = st.one_of(
     st.builds(Account, id=text, name=text, blocked=st.booleans()),
     st.builds(Token, hash=text, account=text, max_priority=uint, expires_at_ms=long),
     st.builds(Shard, model=text, colo=text, index=uint, owner=text, epoch=long),
-    st.builds(EntryLoad, name=text, colo=text, refused=counters, rate_use=counters),
+    st.builds(EntryLoad, name=text, colo=text, refused=counters),
     st.builds(
         Instance,
         id=text,

@@ -47,6 +47,7 @@ class Resource(_message.Message):
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     OVERRIDE_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___Model: ...
     @_builtins.property
@@ -75,6 +76,8 @@ class Resource(_message.Message):
     def override(self) -> Global___Override: ...
     @_builtins.property
     def decision(self) -> Global___Decision: ...
+    @_builtins.property
+    def spent(self) -> Global___Spent: ...
     def __init__(
         self,
         *,
@@ -92,12 +95,13 @@ class Resource(_message.Message):
         assignment: Global___Assignment | None = ...,
         override: Global___Override | None = ...,
         decision: Global___Decision | None = ...,
+        spent: Global___Spent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "assignment", b"assignment", "colo", b"colo", "decision", b"decision", "entry_load", b"entry_load", "finetune", b"finetune", "instance", b"instance", "model", b"model", "node", b"node", "override", b"override", "server", b"server", "shard", b"shard", "shard_load", b"shard_load", "token", b"token", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "assignment", b"assignment", "colo", b"colo", "decision", b"decision", "entry_load", b"entry_load", "finetune", b"finetune", "instance", b"instance", "model", b"model", "node", b"node", "override", b"override", "server", b"server", "shard", b"shard", "shard_load", b"shard_load", "spent", b"spent", "token", b"token", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "assignment", b"assignment", "colo", b"colo", "decision", b"decision", "entry_load", b"entry_load", "finetune", b"finetune", "instance", b"instance", "model", b"model", "node", b"node", "override", b"override", "server", b"server", "shard", b"shard", "shard_load", b"shard_load", "token", b"token", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "assignment", b"assignment", "colo", b"colo", "decision", b"decision", "entry_load", b"entry_load", "finetune", b"finetune", "instance", b"instance", "model", b"model", "node", b"node", "override", b"override", "server", b"server", "shard", b"shard", "shard_load", b"shard_load", "spent", b"spent", "token", b"token", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["model", "finetune", "account", "token", "colo", "server", "shard", "shard_load", "entry_load", "instance", "node", "assignment", "override", "decision"]  # noqa: Y015
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["model", "finetune", "account", "token", "colo", "server", "shard", "shard_load", "entry_load", "instance", "node", "assignment", "override", "decision", "spent"]  # noqa: Y015
     _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
 
@@ -755,23 +759,60 @@ class Account(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RequestsPerMinuteEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    NEURONS_PER_DAY_FIELD_NUMBER: _builtins.int
+    CREATED_AT_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """32 hexadecimal digits."""
     name: _builtins.str
     blocked: _builtins.bool
+    tokens_per_minute: _builtins.int
+    """0: no limit."""
+    neurons_per_day: _builtins.float
+    """From midnight to midnight, UTC. 0: no limit."""
+    created_at_ms: _builtins.int
+    @_builtins.property
+    def requests_per_minute(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """By task; a task that is not named has no limit."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         name: _builtins.str = ...,
         blocked: _builtins.bool = ...,
+        requests_per_minute: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        tokens_per_minute: _builtins.int = ...,
+        neurons_per_day: _builtins.float = ...,
+        created_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "created_at_ms", b"created_at_ms", "id", b"id", "name", b"name", "neurons_per_day", b"neurons_per_day", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,6 +830,8 @@ class Token(_message.Message):
     MAX_PRIORITY_FIELD_NUMBER: _builtins.int
     CREATED_AT_MS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     hash: _builtins.str
     account: _builtins.str
     name: _builtins.str
@@ -796,6 +839,14 @@ class Token(_message.Message):
     created_at_ms: _builtins.int
     expires_at_ms: _builtins.int
     """0: never."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it may do: run, read, write, admin (which the others do not include)."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the models that it may run; none: all that its account may."""
+
     def __init__(
         self,
         *,
@@ -805,14 +856,46 @@ class Token(_message.Message):
         max_priority: _builtins.int = ...,
         created_at_ms: _builtins.int = ...,
         expires_at_ms: _builtins.int = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "created_at_ms", b"created_at_ms", "expires_at_ms", b"expires_at_ms", "hash", b"hash", "max_priority", b"max_priority", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "created_at_ms", b"created_at_ms", "expires_at_ms", b"expires_at_ms", "hash", b"hash", "max_priority", b"max_priority", "models", b"models", "name", b"name", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Token: _TypeAlias = Token  # noqa: Y015
+
+@_typing.final
+class Spent(_message.Message):
+    """Neurons that an account has used on a day; what is kept so that a restart gives no second
+    budget.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    NEURONS_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    day: _builtins.int
+    """Days since 1970, UTC."""
+    neurons: _builtins.float
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        day: _builtins.int = ...,
+        neurons: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "day", b"day", "neurons", b"neurons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spent: _TypeAlias = Spent  # noqa: Y015
 
 @_typing.final
 class Colo(_message.Message):
@@ -1066,7 +1149,7 @@ Global___ShardLoad: _TypeAlias = ShardLoad  # noqa: Y015
 
 @_typing.final
 class EntryLoad(_message.Message):
-    """What an entry has refused, and how far its accounts are; counters since boot."""
+    """What an entry has refused, as counters since its boot."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1090,41 +1173,16 @@ class EntryLoad(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    @_typing.final
-    class RateUseEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     NAME_FIELD_NUMBER: _builtins.int
     COLO_FIELD_NUMBER: _builtins.int
     BOOT_EPOCH_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
-    RATE_USE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     colo: _builtins.str
     boot_epoch: _builtins.int
     @_builtins.property
     def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """By model."""
-
-    @_builtins.property
-    def rate_use(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """By account."""
 
     def __init__(
         self,
@@ -1133,11 +1191,10 @@ class EntryLoad(_message.Message):
         colo: _builtins.str = ...,
         boot_epoch: _builtins.int = ...,
         refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        rate_use: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_epoch", b"boot_epoch", "colo", b"colo", "name", b"name", "rate_use", b"rate_use", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_epoch", b"boot_epoch", "colo", b"colo", "name", b"name", "refused", b"refused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1415,6 +1472,7 @@ class ReportRequest(_message.Message):
     COLO_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """server, entry, node"""
     name: _builtins.str
@@ -1425,6 +1483,10 @@ class ReportRequest(_message.Message):
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resource]:
         """All of the reporter's resources."""
 
+    @_builtins.property
+    def use(self) -> Global___Use:
+        """An entry's: what is asked for and used of accounts' limits."""
+
     def __init__(
         self,
         *,
@@ -1433,98 +1495,145 @@ class ReportRequest(_message.Message):
         colo: _builtins.str = ...,
         resources: _abc.Iterable[Global___Resource] | None = ...,
         leaving: _builtins.bool = ...,
+        use: Global___Use | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "kind", b"kind", "leaving", b"leaving", "name", b"name", "resources", b"resources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "kind", b"kind", "leaving", b"leaving", "name", b"name", "resources", b"resources", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
 
 @_typing.final
+class Use(_message.Message):
+    """How an entry stands with accounts' limits. A limit's name is `account/task`,
+    `account/tokens` or `account/neurons`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    EVEN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    applied: _builtins.int
+    """The last answer that it acts on; 0: none yet."""
+    even: _builtins.float
+    """Its share of every limit that is not named."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitUse]:
+        """Limits that were asked for since the last report, or of which it has a share of its own."""
+
+    def __init__(
+        self,
+        *,
+        applied: _builtins.int = ...,
+        even: _builtins.float = ...,
+        limits: _abc.Iterable[Global___LimitUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "even", b"even", "limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Use: _TypeAlias = Use  # noqa: Y015
+
+@_typing.final
+class LimitUse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    share: _builtins.float
+    """Its share of the limit."""
+    asked: _builtins.float
+    """What was asked for since the last report, let through or not."""
+    used: _builtins.float
+    """Of neurons: what was used on `day`."""
+    day: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        share: _builtins.float = ...,
+        asked: _builtins.float = ...,
+        used: _builtins.float = ...,
+        day: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "day", b"day", "name", b"name", "share", b"share", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitUse: _TypeAlias = LimitUse  # noqa: Y015
+
+@_typing.final
 class ReportResponse(_message.Message):
+    """To an entry: the shares of accounts' limits that are its own from now on. Those of all
+    entries together are never more than 1.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
-    class GrantsEntry(_message.Message):
+    class SharesEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
-        @_builtins.property
-        def value(self) -> Global___RateGrant: ...
+        value: _builtins.float
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: Global___RateGrant | None = ...,
+            value: _builtins.float = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
         _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    VERSION_FIELD_NUMBER: _builtins.int
-    GRANTS_FIELD_NUMBER: _builtins.int
-    version: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    EVEN_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    KEEP_MS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Grows with each answer."""
+    complete: _builtins.bool
+    """All shares: forget those that you had."""
+    even: _builtins.float
+    """The share of every limit that is not named."""
+    keep_ms: _builtins.int
+    """So long they are kept while control is away."""
     @_builtins.property
-    def grants(self) -> _containers.MessageMap[_builtins.str, Global___RateGrant]:
-        """To an entry: requests and tokens it may let through in the next second, by
-        account. Unset: no limit of that kind.
-        """
+    def shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """By the limit's name; one below 0: it is not named any more."""
 
     def __init__(
         self,
         *,
-        version: _builtins.int = ...,
-        grants: _abc.Mapping[_builtins.str, Global___RateGrant] | None = ...,
+        number: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+        even: _builtins.float = ...,
+        shares: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        keep_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "even", b"even", "keep_ms", b"keep_ms", "number", b"number", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015
-
-@_typing.final
-class RateGrant(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUESTS_FIELD_NUMBER: _builtins.int
-    TOKENS_FIELD_NUMBER: _builtins.int
-    NEURONS_FIELD_NUMBER: _builtins.int
-    requests: _builtins.float
-    tokens: _builtins.float
-    neurons: _builtins.float
-    def __init__(
-        self,
-        *,
-        requests: _builtins.float | None = ...,
-        tokens: _builtins.float | None = ...,
-        neurons: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_neurons", b"_neurons", "_requests", b"_requests", "_tokens", b"_tokens", "neurons", b"neurons", "requests", b"requests", "tokens", b"tokens"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_neurons", b"_neurons", "_requests", b"_requests", "_tokens", b"_tokens", "neurons", b"neurons", "requests", b"requests", "tokens", b"tokens"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__neurons: _TypeAlias = _typing.Literal["neurons"]  # noqa: Y015
-    _WhichOneofArgType__neurons: _TypeAlias = _typing.Literal["_neurons", b"_neurons"]  # noqa: Y015
-    _WhichOneofReturnType__requests: _TypeAlias = _typing.Literal["requests"]  # noqa: Y015
-    _WhichOneofArgType__requests: _TypeAlias = _typing.Literal["_requests", b"_requests"]  # noqa: Y015
-    _WhichOneofReturnType__tokens: _TypeAlias = _typing.Literal["tokens"]  # noqa: Y015
-    _WhichOneofArgType__tokens: _TypeAlias = _typing.Literal["_tokens", b"_tokens"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__neurons) -> _WhichOneofReturnType__neurons | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__requests) -> _WhichOneofReturnType__requests | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens) -> _WhichOneofReturnType__tokens | None: ...
-
-Global___RateGrant: _TypeAlias = RateGrant  # noqa: Y015
 
 @_typing.final
 class PutRequest(_message.Message):

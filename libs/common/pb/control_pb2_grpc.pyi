@@ -61,7 +61,8 @@ class ControlServiceStub:
     and an entry's resources are removed, and a server's shards move. A node's
     stay: its instances outlive its agent. A stream on which nothing has come
     for 10 s is lost, too. After a message with `leaving`, nothing is waited
-    for. Answers come when there is something to say.
+    for. Entries are answered with
+    their shares of accounts' limits, when those change.
     Possible errors:
     * `INVALID_ARGUMENT`: a resource that this kind of reporter cannot own.
     * `ALREADY_EXISTS`: another live reporter has this kind and name.
@@ -111,7 +112,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     and an entry's resources are removed, and a server's shards move. A node's
     stay: its instances outlive its agent. A stream on which nothing has come
     for 10 s is lost, too. After a message with `leaving`, nothing is waited
-    for. Answers come when there is something to say.
+    for. Entries are answered with
+    their shares of accounts' limits, when those change.
     Possible errors:
     * `INVALID_ARGUMENT`: a resource that this kind of reporter cannot own.
     * `ALREADY_EXISTS`: another live reporter has this kind and name.
@@ -170,7 +172,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         and an entry's resources are removed, and a server's shards move. A node's
         stay: its instances outlive its agent. A stream on which nothing has come
         for 10 s is lost, too. After a message with `leaving`, nothing is waited
-        for. Answers come when there is something to say.
+        for. Entries are answered with
+        their shares of accounts' limits, when those change.
         Possible errors:
         * `INVALID_ARGUMENT`: a resource that this kind of reporter cannot own.
         * `ALREADY_EXISTS`: another live reporter has this kind and name.

@@ -38,7 +38,9 @@ class ColdRoutes:
             try:
                 with self._metrics.request(self._gateway.colo):
                     account = request.match_info.get("account", "")
-                    value = look(request, self._auth.caller(request.headers, account=account))
+                    value = look(
+                        request, self._auth.caller(request.headers, account=account, scope="read")
+                    )
             except Exception as error:  # noqa: BLE001  (a bug of ours is an answer, too)
                 refusal = _told(error, request)
                 status, value = refusal.http, error_body(refusal)

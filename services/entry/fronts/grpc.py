@@ -78,7 +78,8 @@ class Bindings(BindingServiceServicer):
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """List what the account may run."""
         async with statuses(context):
-            token = self._auth.caller(_headers(context), account=request.account)
+            who, account = _headers(context), request.account
+            token = self._auth.caller(who, account=account, scope="read")
             models = self._gateway.models(token.account)
             return pb.ModelsResponse(
                 models=[

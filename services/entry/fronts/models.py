@@ -37,7 +37,7 @@ class Models:
 
     def _listed(self, request: web.Request) -> dict[str, object]:
         account = request.match_info.get("account", "")
-        token = self._auth.caller(request.headers, account=account)
+        token = self._auth.caller(request.headers, account=account, scope="read")
         models = [
             {
                 "id": model.name,
