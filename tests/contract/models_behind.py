@@ -38,6 +38,7 @@ class Stage(ABC):
     def __init__(self) -> None:
         self.began = asyncio.Event()
         self.left = asyncio.Event()  # the model was told that nobody waits any more
+        self.ended = asyncio.Event()  # a stream had all its parts, and its end
         self.is_well = True
         self.peers: set[str] = set()  # connections that there were
 
@@ -129,6 +130,7 @@ class TritonStage(Stage):
                 call.fail(Status.INTERNAL, "out of memory")
             case _:
                 call.end()
+                self.ended.set()
 
 
 def _run(call: ServerCall, work: Coroutine[Any, Any, None]) -> None:

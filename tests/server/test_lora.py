@@ -50,23 +50,19 @@ class Channel:
 
 
 class Stream:
-    """Ends at once."""
+    """Answers, and ends, at once."""
 
     def __init__(self, error: RpcError | None) -> None:
         self.due = 0.0
         self._error = error
-
-    async def read(self) -> list[bytes]:
-        if self._error:
-            raise self._error
-        answer = kserve.ModelStreamInferResponse(infer_response=kserve.ModelInferResponse())
-        return [answer.SerializeToString()]
 
     def forward(self, sink: Any) -> Promise[None]:
         end: Promise[None] = Promise()
         if self._error:
             end.fail(self._error)
         else:
+            answer = kserve.ModelStreamInferResponse(infer_response=kserve.ModelInferResponse())
+            sink([answer.SerializeToString()])
             end.resolve(None)
         return end
 

@@ -11,6 +11,7 @@ import pytest
 from libs.common.catalog import Backend as BackendConfig
 from libs.common.catalog import Probe, ProbeInput
 from libs.common.errors import Unavailable
+from libs.common.hops import connect
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.world import World
 from libs.lean import Method, RpcError, Status
@@ -19,6 +20,7 @@ from services.server.endpoints import Endpoint
 from services.server.errors import InstanceDead, InstanceLost
 from services.server.ports import Depth
 from services.server.service import InferenceServer
+from tests.contract.models_behind import PARTS, TritonStage
 from tests.fakes import a_model, a_request, an_instance, put
 
 PAYLOAD = kserve.ModelInferRequest(raw_input_contents=[b"raw"]).SerializeToString()
@@ -238,3 +240,26 @@ async def test_how_an_instance_was_lost(error: RpcError, expected: type[Unavaila
 
     assert type(caught.value) is expected
     assert (caught.value.reason, caught.value.sent) == ("unavailable", error.sent)
+
+
+async def test_a_decoupled_models_one_answer_waits_for_the_end_of_its_stream() -> None:
+    stage, here = TritonStage(), a_model(backend=BackendConfig(served_as="m", dialect="vllm"))
+    backend = TritonBackend(connect)
+    async with stage.serving("127.0.0.1:0") as address:
+        there = Endpoint(instance="i", address=address, concurrency=1)
+        answer = await backend.infer(there, here, stage.request("x"), timeout_s=5)
+
+        assert stage.text_of(answer.payload) == PARTS[0]
+        assert stage.ended.is_set()
+    await backend.close()
+
+
+async def test_a_decoupled_models_answer_counts_however_its_stream_ends() -> None:
+    stage, here = TritonStage(), a_model(backend=BackendConfig(served_as="m", dialect="vllm"))
+    backend = TritonBackend(connect)
+    async with stage.serving("127.0.0.1:0") as address:
+        there = Endpoint(instance="i", address=address, concurrency=1)
+        answer = await backend.infer(there, here, stage.request("break"), timeout_s=5)
+
+        assert stage.text_of(answer.payload) == PARTS[0]
+    await backend.close()

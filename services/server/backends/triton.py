@@ -209,15 +209,22 @@ class TritonBackend:
         due = time.monotonic() + timeout_s
         deadline = Deadline(first_part=due, idle=timeout_s, total=due)
         call = self._call(endpoint, model, request, deadline)
+        first: list[bytes] = []
+
+        def keep(messages: list[bytes]) -> None:
+            if not first:
+                first.append(messages[0])
+
         try:
-            messages = await call.read()
+            await call.forward(keep)  # to its end: Triton leaks what is cancelled just before
         except RpcError as error:
-            raise _meaning(error) from error
+            if not first:  # else the answer is there, however its stream ended
+                raise _meaning(error) from error
         finally:
             call.cancel()
-        if not messages:
+        if not first:
             raise ModelFailed("the model's stream ended without an answer", sent=True)
-        return Answer(wire.stream_parts(messages[:1])[0])
+        return Answer(wire.stream_parts(first)[0])
 
     def _call(
         self, endpoint: Endpoint, model: Model, request: InferRequest, deadline: Deadline
