@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ NOTHING: Final = Told()
 class Call(Value):
     """What a client wants, whichever front it came through."""
 
-    __slots__ = ("body", "bytes_in", "client_request_id", "model", "sent", "task", "token", "told")
+    __slots__ = ("body", "bytes_in", "client_request_id", "model", "sent", "tasks", "token", "told")
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Call(Value):
         token: Token,
         model: str,
         body: Mapping[str, Any],
-        task: str = "",  # the only task that this route takes, or empty
+        tasks: Sequence[str] = (),  # which this route takes; all, if empty
         client_request_id: str = "",
         bytes_in: int = 0,
         told: Told = NOTHING,
@@ -81,7 +81,7 @@ class Call(Value):
         self.model = model
         self.body = body
         self.sent = sent
-        self.task = task
+        self.tasks = tasks
         self.client_request_id = client_request_id
         self.bytes_in = bytes_in
         self.told = told

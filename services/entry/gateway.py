@@ -142,7 +142,7 @@ class Gateway:
             call.body = task.read(call.sent)
         body = call.body
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
-        fits = not call.task or call.task == task.name
+        fits = not call.tasks or task.name in call.tasks
         if not (fits and plain and served.is_open) or call.token.models:
             _check_access(served.model, call, self._clock.unix_ms())
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
@@ -368,8 +368,8 @@ def _check_access(model: Model, call: Call, now_ms: int) -> None:
     if 0 < deprecated_from_ms(model) <= now_ms:
         day = model.listing.properties[PROPERTY]
         raise ModelDeprecated(f"{model.name} was deprecated on {day}")
-    if call.task and model.task != call.task:
-        raise bad_input(["model"], f"{model.name} does {model.task}, not {call.task}")
+    if call.tasks and model.task not in call.tasks:
+        raise bad_input(["model"], f"{model.name} does {model.task}, not {call.tasks[0]}")
     if "requests" in call.body:
         raise NoQueue("there is no queue for batches here yet", pointer="/requests")
     if "request_id" in call.body and CONTROL_FIELDS.issuperset(call.body):  # nothing to run

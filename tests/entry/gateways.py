@@ -29,7 +29,7 @@ def call(
         token=TOKEN,
         model=model,
         body=body or {"prompt": "hi"},
-        task=task,
+        tasks=(task,) if task else (),
         client_request_id="c",
         bytes_in=9,
         told=Told(**told),

@@ -37,12 +37,23 @@ async def stream_all(
     async def work() -> None:
         pairs = zip(plans, frames, strict=True)
         shows = [(plan, room.shared(shown_as(exchange, each))) for plan, each in pairs]
-        await together([gateway.stream(plan, show) for plan, show in shows])
+        await together([stream_of(gateway, plan, show) for plan, show in shows])
         if includes_usage:
             usages = [each.usage for each in frames]
             exchange.responder.write(usage_chunk(frames[0].head, usages))
 
     await streamed(exchange, work(), max(longest_stream_s(plan.model.timeouts) for plan in plans))
+
+
+async def stream_of(gateway: Gateway, plan: Plan, show: Show) -> None:
+    """Show what the plan brings, in one piece where its task does not stream."""
+    if plan.request.stream:
+        await gateway.stream(plan, show)
+        return
+    answer = await gateway.run(plan)
+    room = show([answer.result])
+    if room is not None:
+        await room
 
 
 class SharedRoom:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -98,7 +98,7 @@ class Exchange(Counted):
         model: str,
         body: Mapping[str, Any],
         *,
-        task: str = "",
+        tasks: Sequence[str] = (),
         sent: Sent | None = None,
     ) -> Call:
         """Return the call, with what query and headers say of it."""
@@ -108,7 +108,7 @@ class Exchange(Counted):
             token=token,
             model=model,
             body=body,
-            task=task,
+            tasks=tasks,
             client_request_id=self.client_request_id,
             bytes_in=self.bytes_in,
             told=NOTHING if silent else _told(request),

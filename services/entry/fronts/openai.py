@@ -25,6 +25,8 @@ from services.entry.fronts.streaming import stream_answer
 
 OURS: Final[Mapping[str, str]] = {}  # fields of a chat have their names here, too
 TEXT: Final[Mapping[str, str]] = {"text": "input"}
+CHATS: Final = ("text-generation", "image-text-to-text")
+EMBEDDINGS: Final = ("text-embeddings",)
 CHUNK: Final = "chat.completion.chunk"
 
 
@@ -37,9 +39,10 @@ class OpenAi:
 
     async def chat(self, account: str, exchange: Exchange) -> None:
         """Answer a conversation, whole or in chunks."""
-        said, call = self._calls.read(exchange, account, chat_body, "text-generation")
+        said, call = self._calls.read(exchange, account, chat_body, CHATS)
         plan = self._calls.plan(exchange, call, OURS)
-        if said.theirs["n"] > 1:
+        wants_more = said.theirs["n"] > 1 or said.theirs["stream"] != plan.request.stream
+        if wants_more:  # than one answer, or a stream of what does not stream
             await self._choices(exchange, said, [plan, *self._calls.others(said, call)])
             return
         number, created = exchange.request_id, self._clock.unix_ms() // 1000
@@ -57,7 +60,7 @@ class OpenAi:
 
     async def embed(self, account: str, exchange: Exchange) -> None:
         """Answer with the vectors of one or more texts."""
-        said, call = self._calls.read(exchange, account, embeddings_body, "text-embeddings")
+        said, call = self._calls.read(exchange, account, embeddings_body, EMBEDDINGS)
         plan = self._calls.plan(exchange, call, TEXT)
         check_dimensions(said, _dimensions(plan.model))
         answer = await self._calls.gateway.run(plan)
@@ -68,10 +71,10 @@ class OpenAi:
         )
 
     async def _choices(self, exchange: Exchange, said: Translated, plans: list[Plan]) -> None:
-        """Answer with several choices."""
+        """Answer with several choices, or with the stream of one that comes whole."""
         gateway = self._calls.gateway
         number, created = exchange.request_id, self._clock.unix_ms() // 1000
-        if plans[0].request.stream:
+        if said.theirs["stream"]:
             head = Head("chatcmpl", CHUNK, number, created)
             frames = [
                 ChoiceFrames(head, chat_wording(at), plan, False) for at, plan in enumerate(plans)

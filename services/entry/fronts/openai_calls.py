@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from libs.common.errors import BadInput
@@ -13,6 +13,8 @@ from services.entry.calls import Call, Plan
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.openai_bodies import Translated, in_their_words, other_bodies
 from services.entry.gateway import Gateway
+from services.entry.tasks.forms import fields
+from services.entry.tasks.schema import Schema
 
 LONGEST_OWN: Final = 56  # of a client's own id, with room for the choice's number
 
@@ -36,12 +38,20 @@ class OpenAiCalls:
         exchange: Exchange,
         account: str,
         translate: Callable[[Mapping[str, Any]], Translated],
-        task: str,
+        tasks: Sequence[str],
+        form: Schema | None = None,
     ) -> tuple[Translated, Call]:
-        """Return the body in both words, and the call of its first choice."""
+        """Return the body in both words, and the call of its first choice.
+
+        It is JSON, or a form where that has fields.
+        """
         token = self._auth.caller(exchange.request.headers, account=account)
-        said = translate(exchange.body(limit=self._max_body_bytes))
-        return said, exchange.call(token, said.model, said.ours, task=task)
+        most = self._max_body_bytes
+        if form is None:
+            said = translate(exchange.body(limit=most))
+        else:
+            said = translate(fields(exchange.sent(limit=most), form, raw_field=""))
+        return said, exchange.call(token, said.model, said.ours, tasks=tasks)
 
     def plan(self, exchange: Exchange, call: Call, names: Mapping[str, str]) -> Plan:
         """Plan the call; a bad field is named as the client wrote it, by `names` of ours."""

@@ -14,6 +14,7 @@ from services.entry.fronts.openai_bodies import completion_body
 from services.entry.fronts.openai_calls import OpenAiCalls
 from services.entry.fronts.openai_frames import ChoiceFrames, Head, text_wording
 
+TASKS: Final = ("text-generation",)
 OURS: Final[Mapping[str, str]] = {}
 
 
@@ -26,12 +27,12 @@ class Completions:
 
     async def complete(self, account: str, exchange: Exchange) -> None:
         """Answer with what comes after each prompt, whole or in chunks."""
-        said, call = self._calls.read(exchange, account, completion_body, "text-generation")
+        said, call = self._calls.read(exchange, account, completion_body, TASKS)
         plan = self._calls.plan(exchange, call, OURS)
         plans = [plan, *self._calls.others(said, call)]
         gateway = self._calls.gateway
         number, created = exchange.request_id, self._clock.unix_ms() // 1000
-        if plans[0].request.stream:
+        if said.theirs["stream"]:
             head = Head("cmpl", "text_completion", number, created)
             frames = [
                 ChoiceFrames(head, text_wording(at), plan, False) for at, plan in enumerate(plans)

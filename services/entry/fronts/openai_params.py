@@ -26,6 +26,7 @@ IGNORED: Final = (  # on every route that has them
     "user",
     "verbosity",
 )
+OF_MEDIA: Final = ("chunking_strategy", "moderation", "quality", "style", "timestamp_granularities")
 OF_RESPONSES: Final = ("access_programs", "image", "include", "max_tool_calls", "truncation")
 
 
@@ -42,6 +43,10 @@ class Refused:
         return f"<Refused {self.why}>"
 
 
+def _only(*values: Any) -> Callable[[Any], bool]:
+    return lambda value: value in values
+
+
 def _is_one(value: Any) -> bool:
     return value == 1 and value is not True
 
@@ -50,6 +55,8 @@ NO_PROBABILITIES: Final = "log probabilities are not available here"
 NO_BIAS: Final = "the probabilities of tokens cannot be changed here"
 NOT_KEPT: Final = "nothing is kept between calls here: send the whole conversation"
 NO_MODERATION: Final = "nothing is moderated here"
+NO_SPEAKERS: Final = "speakers are not told apart here"
+NO_CHOICE: Final = "the model draws as it does"
 FUNCTIONS: Final = "the older form of tools is not read here: use tools and tool_choice"
 
 CHAT: Final[Mapping[str, Refused]] = {
@@ -58,7 +65,7 @@ CHAT: Final[Mapping[str, Refused]] = {
     "functions": Refused(FUNCTIONS),
     "logit_bias": Refused(NO_BIAS),
     "logprobs": Refused(NO_PROBABILITIES),
-    "modalities": Refused('answers are text alone: expected ["text"]', ["text"].__eq__),
+    "modalities": Refused('answers are text alone: expected ["text"]', _only(["text"])),
     "moderation": Refused(NO_MODERATION),
     "top_logprobs": Refused(NO_PROBABILITIES),
     "web_search_options": Refused("there is no web search here", lambda value: False),
@@ -81,6 +88,32 @@ RESPONSES: Final[Mapping[str, Refused]] = {
     "previous_response_id": Refused(NOT_KEPT),
     "prompt": Refused("there are no stored prompts here: send instructions and input"),
     "top_logprobs": Refused(NO_PROBABILITIES),
+}
+
+SPEECH: Final[Mapping[str, Refused]] = {
+    "instructions": Refused("how something is said cannot be described here"),
+    "speed": Refused("models speak at their own speed here", _is_one),
+    "stream_format": Refused("sound comes whole here: expected audio", _only("audio")),
+}
+TRANSCRIPTIONS: Final[Mapping[str, Refused]] = {
+    "include": Refused(NO_PROBABILITIES),
+    "keywords": Refused("what may be said is told by the prompt here"),
+    "known_speaker_names": Refused(NO_SPEAKERS),
+    "known_speaker_references": Refused(NO_SPEAKERS),
+    "languages": Refused("one language is told here, by language"),
+    "stream": Refused("transcripts come whole here"),
+    "temperature": Refused("models listen as they are here"),
+}
+IMAGES: Final[Mapping[str, Refused]] = {
+    "background": Refused(NO_CHOICE, _only("auto", "opaque")),
+    "complexity": Refused(NO_CHOICE, _only("auto")),
+    "frame_count": Refused("pictures do not move here", _is_one),
+    "frame_duration_ms": Refused("pictures do not move here"),
+    "output_compression": Refused(NO_CHOICE, _only(100)),
+    "output_format": Refused(NO_CHOICE, _only("png")),
+    "partial_images": Refused("pictures come whole here"),
+    "stream": Refused("pictures come whole here"),
+    "svg": Refused("pictures have pixels here"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from libs.common.clock import Clock
 from libs.common.errors import BadInput
+from services.entry.fronts import choices
 from services.entry.fronts.bodies import to_json
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.openai_calls import OpenAiCalls
@@ -16,6 +17,7 @@ from services.entry.fronts.responses_frames import ResponseFrames
 from services.entry.fronts.streaming import shown_as, streamed
 from services.entry.limits import longest_stream_s
 
+TASKS: Final = ("text-generation", "image-text-to-text")
 AS_THEY_ARE: Final[Mapping[str, str]] = {}  # names are told by what was asked
 
 
@@ -29,16 +31,16 @@ class Responses:
     async def respond(self, account: str, exchange: Exchange) -> None:
         """Answer with a response, whole or event by event."""
         asked, gateway = Asked(), self._calls.gateway
-        said, call = self._calls.read(exchange, account, asked.translate, "text-generation")
+        said, call = self._calls.read(exchange, account, asked.translate, TASKS)
         try:
             plan = self._calls.plan(exchange, call, AS_THEY_ARE)
         except BadInput as error:
             raise asked.in_their_words(error) from error
         created = self._clock.unix_ms() // 1000
         response = Response(said, plan, exchange.request_id, created)
-        if plan.request.stream:
+        if said.theirs["stream"]:
             frames = ResponseFrames(response)
-            work = gateway.stream(plan, shown_as(exchange, frames))
+            work = choices.stream_of(gateway, plan, shown_as(exchange, frames))
             await streamed(exchange, work, longest_stream_s(plan.model.timeouts), frames.broken)
             return
         answer = await gateway.run(plan)
