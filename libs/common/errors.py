@@ -94,7 +94,7 @@ class UnknownModel(RequestError):
 
 
 class InvalidModel(RequestError):
-    """The model whose schema is asked for is not there."""
+    """The model that is asked about is not there."""
 
     code, status, http, reason = 3042, "NOT_FOUND", 404, "invalid_model"
 

@@ -152,9 +152,9 @@ class Entry:
             metrics=metrics,
             gateway=gateway,
         )
-        models = Models(gateway=gateway, auth=auth, metrics=metrics)
-        requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
         cold = ColdRoutes(gateway=gateway, auth=auth, metrics=metrics)
+        models = Models(gateway=gateway, cold=cold)
+        requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
         catalog = WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock)
         ops = Ops(
             registry=metrics.registry,

@@ -194,6 +194,9 @@ def test_the_models_are_listed(client: OpenAI) -> None:
 
     assert {CHAT, EMBED} <= listed.keys()
     assert listed[CHAT] == "demo"
+    assert client.models.retrieve(CHAT).id == CHAT
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("@cf/none")
 
 
 # --- errors ---

@@ -9,9 +9,11 @@ import pytest
 
 from libs.common.catalog import Listing
 from libs.common.errors import OutOfCapacity, StreamLost
+from tests.entry.asking import ask
 from tests.entry.fakes import (
     SECRET,
     TEXT,
+    TEXT_MODEL,
     VECTOR_MODEL,
     VECTORS,
     FakeServer,
@@ -110,6 +112,33 @@ async def test_the_models_are_listed() -> None:
         names = [model.id async for model in client.models.list()]
 
     assert names == [VECTORS, TEXT]
+
+
+@pytest.mark.parametrize("base", [WITH_ACCOUNT, BY_TOKEN], ids=["account", "token"])
+async def test_a_model_is_found_by_its_name_or_an_alias(base: str) -> None:
+    world = small_world("ams")
+    listing = Listing(author="us", properties={"created_at": "2024-12-06 17:09:18.338"})
+    put(world, replace(TEXT_MODEL, listing=listing))
+    async with sdk(FakeServer(), base=base, world=world) as client:
+        found = [await client.models.retrieve(name) for name in (TEXT, "demo")]
+
+    told = [(model.id, model.owned_by, model.created, model.object) for model in found]
+    assert told == [(TEXT, "us", 1733504958, "model")] * 2
+
+
+@pytest.mark.parametrize("name", [TEXT, TEXT.replace("/", "%2F"), TEXT.replace("@", "%40")])
+async def test_a_models_name_may_be_encoded(name: str) -> None:
+    found = await ask(FakeServer(), f"/v1/models/{name}", method="GET")
+
+    assert (found.status, found.json["id"]) == (200, TEXT)
+
+
+async def test_a_model_that_is_not_there_is_not_found() -> None:
+    async with sdk(FakeServer()) as client:
+        with pytest.raises(openai.NotFoundError, match="3042: there is no model gpt") as refused:
+            await client.models.retrieve("gpt")
+
+    assert (refused.value.param, refused.value.code) == ("model", "invalid_model")
 
 
 async def test_the_synchronous_sdk() -> None:

@@ -1,14 +1,17 @@
-"""The lists of models, as OpenAI's API has them."""
+"""The models, as OpenAI's API has them."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
-from libs.common.errors import RequestError
-from services.entry.auth import Auth
-from services.entry.fronts.bodies import JSON, client_id, error_body, error_headers, to_json
+from libs.common.catalog import Model
+from libs.common.errors import InvalidModel, UnknownModel
+from libs.common.world_map import Token
+from services.entry.fronts.cold import ColdRoutes
+from services.entry.fronts.model_listing import author_of
 from services.entry.gateway import Gateway
-from services.entry.metrics import EntryMetrics
 
 PATHS = ("/client/v4/accounts/{account}/ai/v1/models", "/v1/models")
 
@@ -16,45 +19,42 @@ PATHS = ("/client/v4/accounts/{account}/ai/v1/models", "/v1/models")
 class Models:
     """Says what an account may run; the account is the token's."""
 
-    def __init__(self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics) -> None:
+    def __init__(self, *, gateway: Gateway, cold: ColdRoutes) -> None:
         self._gateway = gateway
-        self._auth = auth
-        self._metrics = metrics
+        self._cold = cold
 
     def routes(self) -> list[web.RouteDef]:
-        """Return what this front answers."""
-        return [web.get(path, self.models) for path in PATHS]
-
-    async def models(self, request: web.Request) -> web.Response:
-        """List what the account may run."""
-        try:
-            with self._metrics.request(self._gateway.colo):
-                return _answer(request, 200, self._listed(request))
-        except RequestError as error:
-            headers = error_headers(error)
-            headers["x-constellation-request-id"] = self._gateway.new_id()
-            return _answer(request, error.http, error_body(error), headers)
-
-    def _listed(self, request: web.Request) -> dict[str, object]:
-        account = request.match_info.get("account", "")
-        token = self._auth.caller(request.headers, account=account, scope="read")
-        models = [
-            {
-                "id": model.name,
-                "object": "model",
-                "created": 0,
-                "owned_by": model.listing.author or "constellation",
-            }
-            for model in self._gateway.models(token.account)
+        """Return what this front answers; a model's name has slashes, raw or encoded."""
+        listed, one = self._cold.answering(self.models), self._cold.answering(self.model)
+        return [
+            *(web.get(path, listed) for path in PATHS),
+            *(web.get(f"{path}/{{model:.+}}", one) for path in PATHS),
         ]
+
+    def models(self, request: web.Request, token: Token) -> object:
+        """List what the account may run."""
+        models = [_model(each) for each in self._gateway.models(token.account)]
         return {"object": "list", "data": models}
 
+    def model(self, request: web.Request, token: Token) -> object:
+        """Say of one model that it is there."""
+        name = request.match_info["model"]
+        try:
+            return _model(self._gateway.task(name, token.account).model)
+        except UnknownModel:
+            raise InvalidModel(f"there is no model {name[:200]}", pointer="/model") from None
 
-def _answer(
-    request: web.Request, status: int, value: object, headers: dict[str, str] | None = None
-) -> web.Response:
-    theirs = client_id(request.headers.get("x-request-id"))
-    echoed = {"x-request-id": theirs} if theirs else {}
-    return web.Response(
-        body=to_json(value), status=status, content_type=JSON, headers={**echoed, **(headers or {})}
-    )
+
+def _model(model: Model) -> dict[str, object]:
+    created = _seconds(model.listing.properties.get("created_at"))
+    owner = author_of(model) or "constellation"
+    return {"id": model.name, "object": "model", "created": created, "owned_by": owner}
+
+
+def _seconds(date: object) -> int:
+    """Return a date in seconds since 1970, 0 where there is none."""
+    try:
+        told = datetime.fromisoformat(str(date))
+    except ValueError:
+        return 0
+    return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())
