@@ -2,16 +2,24 @@
 
 import asyncio
 import re
+from typing import Any
 
 import openai
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.errors import OutOfCapacity, StreamLost
 from libs.common.ports import Send
 from libs.eager import Promise
 from services.entry.fronts.choices import SharedRoom
+from services.entry.fronts.openai_answers import chat_completion
+from services.entry.fronts.openai_frames import ChoiceFrames, Head, chat_wording
+from services.entry.tasks.texts import Texts
 from tests.entry.fakes import OUTCOME, TEXT, FakeServer, says
+from tests.entry.gateways import call, gateway
 from tests.entry.openai_sdk import MESSAGES, sdk
 
 
@@ -181,3 +189,55 @@ async def test_every_stream_that_waits_for_a_slow_reader_goes_on() -> None:
             await each
 
     assert room.shared(lambda _: None)(()) is None
+
+
+SHOWN = st.lists(
+    st.one_of(
+        st.text(min_size=1, max_size=5).map(Texts),
+        st.fixed_dictionaries(
+            {"response": st.text(max_size=5)},
+            optional={
+                "tool_calls": st.lists(
+                    st.fixed_dictionaries({"name": st.text(), "arguments": st.just({"a": 1})}),
+                    min_size=1,
+                    max_size=2,
+                )
+            },
+        ),
+    ),
+    max_size=6,
+)
+USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+
+
+@given(shown=SHOWN, index=st.integers(0, 3), reason=st.sampled_from(["stop", "length"]))
+def test_whatever_is_shown_the_chunks_add_up_to_the_whole(
+    shown: list[Any], index: int, reason: str
+) -> None:
+    texts = ["".join(e.each()) if isinstance(e, Texts) else e["response"] for e in shown]
+    calls = [c for e in shown if isinstance(e, dict) for c in e.get("tool_calls", [])]
+    whole = {"response": "".join(texts), "finish_reason": reason, "usage": USAGE}
+    if calls:
+        whole["tool_calls"] = calls
+    head = Head("chatcmpl", "chat.completion.chunk", "x", created=1)
+    frames = ChoiceFrames(head, chat_wording(index), gateway().plan(call()), includes_usage=True)
+
+    last = {"response": "", "finish_reason": reason, "usage": USAGE}
+    written = b"".join(frames([each]) for each in [*shown, last])
+
+    *chunks, usage = [orjson.loads(each[6:]) for each in written.split(b"\n\n") if each]
+    deltas = [each["choices"][0]["delta"] for each in chunks]
+    answer = chat_completion([whole] * (index + 1), request_id="x", model="m", created=1)
+    choice = answer["choices"][index]
+    told = [each for delta in deltas for each in delta.get("tool_calls", [])]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert "".join(each.get("content", "") for each in deltas) == (
+        choice["message"]["content"] or ""
+    )
+    assert [each["index"] for each in told] == list(range(len(calls)))
+    without = [{name: call[name] for name in call if name != "index"} for call in told]
+    assert without == choice["message"].get("tool_calls", [])
+    reasons = [each["choices"][0]["finish_reason"] for each in chunks]
+    assert [each for each in reasons if each] == [choice["finish_reason"]] == [reasons[-1]]
+    assert {each["choices"][0]["index"] for each in chunks} == {index}
+    assert (usage["choices"], usage["usage"]) == ([], USAGE)

@@ -6,6 +6,8 @@ from typing import Any
 import openai
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.errors import BadInput, OutOfCapacity, StreamLost
 from services.entry.fronts.openai_bodies import Translated
@@ -240,6 +242,43 @@ def test_calls_of_tools_are_streamed_after_the_text() -> None:
     assert [each["type"] for each in events[-1]["response"]["output"]] == [
         *("message", "function_call", "function_call")
     ]
+
+
+PARTS = st.lists(
+    st.one_of(
+        st.text(min_size=1, max_size=5).map(Texts),
+        st.fixed_dictionaries(
+            {"response": st.text(max_size=5)},
+            optional={"tool_calls": st.lists(st.sampled_from(CALLS), max_size=2)},
+        ),
+    ),
+    max_size=6,
+)
+
+
+@given(parts=PARTS, reason=st.sampled_from(["stop", "length", "tool_calls"]))
+def test_whatever_is_shown_the_events_add_up_to_the_whole(parts: list[Any], reason: str) -> None:
+    last = {"response": "", "finish_reason": reason, "usage": USAGE}
+
+    events = events_of(ResponseFrames(a_response()), *parts, last)
+
+    output = events[-1]["response"]["output"]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    begun, ended = (
+        [each for each in events if each["type"] == f"response.output_item.{end}"]
+        for end in ("added", "done")
+    )
+    assert [each["item"] for each in ended] == output
+    assert [each["output_index"] for each in begun] == list(range(len(output)))
+    assert len({each["id"] for each in output}) == len(output)
+    for index, item in enumerate(output):
+        deltas = [
+            each["delta"]
+            for each in events
+            if each["type"].endswith(".delta") and each["output_index"] == index
+        ]
+        is_text = item["type"] == "message"
+        assert "".join(deltas) == (item["content"][0]["text"] if is_text else item["arguments"])
 
 
 # --- their words and ours ---

@@ -44,7 +44,7 @@ def _chat_choice(index: int, result: Result, request_id: str) -> Result:
     if "tool_calls" in result and (calls := called(result, f"{request_id}_{index}")):
         message["tool_calls"] = calls
         message["content"] = message["content"] or None
-        reason = "tool_calls"
+        reason = "tool_calls" if reason == "stop" else reason
     return {"index": index, "message": message, "logprobs": None, "finish_reason": reason}
 
 

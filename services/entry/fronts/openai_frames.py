@@ -143,6 +143,8 @@ class ChoiceFrames:
         if "usage" not in result:
             return b""
         self.usage = result["usage"]
-        reason = "tool_calls" if self._calls else self._finish_reason
+        reason = self._finish_reason
+        if self._calls and reason == "stop":
+            reason = "tool_calls"
         last = self.head + self._wording.choice(self._wording.part(""), reason)
         return last + usage_chunk(self.head, [self.usage]) if self._includes_usage else last

@@ -82,9 +82,9 @@ class Response:
         self.output += [self.call(call) for call in calls]
 
     def message(self, text: str, status: str) -> Result:
-        """Return an item that is a text."""
+        """Return the next item, if it is a text."""
         return {
-            "id": f"msg_{self.request_id}",
+            "id": f"msg_{self.request_id}_{len(self.output)}",
             "type": "message",
             "role": "assistant",
             "status": status,

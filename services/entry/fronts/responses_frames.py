@@ -69,8 +69,9 @@ class ResponseFrames:
         return frames + [self._event(kind, **place, delta=each, logprobs=[]) for each in texts]
 
     def _place(self) -> Result:
-        at, number = len(self._response.output), self._response.request_id
-        return {"item_id": f"msg_{number}", "output_index": at, "content_index": 0}
+        """Return where the text of the message stands that is being written."""
+        at, item = len(self._response.output), self._response.message("", "in_progress")
+        return {"item_id": item["id"], "output_index": at, "content_index": 0}
 
     def _open(self) -> list[bytes]:
         """Begin a message."""
@@ -86,6 +87,7 @@ class ResponseFrames:
         """End the message."""
         self._is_open = False
         text, place, at = "".join(self._texts), self._place(), len(self._response.output)
+        self._texts.clear()
         item = self._response.message(text, status)
         frames = [
             self._event("response.output_text.done", **place, text=text, logprobs=[]),
