@@ -7,6 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PB := libs/common/pb
+CLIENT_PB := clients/python/constellation_client/pb
 SDKS := tests/conformance
 H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # What is compiled must hold without that, too: an edit, or a machine without a compiler, is enough.
@@ -44,7 +45,7 @@ check: .venv/.ready ## format, lint, types, imports, generated code
 	$(BIN)/lint-imports
 	@if command -v buf >/dev/null; then buf lint; else echo "buf is not installed: proto/ was not linted"; fi
 	$(MAKE) --no-print-directory proto
-	@git diff --exit-code --stat -- $(PB) || (echo "generated code is stale: commit what 'make proto' wrote" && exit 1)
+	@git diff --exit-code --stat -- $(PB) $(CLIENT_PB) || (echo "generated code is stale: commit what 'make proto' wrote" && exit 1)
 
 proto: .venv/.ready ## generate libs/common/pb from proto/
 	@rm -rf build/pb && mkdir -p build/pb
@@ -54,6 +55,7 @@ proto: .venv/.ready ## generate libs/common/pb from proto/
 	@find build/pb -name '*.py*' | xargs sed -i -E 's/^from (constellation\.v1|kserve\.v2) import/from libs.common.pb import/; s/\bimport (constellation\.v1|kserve\.v2)\./import libs.common.pb./; s/\b(constellation\.v1|kserve\.v2)\.([a-z_]+_pb2)/libs.common.pb.\2/g'
 	@rm -f $(PB)/*_pb2*.py*
 	@cp $$(find build/pb -name '*.py*') $(PB)/
+	@cp build/pb/constellation/v1/binding_pb2.py* $(CLIENT_PB)/
 
 docs: .venv/.ready ## write what of docs/ is made of the code
 	@$(BIN)/python -m libs.common.error_table docs/errors.md

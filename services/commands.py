@@ -26,6 +26,8 @@ from services.accounts_cli import add_commands as add_account_commands
 from services.analytics.ports import StoreError
 from services.models_cli.arguments import add_arguments
 from services.models_cli.guessing import CannotTell
+from services.run_cli import arguments as run_cli
+from services.run_cli.inputs import CannotRun
 from services.state_folder import Occupied, state_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -37,7 +39,17 @@ class Mistake(Exception):
     """Something that the caller can put right; its text is the whole message."""
 
 
-MISTAKES = (Mistake, Problems, Occupied, Broken, RequestError, StoreError, CannotTell, OSError)
+MISTAKES = (
+    Mistake,
+    CannotRun,
+    Problems,
+    Occupied,
+    Broken,
+    RequestError,
+    StoreError,
+    CannotTell,
+    OSError,
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -79,6 +91,8 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
             service.add_argument("--workers", type=_workers, default=1, help=several)
     usage = _command(commands, env, "usage", "what was used, by model", _usage)
     usage.add_argument("--json", action="store_true", help="a list of objects")
+    about = "run a model once, and print its answer"
+    run_cli.add_arguments(_command(commands, env, "run", about, _run_model), env)
     about = "what the catalog serves: list it, add a server's address or a folder, try it"
     add_arguments(_command(commands, env, "models", about, _models))
     add_account_commands(commands, lambda group, *rest: _command(group, env, *rest))
@@ -319,6 +333,12 @@ async def _usage(arguments: argparse.Namespace) -> None:
     if not socket.exists():
         raise Mistake(f"nothing runs in {arguments.state_dir}: there is no usage.sock")
     await print_usage(f"unix:{socket}", as_json=arguments.json)
+
+
+async def _run_model(arguments: argparse.Namespace) -> None:
+    from services.run_cli.command import run_model
+
+    await run_model(arguments)
 
 
 async def _models(arguments: argparse.Namespace) -> None:

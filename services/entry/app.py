@@ -21,7 +21,7 @@ from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.cold import ColdRoutes
-from services.entry.fronts.grpc import SERVICE, Bindings, register
+from services.entry.fronts.grpc import SERVICE, Bindings, credentials, register
 from services.entry.fronts.health import Health
 from services.entry.fronts.hot import HotRoutes, OpenAiWork
 from services.entry.fronts.listening import http_server, listen
@@ -63,7 +63,7 @@ class Config:
     continue_rate: NotNegative = 16.0
     server_wait_s: SecondsOrNone = 10.0  # a call waits for a server to come back, if all are lost
     drain_s: SecondsOrNone = 10.0
-    tls_cert: Path | None = None  # with both, the HTTP port speaks HTTPS
+    tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
     tls_key: Path | None = None
     reuse_port: bool = False  # several entries listen on the same ports
     transport: Transport = "lean"  # of hops to servers
@@ -96,7 +96,7 @@ class Config:
 
     @property
     def tls(self) -> TlsFiles | None:
-        """Return the HTTP port's certificate; CannotListen for half of one."""
+        """Return the certificate for clients; CannotListen for half of one."""
         if self.tls_cert and self.tls_key:
             check_readable(self.tls_cert)
             check_readable(self.tls_key)
@@ -249,6 +249,7 @@ def build(
 @asynccontextmanager
 async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
     """Listen while inside; on leaving, calls in flight get `drain_s`. Raises CannotListen."""
+    tls = config.tls
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(
             http_server(
@@ -257,13 +258,17 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
         )
         address = ""
         if config.http:
-            address = await listen(http, config.http, tls=config.tls, reuse_port=config.reuse_port)
+            address = await listen(http, config.http, tls=tls, reuse_port=config.reuse_port)
         rpc: tuple[str, ...] = ("",)
         if config.grpc:
             add = partial(register, bindings=entry.bindings, health=entry.health)
             rpc = await stack.enter_async_context(
                 grpc_server(
-                    config.grpc, add=add, drain_s=config.drain_s, reuse_port=config.reuse_port
+                    config.grpc,
+                    add=add,
+                    drain_s=config.drain_s,
+                    credentials=credentials(tls.cert, tls.key) if tls else None,
+                    reuse_port=config.reuse_port,
                 )
             )
             await entry.health.serves(SERVICE)

@@ -9,7 +9,9 @@ from typing import Any
 import grpc
 import orjson
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from libs.common.catalog import Timeouts
 from libs.common.envelope import RequestSource
@@ -164,6 +166,95 @@ async def test_models_are_those_of_the_account() -> None:
 
     assert [each.name for each in every.models] == [VECTORS, TEXT]
     assert [each.name for each in some.models] == [VECTORS]
+
+
+async def test_the_ids_are_told_before_the_model_answers() -> None:
+    async with calling(server := FakeServer(asyncio.Event())) as stub, asyncio.timeout(5):
+        call = stub.RunStream(run_request({"prompt": "hi"}, request_id="mine"), metadata=AUTH)
+        told = dict(await call.initial_metadata())
+        call.cancel()
+
+    assert told["x-request-id"] == "mine"
+    assert told["x-constellation-request-id"] == server.requests[0].request_id
+
+
+@pytest.mark.parametrize(
+    ("said", "source"),
+    [
+        (pb.SOURCE_UNSPECIFIED, RequestSource.WORKER_BINDING),
+        (pb.SOURCE_WORKER_BINDING, RequestSource.WORKER_BINDING),
+        (pb.SOURCE_PAGES_BINDING, RequestSource.PAGES_BINDING),
+        (pb.SOURCE_REST, RequestSource.REST),
+        (77, RequestSource.WORKER_BINDING),
+    ],
+)
+async def test_the_source_is_what_the_caller_says(said: Any, source: RequestSource) -> None:
+    async with calling(server := FakeServer(says("ho"))) as stub:
+        await stub.Run(run_request({"prompt": "hi"}, source=said), metadata=AUTH)
+
+    assert server.requests[0].request_source is source
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "reason", "retry_s", "field"),
+    [
+        ({"prompt": 1}, None, "BAD_INPUT", None, "/prompt"),
+        ({"prompt": "a"}, OutOfCapacity("full", retry_after_ms=2500), "OUT_OF_CAPACITY", 2.5, ""),
+        ({"prompt": "a"}, OutOfCapacity("full", retry_after_ms=999_999), "OUT_OF_CAPACITY", 60, ""),
+        ({"prompt": "a"}, StreamLost("gone"), "STREAM_LOST", 1, ""),
+        (
+            {"prompt": "ä" * 9000, "n\nä" * 3000: 1, "max_tokens": "ä" * 9000},
+            None,
+            "BAD_INPUT",
+            None,
+            "/max_tokens",
+        ),
+    ],
+    ids=["a field", "a wait", "at most a minute", "at least a second", "long ones"],
+)
+async def test_errors_have_the_details_of_google_rpc(
+    body: Any, error: Any, reason: str, retry_s: float | None, field: str
+) -> None:
+    async with calling(FakeServer(*[error] if error else [])) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.Run(run_request(body), metadata=AUTH)
+
+    trailers = dict(failed.value.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    found = {each.TypeName().rpartition(".")[2]: each for each in status.details}
+    info, retry, bad = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.RetryInfo(),
+        error_details_pb2.BadRequest(),
+    )
+    assert status.code == failed.value.code().value[0]
+    assert found["ErrorInfo"].Unpack(info)
+    assert (info.reason, info.metadata["code"]) == (reason, trailers["code"])
+    assert ("RetryInfo" in found) == (retry_s is not None)
+    if retry_s is not None:
+        found["RetryInfo"].Unpack(retry)
+        assert retry.retry_delay.ToMilliseconds() == int(trailers["retry-after-ms"])
+        assert retry.retry_delay.ToMilliseconds() == retry_s * 1000
+    if field:
+        found["BadRequest"].Unpack(bad)
+        assert bad.field_violations[0].field == field
+
+
+async def test_reflection_names_the_services() -> None:
+    config: Any = {"http": "", "grpc": "127.0.0.1:0"}
+    async with listening(FakeServer(), **config) as bound, channel(bound.grpc) as connection:
+        stub = reflection_pb2_grpc.ServerReflectionStub(connection)
+        asked = [
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+            reflection_pb2.ServerReflectionRequest(
+                file_containing_symbol="constellation.v1.BindingService"
+            ),
+        ]
+        answers = [each async for each in stub.ServerReflectionInfo(iter(asked))]
+
+    names = {each.name for each in answers[0].list_services_response.service}
+    assert {"constellation.v1.BindingService", "grpc.health.v1.Health"} <= names
+    assert answers[1].file_descriptor_response.file_descriptor_proto
 
 
 @pytest.mark.parametrize("service", ["", "constellation.v1.BindingService"])

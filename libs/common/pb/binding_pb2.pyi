@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Source:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_UNSPECIFIED: _Source.ValueType  # 0
+    """The same as a worker's binding."""
+    SOURCE_WORKER_BINDING: _Source.ValueType  # 1
+    SOURCE_PAGES_BINDING: _Source.ValueType  # 2
+    SOURCE_REST: _Source.ValueType  # 3
+    """What passes on calls that came over HTTP."""
+
+class Source(_Source, metaclass=_SourceEnumTypeWrapper):
+    """The kinds of programs that call."""
+
+SOURCE_UNSPECIFIED: Source.ValueType  # 0
+"""The same as a worker's binding."""
+SOURCE_WORKER_BINDING: Source.ValueType  # 1
+SOURCE_PAGES_BINDING: Source.ValueType  # 2
+SOURCE_REST: Source.ValueType  # 3
+"""What passes on calls that came over HTTP."""
+Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class RunRequest(_message.Message):
@@ -51,8 +76,9 @@ class RunRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
-    """32 hexadecimal digits."""
+    """32 hexadecimal digits, or empty for the token's."""
     model: _builtins.str
     """Catalog name or alias."""
     body: _builtins.bytes
@@ -62,10 +88,14 @@ class RunRequest(_message.Message):
     content_type: _builtins.str
     """Empty means application/json."""
     request_id: _builtins.str
-    """The client's own request id, or empty."""
+    """The client's own request id, 1 to 64 of [A-Za-z0-9_-], or empty."""
     session: _builtins.str
+    """The option `sessionAffinity`."""
     traceparent: _builtins.str
+    """W3C trace context."""
     idempotency_key: _builtins.str
+    source: Global___Source.ValueType
+    """What kind of program calls, for events alone."""
     @_builtins.property
     def options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """"rejectIfBusy": "true" and its like: the query string's options."""
@@ -82,10 +112,11 @@ class RunRequest(_message.Message):
         session: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        source: Global___Source.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body", b"body", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "model", b"model", "options", b"options", "request_id", b"request_id", "session", b"session", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body", b"body", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "model", b"model", "options", b"options", "request_id", b"request_id", "session", b"session", "source", b"source", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,7 +133,7 @@ class RunResponse(_message.Message):
     """The `result` of the HTTP answer as JSON, or raw output."""
     content_type: _builtins.str
     request_id: _builtins.str
-    """Ours."""
+    """Ours, as in the initial metadata."""
     def __init__(
         self,
         *,
@@ -123,16 +154,22 @@ class RunStreamResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BODY_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     body: _builtins.bytes
-    """The JSON of one server-sent event, without `data:`."""
+    """The JSON of one server-sent event, without `data:`; or the whole answer of a
+    task that does not stream, as in RunResponse.
+    """
+    content_type: _builtins.str
+    """Empty means application/json."""
     def __init__(
         self,
         *,
         body: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "content_type", b"content_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,6 +228,7 @@ class ModelsRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
     account: _builtins.str
+    """32 hexadecimal digits, or empty for the token's."""
     task: _builtins.str
     """Slug of a task, or empty for all."""
     def __init__(

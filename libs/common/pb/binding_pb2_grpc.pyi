@@ -32,14 +32,24 @@ class BindingServiceStub:
     Authentication: metadata `authorization: Bearer <token>`, and the account in
     the request, as over HTTP.
 
-    Possible errors (the public code stands in the trailer `code`):
+    The initial metadata of Run and RunStream, sent before the model runs, have
+    `x-constellation-request-id` (by which Cancel finds the call) and the
+    client's own `x-request-id`.
+
+    Errors have trailers: `code` and `reason` (docs/errors.md), and where they
+    apply `retry-after-ms` (1000 to 60000), `pointer` (JSON pointer of a bad
+    field, percent-encoded), `retryable` and `sent` ("1": the model may have seen
+    the request). `grpc-status-details-bin` has the same as google.rpc.ErrorInfo,
+    RetryInfo and BadRequest.
+
+    Possible errors:
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
     * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
       the model is private, or the account is blocked.
     * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
       here, 3003 refused by the model): the message names the field.
-    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
-      to try again.
+    * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
+      `retry-after-ms` says when to try again.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
       3046): as in InferenceService.
     """
@@ -76,14 +86,24 @@ class BindingServiceAsyncStub(BindingServiceStub):
     Authentication: metadata `authorization: Bearer <token>`, and the account in
     the request, as over HTTP.
 
-    Possible errors (the public code stands in the trailer `code`):
+    The initial metadata of Run and RunStream, sent before the model runs, have
+    `x-constellation-request-id` (by which Cancel finds the call) and the
+    client's own `x-request-id`.
+
+    Errors have trailers: `code` and `reason` (docs/errors.md), and where they
+    apply `retry-after-ms` (1000 to 60000), `pointer` (JSON pointer of a bad
+    field, percent-encoded), `retryable` and `sent` ("1": the model may have seen
+    the request). `grpc-status-details-bin` has the same as google.rpc.ErrorInfo,
+    RetryInfo and BadRequest.
+
+    Possible errors:
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
     * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
       the model is private, or the account is blocked.
     * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
       here, 3003 refused by the model): the message names the field.
-    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
-      to try again.
+    * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
+      `retry-after-ms` says when to try again.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
       3046): as in InferenceService.
     """
@@ -116,14 +136,24 @@ class BindingServiceServicer(metaclass=_abc_1.ABCMeta):
     Authentication: metadata `authorization: Bearer <token>`, and the account in
     the request, as over HTTP.
 
-    Possible errors (the public code stands in the trailer `code`):
+    The initial metadata of Run and RunStream, sent before the model runs, have
+    `x-constellation-request-id` (by which Cancel finds the call) and the
+    client's own `x-request-id`.
+
+    Errors have trailers: `code` and `reason` (docs/errors.md), and where they
+    apply `retry-after-ms` (1000 to 60000), `pointer` (JSON pointer of a bad
+    field, percent-encoded), `retryable` and `sent` ("1": the model may have seen
+    the request). `grpc-status-details-bin` has the same as google.rpc.ErrorInfo,
+    RetryInfo and BadRequest.
+
+    Possible errors:
     * `UNAUTHENTICATED` (10000): no token, or an unknown one.
     * `PERMISSION_DENIED` (10001, 5018, 3023): the token is for another account,
       the model is private, or the account is blocked.
     * `INVALID_ARGUMENT` (5007 unknown model, 5006 bad input, 5005 no adapters
       here, 3003 refused by the model): the message names the field.
-    * `RESOURCE_EXHAUSTED` (3040, 3053, 3054): capacity; `retry-after-ms` says when
-      to try again.
+    * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
+      `retry-after-ms` says when to try again.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
       3046): as in InferenceService.
     """

@@ -91,15 +91,21 @@ def error_body(error: RequestError) -> dict[str, Any]:
 def error_headers(error: RequestError) -> dict[str, str]:
     """Return what tells a client when, or whether, to try again."""
     headers = {}
-    if error.http in (429, 503):
-        wait_ms = min(max(error.retry_after_ms, SHORTEST_RETRY_MS), LONGEST_RETRY_MS)
-        headers["Retry-After"] = str(math.ceil(wait_ms / 1000))
-        headers["retry-after-ms"] = str(wait_ms)
+    if after_ms := wait_ms(error):
+        headers["Retry-After"] = str(math.ceil(after_ms / 1000))
+        headers["retry-after-ms"] = str(after_ms)
     if error.should_retry is not None:  # else SDKs go by the status
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.http == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return headers
+
+
+def wait_ms(error: RequestError) -> int:
+    """Return when a client is to try again, 0 where that is not a matter of time."""
+    if error.http not in (429, 503):
+        return 0
+    return min(max(error.retry_after_ms, SHORTEST_RETRY_MS), LONGEST_RETRY_MS)
 
 
 def client_id(value: str | None) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 
 import grpc
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from libs.common.envelope import RequestSource, TimeBounds
 from libs.common.errors import DeadlineExceeded
@@ -15,12 +17,13 @@ from libs.common.pb.binding_pb2_grpc import (
     BindingServiceServicer,
     add_BindingServiceServicer_to_server,
 )
-from libs.common.rpc import Context, statuses
+from libs.common.rpc import Context
 from libs.eager import promised
 from services.entry.auth import Auth
 from services.entry.calls import NOT_READ, Call, Plan, Told
 from services.entry.cancelling import Cancelling
 from services.entry.fronts.bodies import client_id, to_json, too_large, written
+from services.entry.fronts.grpc_errors import told
 from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
@@ -28,6 +31,10 @@ from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Shown, results
 from services.entry.tasks.sent import Sent
 
+SOURCES = {
+    pb.SOURCE_PAGES_BINDING: RequestSource.PAGES_BINDING,
+    pb.SOURCE_REST: RequestSource.REST,
+}
 SERVICE = pb.DESCRIPTOR.services_by_name["BindingService"].full_name
 
 
@@ -51,10 +58,11 @@ class Bindings(BindingServiceServicer):
 
     async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:
         """Run a model and answer once."""
-        async with statuses(context):
+        async with told(context):
             with self._metrics.request(self._gateway.colo) as counted:
                 plan = self._gateway.plan(self._call(request, context, stream=False))
                 counted.task = plan.task.name
+                await _tell_ids(plan, context)
                 answer = await self._gateway.run(plan)
             _tell_model(plan, context)
             body, kind = written(answer.result)
@@ -64,23 +72,26 @@ class Bindings(BindingServiceServicer):
         self, request: pb.RunRequest, context: Context
     ) -> None:
         """Run a model and answer part by part."""
-        async with statuses(context):
+        async with told(context):
             with self._metrics.request(self._gateway.colo) as counted:
                 plan = self._gateway.plan(self._call(request, context, stream=True))
                 counted.task = plan.task.name
+                await _tell_ids(plan, context)
                 if not plan.request.stream:
                     answer = await self._gateway.run(plan)
                     _tell_model(plan, context)
-                    await context.write(pb.RunStreamResponse(body=written(answer.result)[0]))
+                    body, kind = written(answer.result)
+                    await context.write(pb.RunStreamResponse(body=body, content_type=kind))
                 else:
                     await self._write(plan, context)
 
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """List what the account may run."""
-        async with statuses(context):
-            who, account = _headers(context), request.account
-            token = self._auth.caller(who, account=account, scope="read")
-            models = self._gateway.models(token.account)
+        async with told(context):
+            with self._metrics.request(self._gateway.colo):
+                who, account = _headers(context), request.account
+                token = self._auth.caller(who, account=account, scope="read")
+                models = self._gateway.models(token.account)
             return pb.ModelsResponse(
                 models=[
                     pb.ModelsResponse.Model(name=m.name, task=m.task, description=m.description)
@@ -91,7 +102,7 @@ class Bindings(BindingServiceServicer):
 
     async def Cancel(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Cancel requests of the account by their id."""
-        async with statuses(context):
+        async with told(context):
             with self._metrics.request(self._gateway.colo):
                 token = self._auth.caller(_headers(context), account=request.account)
                 found = await self._cancelling.cancel(
@@ -133,15 +144,31 @@ class Bindings(BindingServiceServicer):
                 idempotency_key=request.idempotency_key[:256],
                 traceparent=request.traceparent[:64],
                 bounds=TimeBounds(total_ms=total_ms),
-                source=RequestSource.WORKER_BINDING,
+                source=SOURCES.get(request.source, RequestSource.WORKER_BINDING),
             ),
         )
+
+
+def credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
+    """Return what the port says that it is; the files are read once."""
+    return grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
 
 
 def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> None:
     """Add what entry answers to a gRPC server."""
     add_BindingServiceServicer_to_server(bindings, server)
     health.add(server)
+    names = (SERVICE, *health.services, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+
+
+async def _tell_ids(plan: Plan, context: Context) -> None:
+    """Say before the model runs by which ids the call can be cancelled."""
+    request = plan.request
+    ids = [("x-constellation-request-id", request.request_id)]
+    if request.client_request_id:
+        ids.append(("x-request-id", request.client_request_id))
+    await context.send_initial_metadata(ids)
 
 
 def _tell_model(plan: Plan, context: Context) -> None:

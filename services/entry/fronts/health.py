@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import grpc
-from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
+from grpc_health.v1 import health, health_pb2  # type: ignore[import-untyped]
 from grpc_health.v1.health import aio  # type: ignore[import-untyped]
 from grpc_health.v1.health_pb2_grpc import (  # type: ignore[import-untyped]
     add_HealthServicer_to_server,
@@ -15,6 +15,11 @@ class Health:
 
     def __init__(self) -> None:
         self._servicer = aio.HealthServicer()
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of what this adds, for reflection."""
+        return (health.SERVICE_NAME,)
 
     def add(self, server: grpc.aio.Server) -> None:
         """Register the health service."""

@@ -1,0 +1,1 @@
+"""Generated from proto/constellation/v1/binding.proto."""

@@ -1,0 +1,1 @@
+"""`constellation run`: one call of a model from the command line, over gRPC."""
