@@ -18,6 +18,7 @@ from tests.entry.fakes import (
     VECTORS,
     FakeServer,
     listening,
+    place,
     says,
     small_world,
     vectors,
@@ -105,6 +106,43 @@ async def test_embeddings(how: Any) -> None:
     assert [each.embedding for each in answer.data] == [[1, 0.5], [2, 0.25]]
     assert [each.index for each in answer.data] == [0, 1]
     assert answer.usage.prompt_tokens == 3
+
+
+async def test_more_texts_than_a_call_takes_are_embedded_by_several() -> None:
+    class Counting(FakeServer):
+        async def infer(self, request: Any) -> Any:
+            texts = request.payload.count(b"text-")
+            await asyncio.sleep(0.02 / (1 + len(self.requests)))  # the later ones come sooner
+            first = int(request.payload.partition(b"text-")[2][:3])
+            self.parts = [vectors(*([first + at, 0.5] for at in range(texts)))]
+            return await super().infer(request)
+
+    server = Counting()
+    async with sdk(server) as client:
+        texts = [f"text-{at:03}" for at in range(250)]
+        answer = await client.embeddings.create(model=VECTORS, input=texts)
+
+    assert [each.embedding[0] for each in answer.data] == list(range(250))
+    assert [each.index for each in answer.data] == list(range(250))
+    assert len(server.requests) == 3
+    assert answer.usage.prompt_tokens == 9
+
+
+async def test_vectors_of_different_models_are_not_mixed() -> None:
+    class FullOnce(FakeServer):
+        async def infer(self, request: Any) -> Any:
+            is_second = len(self.requests) == 1
+            self.parts = [OutOfCapacity("full") if is_second else vectors(*[[1, 2]] * 100)]
+            return await super().infer(request)
+
+    world, other = small_world("ams"), "@cf/demo/other"
+    put(world, replace(VECTOR_MODEL, fallbacks=(other,)))
+    put(world, replace(VECTOR_MODEL, name=other), *place(other, "ams"))
+    async with sdk(FullOnce(), world=world) as client:
+        with pytest.raises(openai.InternalServerError, match="different models") as refused:
+            await client.embeddings.create(model=VECTORS, input=["a"] * 200)
+
+    assert refused.value.status_code == 503
 
 
 async def test_the_models_are_listed() -> None:
@@ -240,7 +278,12 @@ async def test_null_in_a_message_stands_for_what_is_left_out() -> None:
 
 
 EMBEDDINGS_REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "too many": ({"input": ["a"] * 101}, "input", "input: 101 items are more"),
+    "too many": ({"input": ["a"] * 1601}, "input", "input: 1601 items are more"),
+    "an empty one of many": (
+        {"input": [*["a"] * 205, ""]},
+        "input.205",
+        "input[205]: expected at least 1",
+    ),
     "an empty one": ({"input": ["a", ""]}, "input.1", "input[1]: expected at least 1"),
     "token ids": ({"input": [1, 2]}, "input.0", "expected a string, got an integer"),
     "other dimensions": ({"dimensions": 9}, "dimensions", "9 is not what the model has: 2"),

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from libs.eager import Promise
-from services.entry.calls import Plan
+from services.entry.calls import Answer, Plan
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.openai_frames import ChoiceFrames, usage_chunk
 from services.entry.fronts.streaming import shown_as, streamed
@@ -20,8 +20,12 @@ T = TypeVar("T")
 
 async def run_all(gateway: Gateway, plans: Sequence[Plan]) -> list[Result]:
     """Run all plans at once, and return their results in order; one that fails ends them all."""
-    answers = await together([gateway.run(plan) for plan in plans])
-    return [answer.result for answer in answers]
+    return [answer.result for answer in await answer_all(gateway, plans)]
+
+
+async def answer_all(gateway: Gateway, plans: Sequence[Plan]) -> list[Answer]:
+    """Run all plans at once, and return their answers in order."""
+    return await together([gateway.run(plan) for plan in plans])
 
 
 async def stream_all(

@@ -7,8 +7,8 @@ from typing import Final
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
-from services.entry.calls import Plan
-from services.entry.fronts import choices
+from services.entry.calls import Call, Plan
+from services.entry.fronts import choices, embedding_parts
 from services.entry.fronts.bodies import to_json
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.openai_answers import chat_completion
@@ -61,6 +61,10 @@ class OpenAi:
     async def embed(self, account: str, exchange: Exchange) -> None:
         """Answer with the vectors of one or more texts."""
         said, call = self._calls.read(exchange, account, embeddings_body, EMBEDDINGS)
+        texts = said.ours["text"]
+        if type(texts) is list and len(texts) > embedding_parts.AT_ONCE:
+            await self._embed_all(exchange, said, call)
+            return
         plan = self._calls.plan(exchange, call, TEXT)
         check_dimensions(said, _dimensions(plan.model))
         answer = await self._calls.gateway.run(plan)
@@ -69,6 +73,14 @@ class OpenAi:
         exchange.answer(
             embeddings(answer.result, model=model, translated=said, prompt_tokens=tokens)
         )
+
+    async def _embed_all(self, exchange: Exchange, said: Translated, call: Call) -> None:
+        """Answer with the vectors of more texts than one call takes."""
+        plans = embedding_parts.plans_of(self._calls, exchange, call, TEXT)
+        check_dimensions(said, _dimensions(plans[0].model))
+        result, tokens = await embedding_parts.vectors_of(self._calls.gateway, plans)
+        model = plans[0].model.name
+        exchange.answer(embeddings(result, model=model, translated=said, prompt_tokens=tokens))
 
     async def _choices(self, exchange: Exchange, said: Translated, plans: list[Plan]) -> None:
         """Answer with several choices, or with the stream of one that comes whole."""

@@ -62,6 +62,11 @@ class OpenAiCalls:
         exchange.planned(plan)
         return plan
 
+    @property
+    def most(self) -> int:
+        """How many calls one request may ask for."""
+        return self._max_choices
+
     def others(self, said: Translated, call: Call) -> list[Plan]:
         """Plan the choices of a call beside its first, which was planned; raises BadInput."""
         wanted = said.choices
@@ -70,11 +75,11 @@ class OpenAiCalls:
             text = f"{wanted} choices are more than the maximum of {self._max_choices}"
             raise bad_input([name], text)
         bodies = enumerate(other_bodies(said), 1)
-        return [self.gateway.plan(_other(call, body, at)) for at, body in bodies]
+        return [self.gateway.plan(other_call(call, body, at)) for at, body in bodies]
 
 
-def _other(call: Call, body: Mapping[str, Any], at: int) -> Call:
-    """Return the call of another choice.
+def other_call(call: Call, body: Mapping[str, Any], at: int) -> Call:
+    """Return another call of the same request.
 
     It is no repetition of the first one, so it has ids of its own, and no bytes: those came once.
     """
