@@ -243,3 +243,8 @@ async def grpc_sync_server(address: str = "127.0.0.1:0") -> AsyncIterator[Opened
 
 async def in_thread(work: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(work)
+
+
+async def value_of(awaitable: Any) -> Any:
+    """Await it in a task of its own."""
+    return await awaitable
