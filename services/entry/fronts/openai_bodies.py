@@ -106,7 +106,10 @@ def chat_body(body: Mapping[str, Any]) -> Translated:
     theirs = _chat.read(without_nulls(body))
     if not _refused_in_chats.isdisjoint(theirs):
         refuse(theirs, CHAT)
-    return Translated(theirs["model"], _sampled(theirs, _not_a_chats), theirs)
+    ours = _sampled(theirs, _not_a_chats)
+    if "response_format" in ours:
+        stream_only_text(ours)
+    return Translated(theirs["model"], ours, theirs)
 
 
 def completion_body(body: Mapping[str, Any]) -> Translated:
@@ -127,6 +130,13 @@ def embeddings_body(body: Mapping[str, Any]) -> Translated:
     if "options" in body:
         ours["options"] = body["options"]
     return Translated(model=theirs["model"], ours=ours, theirs=theirs)
+
+
+def stream_only_text(ours: dict[str, Any]) -> None:
+    """JSON is checked once it is whole: a stream of it is that, in one piece."""
+    form = ours["response_format"]
+    if isinstance(form, dict) and form.get("type") != "text":
+        ours["stream"] = False
 
 
 def other_bodies(said: Translated) -> list[Mapping[str, Any]]:

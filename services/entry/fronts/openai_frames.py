@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from services.entry.calls import Plan
-from services.entry.fronts.openai_answers import added_up, called
+from services.entry.fronts.openai_answers import added_up, called, said
 from services.entry.tasks.base import Result, Shown
 from services.entry.tasks.texts import Texts
 
@@ -114,7 +114,7 @@ class ChoiceFrames:
             if isinstance(each, Texts):
                 frames += (self._before, self._between.join(each.escaped()), ends)
                 continue
-            if text := each["response"]:
+            if text := said(each):
                 frames += (self._before, orjson.dumps(text)[1:-1], ends)
             if "tool_calls" in each:
                 frames.append(self._called(each))

@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
-from services.entry.fronts.openai_bodies import LEAST_TOP_P, NAME, Translated, without_nulls
+from services.entry.fronts.openai_bodies import (
+    LEAST_TOP_P,
+    NAME,
+    Translated,
+    stream_only_text,
+    without_nulls,
+)
 from services.entry.fronts.openai_params import IGNORED, OF_RESPONSES, RESPONSES, refuse
 from services.entry.fronts.responses_input import Path, messages_of
 from services.entry.tasks.schema import InputSchema, Schema
@@ -74,6 +80,7 @@ class Asked:
             ours["top_p"] = max(ours["top_p"], LEAST_TOP_P)
         if "format" in theirs.get("text", {}):
             ours["response_format"] = _format(theirs["text"]["format"])
+            stream_only_text(ours)
         if theirs.get("tools"):
             ours["tools"] = [_tool(each, at) for at, each in enumerate(theirs["tools"])]
         if "tool_choice" in theirs:

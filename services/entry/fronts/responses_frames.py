@@ -9,7 +9,7 @@ import orjson
 
 from libs.common.errors import RequestError
 from services.entry.fronts.bodies import error_body, sse
-from services.entry.fronts.openai_answers import called
+from services.entry.fronts.openai_answers import called, said
 from services.entry.fronts.responses_answers import Response, text_part
 from services.entry.tasks.base import Result, Shown
 from services.entry.tasks.texts import Texts
@@ -36,8 +36,8 @@ class ResponseFrames:
             if isinstance(each, Texts):
                 frames += self._said(each.each())
                 continue
-            if each["response"]:
-                frames += self._said([each["response"]])
+            if text := said(each):
+                frames += self._said([text])
             if "tool_calls" in each:
                 frames += self._calls(each)
             self._finish_reason = each.get("finish_reason", self._finish_reason)
