@@ -13,6 +13,7 @@ from libs.common.world import World
 from libs.common.world_map import Colo, Instance, Shard, Token
 from services.control.tokens import account_of, kept_token
 from services.embedded import Running
+from services.memory import resident_mb
 
 READY_S = 60.0  # how long the screen waits for the models
 STATES = ("ready", "booting", "draining", "failed")
@@ -38,6 +39,7 @@ async def announce(
         account=account_of(token, running.world.table(Token)),
         token=token,
         took_s=time.monotonic() - began,
+        memory_mb=resident_mb(),
     )
     print(text, flush=True)
 
@@ -60,11 +62,21 @@ def failures(world: World) -> list[str]:
     return [f"{each.id}: {_last_line(each.message)}" for each in failed]
 
 
-def screen(*, world: World, http: str, grpc: str, account: str, token: str, took_s: float) -> str:
-    """Return the screen's text."""
+def screen(
+    *,
+    world: World,
+    http: str,
+    grpc: str,
+    account: str,
+    token: str,
+    took_s: float,
+    memory_mb: float = 0.0,
+) -> str:
+    """Return the screen's text; of no memory it says nothing."""
+    memory = f", in {memory_mb:.0f} MB with its Tritons" if memory_mb else ""
     lines = [
         "",
-        f"  Constellation is up after {took_s:.1f} s",
+        f"  Constellation is up after {took_s:.1f} s{memory}",
         "",
         f"  HTTP     http://{http}",
         f"  gRPC     {grpc}",
@@ -84,11 +96,14 @@ def screen(*, world: World, http: str, grpc: str, account: str, token: str, took
 def _models(world: World) -> Iterable[str]:
     models = sorted(world.table(Model).values(), key=lambda model: model.name)
     width = max((len(model.name) for model in models), default=0)
+    tasks = max((len(model.task) for model in models), default=0)
     for model in models:
         found = [each for each in world.table(Instance).values() if each.model == model.name]
         counts = ((state, sum(each.state == state for each in found)) for state in STATES)
         states = ", ".join(f"{count} {state}" for state, count in counts if count)
-        yield f"  {model.name:{width}}  {model.task:16}  {states or 'no instance'}"
+        if not states:
+            states = "no instance" if model.scaling.min else "loaded by the first call"
+        yield f"  {model.name:{width}}  {model.task:{tasks}}  {states}"
 
 
 def _calls(base: str, token: str) -> Iterable[str]:

@@ -19,6 +19,7 @@ from services.scheduler.plan import Plan, make_plan
 from services.scheduler.ports import Fleet
 from services.scheduler.sizing import Moment, Sizer
 from services.scheduler.usage import Key, read, regions
+from services.scheduler.waking import Waking
 
 AT_ONCE = {"model", "colo", "node", "override"}  # changes that do not wait for the next tick
 GATHER_S = 0.2  # such changes come in bunches
@@ -53,6 +54,7 @@ class Scheduler:
         self._clock = clock
         self._settings = settings
         self._changed = asyncio.Event()
+        self._waking = Waking(world)
         world.listen(self._on_change)
 
     def __repr__(self) -> str:
@@ -129,7 +131,7 @@ class Scheduler:
 
     def _on_change(self, update: Update) -> None:
         kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
-        if kinds & AT_ONCE:
+        if self._waking.is_due(update) or kinds & AT_ONCE:
             self._changed.set()
 
 

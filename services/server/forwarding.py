@@ -154,6 +154,14 @@ class Forwarding:
         record.way = self._where_to(record, wait_ms)
         return record.way is not None
 
+    def has_room(self, model: str) -> bool:
+        """Whether a permit of the model is free in another colo, as far as is known."""
+        for site in self.places.of(model):
+            for place in site.places:
+                if place.colo != self._colo and place.permits > 0 and place.room > 0:
+                    return True
+        return False
+
     def must_leave(self, record: Record, why: RequestError, turn_ms: float) -> None:
         """Set the `way` of a call that cannot stay; raises what is to be said if there is none."""
         if record.refusal is not None:  # who was asked knows the others, too

@@ -248,6 +248,14 @@ class InferenceServer:
         has_new = self.shards.sync()
         if has_new or any(each.told_free != (each.turnstile.free > 0) for each in self.shards):
             self._wake()  # what is new here, or has its first permits, callers should know at once
+        for each in self.shards:
+            turnstile = each.turnstile
+            if (
+                turnstile.waiting
+                and not turnstile.permits
+                and self._forwarding.has_room(each.model.name)
+            ):
+                turnstile.close(OutOfCapacity("no instance here, but elsewhere"))
 
     async def _queue(self, record: Record) -> Lease | None:
         """Wait for a permit; None for a call that is to be forwarded, along its `way`."""
@@ -276,6 +284,8 @@ class InferenceServer:
         record.queued = True
         left = record.deadline.until_first(began)
         patience = min(request.max_queue_ms / 1000 or left, left)
+        if not shard.turnstile.permits:
+            self._wake()  # the scheduler should know at once that an instance is waited for
         try:
             return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
         except OutOfCapacity:  # at once, or from its place later

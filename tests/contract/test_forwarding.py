@@ -15,7 +15,7 @@ from libs.common.errors import (
     OutOfCapacity,
 )
 from libs.common.events.values import Flag
-from libs.common.world_map import Colo, Server, Shard
+from libs.common.world_map import Colo, Instance, InstanceState, Server, Shard
 from services.server.forwarding import Settings
 from tests.contract.stations import BOUNDS, Cluster, settled
 from tests.fakes import MODEL, a_request, endless
@@ -239,3 +239,27 @@ async def test_background_work_goes_to_the_emptiest_colo(cluster: Cluster) -> No
     with suppress(IndexError):
         assert sin.events[0].flags & Flag.BACKGROUND
     assert lhr.events == []
+
+
+async def test_who_waits_where_no_instance_is_goes_where_the_first_one_starts(
+    cluster: Cluster,
+) -> None:
+    ams, lhr = await cluster.start("ams", "lhr")
+    for colo in ("ams", "lhr"):
+        cluster.tell(an_instance_of(colo, "booting"))
+        cluster.full(colo, permits=0)
+    woken = ams.woken
+    call = asyncio.create_task(ams.server.infer(a_request(source_colo="ams", time_bounds=BOUNDS)))
+    await settled([call])
+    assert (ams.load.queued, lhr.backend.calls) == (1, [])
+    assert ams.woken > woken, "the scheduler hears of it at once"
+
+    cluster.tell(an_instance_of("lhr", "ready"))
+    cluster.full("lhr", free=1)
+
+    assert (await call).outcome.serving_colo == "lhr"
+    assert ams.load.queued == 0
+
+
+def an_instance_of(colo: str, state: InstanceState) -> Instance:
+    return Instance(id=f"{colo}-i", model=MODEL, colo=colo, address=f"{colo}:1", state=state)
