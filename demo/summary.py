@@ -44,16 +44,16 @@ def summarize(text: str, *, most_words: int) -> str:
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text, each on one line."""
-    parts: list[str] = []
+    parts: list[list[str]] = []
     for paragraph in re.split(r"\n\s*\n", text):
         is_open = False
         for piece in SENTENCE.findall(paragraph) or [paragraph]:
             if is_open:
-                parts[-1] += piece
+                parts[-1].append(piece)
             elif piece.strip():
-                parts.append(piece)
+                parts.append([piece])
             is_open = bool(parts) and bool(ABBREVIATION.search(piece))
-    return [" ".join(part.split()) for part in parts]
+    return [" ".join("".join(part).split()) for part in parts]
 
 
 def content(sentence: str) -> list[str]:

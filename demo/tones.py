@@ -28,6 +28,7 @@ LOUDNESS = 0.8
 HEARD_S = 0.03  # of each byte; what is left keeps neighbours out
 STEP_S = 0.002  # how finely the beginning is looked for
 QUIET = 0.2  # times the loudness of the mark: what is less is silence
+AT_ONCE = 2_000_000  # samples that are looked at together: a long sound needs no more memory
 LEAST = 1e-4  # the loudness of a mark at least
 PURE = 0.5  # the share of the loudness that the mark has itself
 
@@ -90,11 +91,12 @@ def _beginning(sound: Sound) -> tuple[float, float]:
     starts = np.arange(0, len(sound.samples) - width + 1, step)
     loud = np.empty(len(starts))
     pure = np.empty(len(starts))
-    for first in range(0, len(starts), 4096):  # in parts: a long sound needs no more memory
-        some = starts[first : first + 4096]
+    some_starts = max(1, AT_ONCE // width)
+    for first in range(0, len(starts), some_starts):
+        some = starts[first : first + some_starts]
         windows = sound.samples[some[:, None] + np.arange(width)[None, :]]
-        loud[first : first + 4096] = _strengths(windows, sound.rate, [BEGIN])[:, 0]
-        pure[first : first + 4096] = np.sqrt(2 * (windows**2).mean(axis=1)) + 1e-12
+        loud[first : first + some_starts] = _strengths(windows, sound.rate, [BEGIN])[:, 0]
+        pure[first : first + some_starts] = np.sqrt(2 * (windows**2).mean(axis=1)) + 1e-12
     is_mark = (loud > LEAST) & (loud / pure > PURE)
     if not is_mark.any():
         return 0.0, 0.0
@@ -116,8 +118,9 @@ def _bytes(sound: Sound, start: float, loudness: float) -> Iterator[int]:
     begins = start + np.arange(count) * BYTE_S + (BYTE_S - HEARD_S) / 2
     at = np.rint(begins * sound.rate).astype(np.int64)
     at = at[at + width <= len(sound.samples)]
-    for first in range(0, len(at), 1024):
-        windows = sound.samples[at[first : first + 1024, None] + np.arange(width)[None, :]]
+    some = max(1, AT_ONCE // width)
+    for first in range(0, len(at), some):
+        windows = sound.samples[at[first : first + some, None] + np.arange(width)[None, :]]
         strengths = _strengths(windows, sound.rate, list(range(len(ALL_HZ))))
         low, high, end = strengths[:, :16], strengths[:, 16:32], strengths[:, END]
         best = np.maximum(low.max(axis=1), high.max(axis=1))
