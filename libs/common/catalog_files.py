@@ -28,7 +28,7 @@ from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
 T = TypeVar("T")
 SERVED: Final = ("triton", "openai_http")  # kinds of backends that servers can speak to yet
-SERVED_TASKS: Final = ("text-generation", "text-embeddings")  # tasks that entry knows yet
+OPENAI_TASKS: Final = ("text-generation", "text-embeddings")  # for which OpenAI's API has words
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 NO_FOLDER_NAME: Final = "is to name a folder: letters, digits, and then . _ - alone"
 
@@ -106,8 +106,8 @@ def _check_model(document: Document, model: Model, root: Path) -> Iterator[Probl
     for name in (model.name, *model.aliases):
         if not name.isprintable() or not name.strip("@/ ") or " " in name:
             yield document.problem(("name",), f"expected a name without spaces, got {name!r}")
-    if model.task not in SERVED_TASKS:
-        yield document.problem(("task",), f"this version serves {', '.join(SERVED_TASKS)}")
+    if model.backend.kind == "openai_http" and model.task not in OPENAI_TASKS:
+        yield document.problem(("task",), f"kind openai_http serves {', '.join(OPENAI_TASKS)}")
     yield from _check_listing(document, model.listing)
     if model.backend.kind == "triton" and not FOLDER_NAME.fullmatch(model.served_as):
         yield document.problem(("backend", "served_as"), f"{model.served_as!r} {NO_FOLDER_NAME}")

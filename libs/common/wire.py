@@ -42,6 +42,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "FP64": "<f8",
     }.items()
 }
+_PACKED = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
 _COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
 
 
@@ -85,6 +86,11 @@ def text(name: str, *values: str | bytes) -> Tensor:
 def flag(name: str, value: bool) -> Tensor:
     """Return a BOOL tensor with one element."""
     return Tensor(name, "BOOL", (1,), b"\1" if value else b"\0")
+
+
+def number(name: str, datatype: str, value: Any) -> Tensor:
+    """Return a tensor with one number; not annotated as float, which compiled makes of integers."""
+    return Tensor(name, datatype, (1,), struct.pack(_PACKED[datatype], value))
 
 
 def numbers(name: str, datatype: str, values: NDArray[np.generic]) -> Tensor:

@@ -24,7 +24,10 @@ _PACKAGES = {
     "services.entry": "attempts auth calls gateway limits metrics prefixes routing",
     "services.entry.fronts": "bodies exchange hot openai openai_answers openai_bodies openai_calls"
     " openai_frames streaming workers_ai",
-    "services.entry.tasks": "base chat schema sent so_far text_embeddings text_generation texts",
+    "services.entry.tasks": "automatic_speech_recognition base chat dumb_pipe image_classification"
+    " image_text_to_text image_to_text multimodal_embeddings object_detection schema sent so_far"
+    " summarization tensor_task text_classification text_embeddings text_generation"
+    " text_to_image text_to_speech texts translation",
     "services.entry.tasks.dialects": "base openai_text tensorrt_llm tensors",
     "services.server": "affinity body_tokens durations endpoints fair_queue forwarding gradient"
     " grpc_api health inference_events latency losses outcomes outliers ports"

@@ -37,6 +37,7 @@ from services.entry.fronts.workers_ai_catalog import WorkersAiCatalog
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
+from services.entry.tasks.media import FileLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class Config:
     grpc: str = "127.0.0.1:8081"
     max_body_bytes: AtLeastOne = 10 * 1024 * 1024
     max_choices: AtLeastOne = 16  # calls that one of OpenAI's requests may ask for
+    max_image_bytes: AtLeastOne = 8 * 1024 * 1024  # of one picture, decoded
+    max_audio_bytes: AtLeastOne = 10 * 1024 * 1024  # of one piece of sound, decoded
     max_header_bytes: AtLeastOne = 32 * 1024
     max_connections: AtLeastOne = 20_000
     header_s: Seconds = 10.0  # for a request's head to come
@@ -83,6 +86,11 @@ class Config:
             idle_s=self.idle_s,
             write_s=self.write_s,
         )
+
+    @property
+    def files(self) -> FileLimits:
+        """Return how large a picture or sound may be."""
+        return FileLimits(image_bytes=self.max_image_bytes, audio_bytes=self.max_audio_bytes)
 
     @property
     def continuing(self) -> Bounds:
@@ -233,6 +241,7 @@ def build(
         prefix_secret=config.prefix_secret,
         continuing=config.continuing,
         server_wait_s=config.server_wait_s,
+        files=config.files,
     )
     return Entry(
         config=config,

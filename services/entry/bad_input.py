@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
-from libs.common.errors import BadInput
+from libs.common.errors import BadInput, RequestError
+
+Error = TypeVar("Error", bound=RequestError)
 
 
 def bad_input(path: Iterable[str | int], problem: str) -> BadInput:
     """Return the error for the field at `path`; an empty path is the body itself."""
+    return named(BadInput, path, problem)
+
+
+def named(cls: type[Error], path: Iterable[str | int], problem: str) -> Error:
+    """Return another error for the field at `path`."""
     steps = list(path)
-    return BadInput(f"{_name(steps) or 'body'}: {problem}", pointer=_pointer(steps))
+    return cls(f"{_name(steps) or 'body'}: {problem}", pointer=_pointer(steps))
 
 
 def _name(steps: list[str | int]) -> str:

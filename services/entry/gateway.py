@@ -39,6 +39,7 @@ from services.entry.options import read_options
 from services.entry.prefixes import Prefixes
 from services.entry.routing import Routes, only
 from services.entry.tasks.base import ParsedInput, Shown, Task, Templates
+from services.entry.tasks.media import NO_LIMITS, FileLimits
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
 
@@ -87,13 +88,14 @@ class Gateway:
         prefix_secret: str = "",
         continuing: Bounds = GOING_ON,
         server_wait_s: float = 10.0,
+        files: FileLimits = NO_LIMITS,
     ) -> None:
         self.colo = colo
         self.refused: Counter[str] = Counter()  # by model, since boot
         self._world = world
         self._connections = connections
         self._metrics = metrics
-        self._tasks = TaskRegistry(templates)
+        self._tasks = TaskRegistry(templates, files)
         self._routes = Routes(world=world, colo=colo, clock=clock)
         self._clock = clock
         self._ids = RequestIds(rng)

@@ -1,11 +1,12 @@
 """The catalog's files: what is read, and that every mistake names its file and line."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from libs.common.catalog import Model
-from libs.common.catalog_files import SERVED_TASKS, load_catalog
+from libs.common.catalog import Model, TaskName
+from libs.common.catalog_files import load_catalog
 from libs.common.yaml_files import Problems
 from services.entry.tasks.registry import TASKS
 
@@ -126,8 +127,8 @@ def test_a_server_with_openais_api_is_read(folder: Path) -> None:
         ),
         (GOOD + "schema: {max_tokens: 5}\n", "one.yaml:5: schema.max_tokens: no keyword"),
         (
-            GOOD.replace("text-generation", "translation"),
-            "one.yaml:2: task: this version serves text-generation, text-embeddings",
+            HTTP.replace("text-generation", "translation"),
+            "one.yaml:2: task: kind openai_http serves text-generation, text-embeddings",
         ),
         (GOOD.replace('"@cf/demo/one"', '"a\\nb"'), "one.yaml:1: name: expected a name without"),
         (GOOD.replace('"@cf/demo/one"', '" "'), "one.yaml:1: name: expected a name without"),
@@ -260,5 +261,5 @@ def test_two_models_that_others_serve_may_be_one_inside_triton(folder: Path) -> 
     assert len(load_catalog(folder, root=folder.parent).models) == 2
 
 
-def test_the_tasks_that_are_served_are_those_that_entry_knows() -> None:
-    assert set(SERVED_TASKS) == TASKS.keys()
+def test_every_task_that_a_model_may_have_is_one_that_entry_knows() -> None:
+    assert set(get_args(TaskName)) == TASKS.keys()

@@ -12,6 +12,7 @@ from libs.common.envelope import NO_UNITS, InferReply, Outcome, PayloadKind, Uni
 from libs.common.errors import ModelFailed
 from libs.common.wire import Tensor, payload_to_tensors
 from services.entry.tasks.forms import fields
+from services.entry.tasks.media import NO_LIMITS, FileLimits
 from services.entry.tasks.schema import InputSchema, Schema
 from services.entry.tasks.sent import JSON_TYPES, Sent, json_object
 from services.entry.tasks.texts import Texts
@@ -99,6 +100,7 @@ class Task(ABC):
     may_be_binary: ClassVar[bool] = False  # the answer: a picture, sound, or anything
     streams: ClassVar[bool] = False
     payload_kind: PayloadKind = TENSORS
+    limits: FileLimits = NO_LIMITS  # the registry sets what the settings say
 
     def __init__(self, model: Model, templates: Templates) -> None:
         """`templates` returns the text of a chat template by the path that the catalog has."""

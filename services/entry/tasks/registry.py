@@ -6,18 +6,48 @@ from collections.abc import Mapping
 
 from libs.common.catalog import Model
 from libs.common.errors import UnknownModel
+from services.entry.tasks.automatic_speech_recognition import AutomaticSpeechRecognition
 from services.entry.tasks.base import Task, Templates
+from services.entry.tasks.dumb_pipe import DumbPipe
+from services.entry.tasks.image_classification import ImageClassification
+from services.entry.tasks.image_text_to_text import ImageTextToText
+from services.entry.tasks.image_to_text import ImageToText
+from services.entry.tasks.media import NO_LIMITS, FileLimits
+from services.entry.tasks.multimodal_embeddings import MultimodalEmbeddings
+from services.entry.tasks.object_detection import ObjectDetection
+from services.entry.tasks.summarization import Summarization
+from services.entry.tasks.text_classification import TextClassification
 from services.entry.tasks.text_embeddings import TextEmbeddings
 from services.entry.tasks.text_generation import TextGeneration
+from services.entry.tasks.text_to_image import TextToImage
+from services.entry.tasks.text_to_speech import TextToSpeech
+from services.entry.tasks.translation import Translation
 
-TASKS: Mapping[str, type[Task]] = {cls.name: cls for cls in (TextGeneration, TextEmbeddings)}
+_ALL: tuple[type[Task], ...] = (
+    AutomaticSpeechRecognition,
+    DumbPipe,
+    ImageClassification,
+    ImageTextToText,
+    ImageToText,
+    MultimodalEmbeddings,
+    ObjectDetection,
+    Summarization,
+    TextClassification,
+    TextEmbeddings,
+    TextGeneration,
+    TextToImage,
+    TextToSpeech,
+    Translation,
+)
+TASKS: Mapping[str, type[Task]] = {cls.name: cls for cls in _ALL}
 
 
 class TaskRegistry:
     """The compiled task of each model; made again when the catalog's entry changes."""
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Templates, limits: FileLimits = NO_LIMITS) -> None:
         self._templates = templates
+        self._limits = limits
         self._made: dict[str, Task] = {}
 
     def __repr__(self) -> str:
@@ -31,4 +61,5 @@ class TaskRegistry:
             if cls is None:
                 raise UnknownModel(f"No such model {model.name} or task")
             task = self._made[model.name] = cls(model, self._templates)
+            task.limits = self._limits
         return task

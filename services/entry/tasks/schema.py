@@ -136,7 +136,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
-def _type_of(value: Any) -> str:
+def type_of(value: Any) -> str:
+    """Return what JSON calls a value, with its article."""
     names = {bool: "a boolean", str: "a string", int: "an integer", float: "a number"}
     names |= {list: "an array", dict: "an object", type(None): "null"}
     return names.get(type(value), "something else")
@@ -148,7 +149,7 @@ def _types(limits: Schema) -> str:
 
 
 _SAY: Mapping[str, Callable[[Any, Schema], str]] = {
-    "type": lambda v, of: f"expected {_types(of)}, got {_type_of(v)}",
+    "type": lambda v, of: f"expected {_types(of)}, got {type_of(v)}",
     "maximum": lambda v, of: f"{_shown(v)} is greater than the maximum of {of['limit']}",
     "minimum": lambda v, of: f"{_shown(v)} is less than the minimum of {of['limit']}",
     "maxLength": lambda v, of: f"{len(v)} characters are more than the maximum of {of['limit']}",
