@@ -9,7 +9,9 @@ import pytest
 from libs.common.catalog import Backend, Lora, Model, UsageTensors
 from libs.common.pb import kserve_pb2 as kserve
 from services.entry.tasks.registry import TASKS
-from services.server.backends.declared import TEXT_CONTRACTS, Kind, contract_of, flaw
+from services.entry.tasks.tensor_task import TensorTask
+from services.server.backends.contracts import TEXT_CONTRACTS, Kind, contract_of
+from services.server.backends.declared import flaw
 
 Tensors = dict[str, Kind]
 
@@ -130,5 +132,28 @@ def test_a_renamed_tensor_fits() -> None:
     assert flaw(model, changed("vllm", text_input=None, prompt=Kind("BYTES", (1,)))) == ""
 
 
-def test_of_other_tasks_nothing_is_known() -> None:
-    assert flaw(a_model("seeds", task="dumb-pipe"), kserve.ModelMetadataResponse()) == ""
+@pytest.mark.parametrize("task", sorted(TASKS.keys() - {"text-generation", "text-embeddings"}))
+def test_what_entry_may_send_for_a_task_is_what_is_checked(task: str) -> None:
+    contract = contract_of(a_model("vllm", task=task), "vllm")
+    assert contract is not None
+    made = TASKS[task]
+    assert issubclass(made, TensorTask)
+
+    sent = {**contract.always, **contract.sometimes}
+
+    by_entry = {**made.needed, **made.optional}
+    if task == "text-classification":
+        assert by_entry.pop("query") == "BYTES"
+    if task.endswith("-to-text"):
+        assert sent.pop("sampling_parameters").datatype == "BYTES"
+    assert {name: kind.datatype for name, kind in sent.items()} == by_entry
+    assert contract.always.keys() == made.needed.keys() - {"query"}
+
+
+def test_a_classifier_may_be_a_reranker() -> None:
+    model = a_model("vllm", task="text-classification")
+    texts = {"query": Kind("BYTES", (1,)), "contexts": Kind("BYTES", (-1,))}
+
+    assert flaw(model, declared(texts, {"score": Kind("FP32", (-1,))})) == ""
+    assert "no output score" in flaw(model, declared(texts, {}))
+    assert "no input text" in flaw(model, declared({}, {}))
