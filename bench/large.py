@@ -1,7 +1,7 @@
 """Large payloads: long prompts over HTTP, and whole tensors over the hop alone.
 
-The tasks that there are take text, so that tensors of megabytes are measured between two
-processes: a lean client and a lean echo, and a lean client and a server of the project.
+Tensors of megabytes are measured between two processes: a lean client and a lean echo, and
+a lean client and a server of the project.
 """
 
 from __future__ import annotations
