@@ -21,11 +21,12 @@ from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile, node_names
 from libs.common.lifecycle import background
 from libs.common.loop_lag import LoopLag
-from libs.common.ports import ControlPlane, Inference
+from libs.common.ports import Inference
 from libs.common.world import World, follow
 from libs.common.world_map import Colo, Resource
 from services.analytics import app as analytics
 from services.control import app as control
+from services.control.service import Control
 from services.entry import app as entry
 from services.node import app as node
 from services.node.metrics import NodeMetrics
@@ -95,7 +96,7 @@ class Embedded:
         made = analytics.build(config, registry=self.registry, clock=self.clock)
         await stack.enter_async_context(analytics.serve(config, made))
 
-    async def _control(self, stack: AsyncExitStack, catalog: Catalog) -> ControlPlane:
+    async def _control(self, stack: AsyncExitStack, catalog: Catalog) -> Control:
         options = self.options
         config = self.config.settings(
             "control",
@@ -118,7 +119,7 @@ class Embedded:
         await stack.enter_async_context(scheduler.serve(made))
         return plane
 
-    async def _node(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> None:
+    async def _node(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> None:
         if self.options.triton:
             return
         for name in node_names(colo):
@@ -132,10 +133,16 @@ class Embedded:
                 root=self.options.root,
                 detach=False,
             )
-            made = node.build(config, world=self.world, metrics=self.node_metrics, clock=self.clock)
+            made = node.build(
+                config,
+                world=self.world,
+                source=plane.finetunes,
+                metrics=self.node_metrics,
+                clock=self.clock,
+            )
             await stack.enter_async_context(node.serve(config, made, control=plane))
 
-    async def _server(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> None:
+    async def _server(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> None:
         config = self.config.settings(
             "server",
             server.Config,
@@ -147,7 +154,7 @@ class Embedded:
         address, local = await path.server(config, self.server_metrics, self.servers)
         self.servers[address] = local
 
-    async def _entry(self, stack: AsyncExitStack, plane: ControlPlane, colo: Colo) -> entry.Bound:
+    async def _entry(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> entry.Bound:
         config = self.config.settings(
             "entry",
             entry.Config,
@@ -158,10 +165,11 @@ class Embedded:
         )
         return await self._path(stack, plane).entry(config, local=self.servers)
 
-    def _path(self, stack: AsyncExitStack, plane: ControlPlane) -> RequestPath:
+    def _path(self, stack: AsyncExitStack, plane: Control) -> RequestPath:
         return RequestPath(
             stack=stack,
             plane=plane,
+            finetunes=plane.finetunes,
             world=self.world,
             registry=self.registry,
             clock=self.clock,

@@ -13,6 +13,7 @@ from libs.common.backoff import Backoff
 from libs.common.clock import Clock
 from libs.common.connections import Client, Connections, over
 from libs.common.events.sinks import UnixSocketSink
+from libs.common.finetunes import FinetuneWrites
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, Inference
 from libs.common.world import World, keep_reporting
@@ -28,6 +29,7 @@ class RequestPath:
 
     stack: AsyncExitStack
     plane: ControlPlane
+    finetunes: FinetuneWrites
     world: World
     registry: CollectorRegistry
     clock: Clock
@@ -67,6 +69,7 @@ class RequestPath:
             config,
             world=self.world,
             connections=connections,
+            finetunes=self.finetunes,
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),
             clock=self.clock,

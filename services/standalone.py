@@ -112,6 +112,7 @@ class Standalone:
         return RequestPath(
             stack=stack,
             plane=plane,
+            finetunes=plane.finetunes,
             world=self.world,
             registry=self.registry,
             clock=self.clock,
@@ -133,7 +134,11 @@ class Standalone:
                 **self.options.flags,
             )
             made = node.build(
-                config, world=self.world, metrics=NodeMetrics(self.registry), clock=self.clock
+                config,
+                world=self.world,
+                source=plane.finetunes,
+                metrics=NodeMetrics(self.registry),
+                clock=self.clock,
             )
             await stack.enter_async_context(node.serve(config, made, control=plane))
             yield config.name

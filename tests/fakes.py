@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,8 +15,9 @@ from libs.common.catalog import Model, Permits, Price
 from libs.common.clock import Clock, SystemClock
 from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest, TimeBounds
-from libs.common.errors import DeadlineExceeded
+from libs.common.errors import DeadlineExceeded, Unavailable
 from libs.common.events.sinks import MemorySink
+from libs.common.finetunes import NewFinetune, UploadHead, Written
 from libs.common.ports import Send
 from libs.common.world import World
 from libs.common.world_map import Instance, Resource, Server, Shard, Update
@@ -225,3 +226,16 @@ def a_server(
     )
     server.shards.sync()
     return server
+
+
+class NoFinetunes:
+    """Refuses all writes of finetunes; the real ones are control's."""
+
+    async def create(self, new: NewFinetune) -> Written:
+        raise Unavailable("no control")
+
+    async def upload(self, head: UploadHead, chunks: AsyncIterator[bytes]) -> Written:
+        raise Unavailable("no control")
+
+    async def delete(self, account: str, name: str) -> Written:
+        raise Unavailable("no control")

@@ -15,6 +15,7 @@ FewOrNone = Annotated[int, Ge(0), Le(16)]
 Niceness = Annotated[int, Ge(0), Le(19)]  # to be less nice takes a privilege
 AtLeastOne = Annotated[int, Ge(1), Le(MOST)]
 UnixMs = Annotated[int, Ge(0), Le(2**63 - 1)]
+FileSize = Annotated[int, Ge(0), Le(2**63 - 1)]
 NotNegative = Annotated[float, Ge(0), Lt(math.inf)]
 Positive = Annotated[float, Gt(0), Lt(math.inf)]
 Share = Annotated[float, Gt(0), Le(1)]

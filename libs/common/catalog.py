@@ -15,6 +15,7 @@ from annotated_types import Ge, Le, MinLen
 from libs.common.bounds import (
     AtLeastOne,
     AtLeastZero,
+    FileSize,
     NotNegative,
     Positive,
     Seconds,
@@ -62,6 +63,9 @@ DIALECTS: Mapping[str, tuple[Dialect, ...]] = {  # by the kind of backend that s
     "cog": ("cog",),
 }
 Name = Annotated[str, MinLen(1)]
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)  # all that an adapter needs
+PUBLIC_PREFIX = "cf-public-"  # of the names under which everyone finds public finetunes
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what becomes a folder's or a file's name
 
 
@@ -161,6 +165,7 @@ class Lora:
     max_rank: AtLeastOne = 32
     resident: AtLeastOne = 8
     model_types: tuple[str, ...] = ()
+    target_modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,19 +261,45 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """One uploaded file of a finetune, which never changes."""
+
+    file: Literal["adapter_config.json", "adapter_model.safetensors"]
+    size: FileSize
+    sha256: str  # in hexadecimal: what control keeps it under
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finetune:
-    """A LoRA of an account, or public (no account), for one model."""
+    """A LoRA of an account, or of the catalog (no account), for one model."""
 
     id: Annotated[str, MinLen(1)]
     name: Annotated[str, MinLen(1)]
     model: Annotated[str, MinLen(1)]
     account: str = ""
+    public: bool = False
     description: str = ""
     adapter: str = ""  # folder with adapter_config.json and adapter_model.safetensors
     created_at_ms: UnixMs = 0
     modified_at_ms: UnixMs = 0
+    assets: tuple[Asset, ...] = ()  # in place of `adapter`: the files that were uploaded
 
     @property
     def key(self) -> str:
         """What the snapshot files it under."""
         return self.id
+
+    @property
+    def is_public(self) -> bool:
+        """Whether every account may use it."""
+        return self.public or not self.account
+
+    @property
+    def public_name(self) -> str:
+        """The name that other accounts know it by, if it is public."""
+        return PUBLIC_PREFIX + self.name.removeprefix(PUBLIC_PREFIX)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all its files are there."""
+        return bool(self.adapter) or {each.file for each in self.assets} == set(ADAPTER_FILES)

@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from libs.common import fallbacks, narrowing, wire
 from libs.common.addresses import base_url, host_port
 from libs.common.catalog import (
+    ADAPTER_FILES,
     DIALECTS,
     FOLDER_NAME,
     Backend,
@@ -29,7 +30,6 @@ from libs.common.yaml_files import Document, Problem, Problems, parse, read
 T = TypeVar("T")
 SERVED: Final = ("triton", "openai_http")  # kinds of backends that servers can speak to yet
 OPENAI_TASKS: Final = ("text-generation", "text-embeddings")  # for which OpenAI's API has words
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 NO_FOLDER_NAME: Final = "is to name a folder: letters, digits, and then . _ - alone"
 
 
@@ -205,6 +205,8 @@ def _check_finetune(
         yield document.problem(("model",), f"{finetune.model!r} is not in the catalog")
     elif not model.lora.enabled:
         yield document.problem(("model",), f"{finetune.model!r} takes no adapters (lora.enabled)")
+    if finetune.assets:
+        yield document.problem(("assets",), "is for what is uploaded: give `adapter` a folder")
     for name in ADAPTER_FILES:
         if not (root / finetune.adapter / name).is_file():
             yield document.problem(("adapter",), f"there is no {name} in it")

@@ -167,6 +167,72 @@ class LoraUnsupported(RequestError):
     code, status, http, reason = 5005, "INVALID_ARGUMENT", 405, "lora_unsupported"
 
 
+class FinetuneIncomplete(RequestError):
+    """A file of the finetune has not been uploaded yet."""
+
+    code, status, http, reason = 3039, "FAILED_PRECONDITION", 400, "finetune_incomplete"
+    again = "once it is uploaded"
+
+
+class UnknownFinetune(RequestError):
+    """The account has no such finetune."""
+
+    code, status, http, reason = 5050, "NOT_FOUND", 404, "unknown_finetune"
+
+
+class FinetuneExists(RequestError):
+    """The account has a finetune of this name already, or the public ones do."""
+
+    code, status, http, reason = 5051, "ALREADY_EXISTS", 409, "finetune_exists"
+    again = "no: name it differently"
+    should_retry = False
+
+
+class AssetExists(RequestError):
+    """The finetune has this file already; files never change."""
+
+    code, status, http, reason = 5052, "ALREADY_EXISTS", 409, "asset_exists"
+    again = "no: make another finetune"
+    should_retry = False
+
+
+class TooManyFinetunes(RequestError):
+    """The account has as many finetunes as it may."""
+
+    code, status, http, reason = 5053, "FAILED_PRECONDITION", 403, "too_many_finetunes"
+    again = "no: delete one"
+
+
+class BadAdapter(RequestError):
+    """An uploaded file is none of an adapter that fits the model."""
+
+    code, status, http, reason = 5054, "INVALID_ARGUMENT", 400, "bad_adapter"
+    again = "no: change it"
+
+
+class TooManyUploads(RequestError):
+    """As many files are being uploaded as may be at once."""
+
+    code, status, http, reason = 5055, "RESOURCE_EXHAUSTED", 429, "too_many_uploads"
+    again = "after Retry-After"
+    should_retry = True
+
+
+class FinetuneAbsent(RequestError):
+    """The finetune's files are not on this instance: they have just been uploaded, or deleted."""
+
+    code, status, http, reason, retryable = 5057, "UNAVAILABLE", 503, "finetune_absent", True
+    again = "after Retry-After"
+    should_retry = True
+
+
+class NoRoom(RequestError):
+    """Control's disk has no room for the file."""
+
+    code, status, http, reason = 5056, "RESOURCE_EXHAUSTED", 507, "no_room"
+    again = "no: an operator must make room"
+
+
 class TooLarge(RequestError):
     """The body is larger than entry takes, packed or unpacked."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import TypeVar, cast
 
@@ -43,6 +43,7 @@ class World:
         self.complete = False
         self._tables: dict[str, dict[str, Resource]] = {kind: {} for kind in KINDS}
         self._names: dict[str, Model] = {}
+        self._finetunes: dict[tuple[str, str], Finetune] = {}  # by account, and id or name
         self._listeners: list[Callable[[Update], None]] = []
         self._changed = asyncio.Event()
 
@@ -64,14 +65,7 @@ class World:
 
     def finetune(self, name: str, *, account: str) -> Finetune | None:
         """Return a finetune that the account may use, by id or name; its own before public ones."""
-        usable = [
-            each
-            for each in self.table(Finetune).values()
-            if name in (each.id, each.name) and each.account in ("", account)
-        ]
-        return min(
-            usable, key=lambda each: (each.account != account, each.id != name), default=None
-        )
+        return self._finetunes.get((account, name)) or self._finetunes.get(("", name))
 
     def instances(self, *, model: str, colo: str) -> list[Instance]:
         """Return the instances of a model in a colo."""
@@ -124,6 +118,26 @@ class World:
             models = self.table(Model).values()
             self._names = {alias: each for each in models for alias in each.aliases}
             self._names |= {each.name: each for each in models}
+        gone = any(name.kind == "finetune" for name in update.deletes)
+        if update.complete or gone or any(isinstance(each, Finetune) for each in update.puts):
+            self._finetunes = _findable(self.table(Finetune).values())
+
+
+def _findable(finetunes: Collection[Finetune]) -> dict[tuple[str, str], Finetune]:
+    """Return finetunes by who may use them (empty: everyone), and each of their names.
+
+    An id goes before a name that is the same, and what came first before what came later.
+    """
+    found: dict[tuple[str, str], Finetune] = {}
+    for each in finetunes:
+        found.setdefault((each.account, each.name), each)
+        if each.is_public:
+            found.setdefault(("", each.public_name), each)
+    for each in finetunes:
+        found[each.account, each.id] = each
+        if each.is_public:
+            found["", each.id] = each
+    return found
 
 
 async def follow(

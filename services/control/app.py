@@ -9,14 +9,18 @@ from pathlib import Path
 
 import grpc
 
-from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
+from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.lifecycle import background
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
+from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
 from libs.common.rpc import grpc_server
 from libs.common.world_map import Resource
+from services.control.asset_folder import AssetFolder
 from services.control.catalog_folder import CatalogFolder
+from services.control.finetunes import Limits
 from services.control.grpc_api import ControlServicer
+from services.control.grpc_finetunes import FinetuneServicer
 from services.control.service import Control, Settings
 from services.control.store import SqlStore, sqlite_url
 from services.control.tokens import ensure_token
@@ -37,12 +41,30 @@ class Config:
     silent_s: Seconds = 5.0
     watch_bound: AtLeastOne = 1024
     drain_s: SecondsOrNone = 1.0
+    assets: Path | None = None  # the folder of uploaded files; none: `assets` in the state folder
+    finetunes_per_account: AtLeastZero = 30
+    max_adapter_bytes: FileSize = 500_000_000
+    uploads_at_once: AtLeastOne = 16
+    keep_free_mb: AtLeastZero = 256  # of the disk that uploads must leave
+
+    @property
+    def finetune_limits(self) -> Limits:
+        """Return what finetunes may cost."""
+        return Limits(
+            per_account=self.finetunes_per_account,
+            largest_bytes=self.max_adapter_bytes,
+            uploads_at_once=self.uploads_at_once,
+        )
 
 
 def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = None) -> Control:
     """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
     return Control(
         store=SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db")),
+        assets=AssetFolder(
+            config.assets or config.state_dir / "assets",
+            keep_free_bytes=config.keep_free_mb * 2**20,
+        ),
         catalog=catalog,
         clock=clock or SystemClock(),
         settings=Settings(
@@ -51,6 +73,7 @@ def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = 
             silent_s=config.silent_s,
             watch_bound=config.watch_bound,
         ),
+        limits=config.finetune_limits,
     )
 
 
@@ -61,6 +84,7 @@ async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ..
 
     def add(server: grpc.aio.Server) -> None:
         add_ControlServiceServicer_to_server(ControlServicer(control), server)
+        add_FinetuneServiceServicer_to_server(FinetuneServicer(control.finetunes), server)
 
     addresses = [f"unix:{config.state_dir.absolute()}/control.sock"]
     addresses += [config.listen] if config.listen else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from libs.common.world_map import Ref, Resource
@@ -25,4 +26,45 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of it."""
+        ...
+
+
+class Received(Protocol):
+    """A file that comes in."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Take a piece."""
+        ...
+
+    async def keep(self) -> str:
+        """Keep what has come, safe from a loss of power, and return its digest."""
+        ...
+
+
+class Assets(Protocol):
+    """Keeps uploaded files by their digest. Raises NoRoom, and UnknownFinetune for no such file."""
+
+    async def open(self, wanted: Collection[str]) -> None:
+        """Make it ready, with these files alone."""
+        ...
+
+    async def retain(self, wanted: Collection[str]) -> None:
+        """Remove all files but these."""
+        ...
+
+    def receive(self, size: int) -> AbstractContextManager[Received]:
+        """Take a file of so many bytes while inside; what is not kept is gone after it."""
+        ...
+
+    async def beginning(self, sha256: str, most: int) -> bytes:
+        """Return the first bytes of a file."""
+        ...
+
+    def read(self, sha256: str) -> AsyncGenerator[bytes, None]:
+        """Yield a file in pieces."""
         ...

@@ -30,7 +30,8 @@ from libs.common.world_map import (
 )
 from services.control import ownership
 from services.control.external import external_instances
-from services.control.ports import Store
+from services.control.finetunes import Finetunes, Limits
+from services.control.ports import Assets, Store
 from services.control.reporters import Reporter, Reporters
 from services.control.snapshot import Snapshot
 from services.control.tokens import default_access
@@ -56,7 +57,14 @@ class Control:
     """Implements `ControlPlane`; answers inside of `running` alone."""
 
     def __init__(
-        self, *, store: Store, catalog: Sequence[Resource], clock: Clock, settings: Settings
+        self,
+        *,
+        store: Store,
+        assets: Assets,
+        catalog: Sequence[Resource],
+        clock: Clock,
+        settings: Settings,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -72,6 +80,13 @@ class Control:
             heard=self._on_heard,
         )
         self._kept: set[Ref] = set()  # what the store has, which stands over the catalog's files
+        self.finetunes = Finetunes(
+            world=self._snapshot.world,
+            write=self.change,
+            assets=assets,
+            limits=limits,
+            clock=clock,
+        )
         self._running = False
         self._awaited: set[Reporter] = set()
         self._settled = asyncio.Event()
@@ -129,18 +144,30 @@ class Control:
         if self._snapshot.get(ref(resource)) == resource:
             return self._snapshot.world.version
         if KIND_OF[type(resource)] in LASTING:
-            return await self._through(self._write([resource], []))
+            return await self.change([resource], [])
         return self._snapshot.change([resource])
 
     async def delete(self, name: Ref) -> int:
-        """Remove a resource; one of the catalog's files is back at the next start."""
+        """Remove a resource, and an account with its finetunes.
+
+        One of the catalog's files is back at the next start.
+        """
         self._must_run()
         check_kind(name.kind)
         if self._snapshot.get(name) is None:
             return self._snapshot.world.version
-        if name.kind in LASTING:
-            return await self._through(self._write([], [name]))
-        return self._snapshot.change(deletes=[name])
+        if name.kind not in LASTING:
+            return self._snapshot.change(deletes=[name])
+        with_it = self.finetunes.of_account(name.key) if name.kind == "account" else []
+        version = await self.change([], [name, *with_it])
+        if with_it or name.kind == "finetune":
+            await self.finetunes.sweep()
+        return version
+
+    async def change(self, puts: Sequence[Resource], deletes: Sequence[Ref]) -> int:
+        """Write what lasts, all of it or nothing, and return the version that has it."""
+        self._must_run()
+        return await self._through(self._write(puts, deletes))
 
     async def explain(self, model: str) -> tuple[Decision, ...]:
         """Return the last decision about a model in each region."""
@@ -173,6 +200,7 @@ class Control:
         kept = await self._store.open()
         self._kept = {ref(each) for each in kept}
         self._snapshot.change([*self._catalog, *kept])
+        await self.finetunes.open()
         world, now = self._snapshot.world, self._clock.unix_ms()
         if token:
             accounts, tokens = world.table(Account), world.table(Token)

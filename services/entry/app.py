@@ -11,6 +11,7 @@ from pathlib import Path
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
+from libs.common.finetunes import FinetuneWrites
 from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.ports import Inference
 from libs.common.rpc import CannotListen, grpc_server
@@ -21,6 +22,8 @@ from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.cold import ColdRoutes
+from services.entry.fronts.finetunes import Bounds as FormBounds
+from services.entry.fronts.finetunes import Finetunes
 from services.entry.fronts.grpc import SERVICE, Bindings, credentials, register
 from services.entry.fronts.health import Health
 from services.entry.fronts.hot import HotRoutes, OpenAiWork
@@ -65,6 +68,8 @@ class Config:
     continue_burst: AtLeastZero = 256  # streams that go on at once, and how many more each second
     continue_rate: NotNegative = 16.0
     server_wait_s: SecondsOrNone = 10.0  # a call waits for a server to come back, if all are lost
+    upload_idle_s: Seconds = 30.0  # nothing of an uploaded file may come
+    upload_s: Seconds = 3600.0  # for all of it to come
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
     tls_key: Path | None = None
@@ -91,6 +96,16 @@ class Config:
     def files(self) -> FileLimits:
         """Return how large a picture or sound may be."""
         return FileLimits(image_bytes=self.max_image_bytes, audio_bytes=self.max_audio_bytes)
+
+    @property
+    def uploads(self) -> FormBounds:
+        """Return how long the routes of finetunes wait for a client."""
+        return FormBounds(
+            body_s=self.body_s,
+            idle_s=self.upload_idle_s,
+            upload_s=self.upload_s,
+            max_body_bytes=self.max_body_bytes,
+        )
 
     @property
     def continuing(self) -> Bounds:
@@ -138,6 +153,7 @@ class Entry:
         gateway: Gateway,
         cancelling: Cancelling,
         auth: Auth,
+        finetunes: FinetuneWrites,
         metrics: EntryMetrics,
         clock: Clock,
         rng: random.Random,
@@ -169,10 +185,18 @@ class Entry:
             not_ready=self.not_ready,
             is_hot=lambda path: self.hot.find(path) is not None,
         )
+        tuning = Finetunes(
+            writes=finetunes,
+            world=world,
+            gateway=gateway,
+            cold=cold,
+            bounds=config.uploads,
+        )
         self.others = (
             *models.routes(),
             *requests.routes(),
             *catalog.routes(),
+            *tuning.routes(),
             *ops.routes(),
         )  # the last one takes all that is left
         self._world = world
@@ -222,6 +246,7 @@ def build(
     *,
     world: World,
     connections: Callable[[str], Inference],
+    finetunes: FinetuneWrites,
     metrics: EntryMetrics,
     templates: Templates,
     clock: Clock | None = None,
@@ -249,6 +274,7 @@ def build(
         gateway=gateway,
         cancelling=Cancelling(world=world, connections=connections),
         auth=Auth(world=world, clock=clock),
+        finetunes=finetunes,
         metrics=metrics,
         clock=clock,
         rng=rng,

@@ -15,6 +15,7 @@ from libs.common.clock import Clock
 from libs.common.deprecation import PROPERTY, deprecated_from_ms
 from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
 from libs.common.errors import (
+    FinetuneIncomplete,
     LoraUnsupported,
     ModelDeprecated,
     ModelNotAllowed,
@@ -135,7 +136,8 @@ class Gateway:
         """Check the call and decide everything that can be decided before it is sent.
 
         It is for the model that the call names, or for a `fallback` of that.
-        Raises UnknownModel, ModelNotAllowed, ModelDeprecated, LoraUnsupported, BadInput.
+        Raises UnknownModel, ModelNotAllowed, ModelDeprecated, LoraUnsupported,
+        FinetuneIncomplete, BadInput.
         """
         name = fallback or call.model
         served = self._served.get(name) or self._look_up(name)
@@ -286,6 +288,8 @@ class Gateway:
             raise bad_input(
                 ["lora"], f"finetune {name!r} is for {finetune.model}, not {model.name}"
             )
+        if not (finetune.is_complete or model.backend.external):  # which have their own
+            raise FinetuneIncomplete(f"finetune {name!r} is missing required files")
         return finetune.id
 
     def _as_told(

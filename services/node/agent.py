@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from libs.common.clock import Clock
@@ -33,7 +34,9 @@ class Agent:
         step_s: float,
         drain_s: float,
         longest_backoff_s: float,
+        fetched: Callable[[str], Path | None] = lambda finetune: None,
     ) -> None:
+        """`fetched` returns where the files of an uploaded finetune are, if they are here."""
         self.changed = asyncio.Event()
         self._me = me
         self._world = world
@@ -43,6 +46,7 @@ class Agent:
         self._step_s = step_s
         self._drain_s = drain_s
         self._longest_backoff_s = longest_backoff_s
+        self._fetched = fetched
         self._managed: dict[str, Managed] = {}
         self._stopping: set[str] = set()
 
@@ -72,7 +76,9 @@ class Agent:
         return Report(kind="node", name=self._me.name, colo=self._me.colo, resources=resources)
 
     async def _step(self, boots: asyncio.TaskGroup) -> None:
-        wanted = wanted_instances(self._world, node=self._me.name, root=self._root)
+        wanted = wanted_instances(
+            self._world, node=self._me.name, root=self._root, fetched=self._fetched
+        )
         running = await self._driver.running()
         for id_ in self._stopping:  # neither to be mended nor to be adopted
             wanted.pop(id_, None)
@@ -109,7 +115,9 @@ class Agent:
             spec = wanted.get(id_) or InstanceSpec(
                 id=id_, model=found.model, served_as="", repository=Path()
             )
-            self._managed[id_] = self._now("ready", spec, address=found.address)
+            # with no adapters that are known: so it is given those that it should have
+            bare = replace(spec, adapters={})
+            self._managed[id_] = self._now("ready", bare, address=found.address)
 
     async def _act(self, actions: Actions, boots: asyncio.TaskGroup) -> None:
         for spec in actions.start:

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import Niceness, Seconds, SecondsOrNone
+from libs.common.bounds import AtLeastOne, Niceness, Seconds, SecondsOrNone
 from libs.common.clock import Clock
+from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Node
 from services.node.agent import Agent
 from services.node.drivers.triton import TritonDriver
+from services.node.fetching import Fetching
 from services.node.metrics import NodeMetrics
 
 
@@ -39,6 +41,7 @@ class Config:
     load_s: Seconds = 120.0
     stop_s: SecondsOrNone = 10.0
     nice: Niceness = 10  # of Tritons: who takes requests comes first where CPUs are shared
+    fetches_at_once: AtLeastOne = 4  # of uploaded finetunes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,16 @@ class App:
 
     agent: Agent
     driver: TritonDriver
+    fetching: Fetching
 
 
-def build(config: Config, *, world: World, metrics: NodeMetrics, clock: Clock) -> App:
-    """Assemble a node without starting anything."""
+def build(
+    config: Config, *, world: World, source: AssetSource, metrics: NodeMetrics, clock: Clock
+) -> App:
+    """Assemble a node without starting anything; `source` has what is uploaded."""
+    folder = config.state_dir / "nodes" / config.name
     driver = TritonDriver(
-        folder=config.state_dir / "nodes" / config.name,
+        folder=folder,
         environment=config.environment,
         detach=config.detach,
         host=config.host,
@@ -60,6 +67,16 @@ def build(config: Config, *, world: World, metrics: NodeMetrics, clock: Clock) -
         load_seconds=config.load_s,
         stop_seconds=config.stop_s,
         nice=config.nice,
+    )
+    fetching = Fetching(
+        node=config.name,
+        folder=folder.absolute() / "finetunes",
+        source=source,
+        world=world,
+        clock=clock,
+        at_once=config.fetches_at_once,
+        step_s=config.step_s,
+        longest_backoff_s=config.longest_backoff_s,
     )
     agent = Agent(
         me=_node(config),
@@ -70,9 +87,10 @@ def build(config: Config, *, world: World, metrics: NodeMetrics, clock: Clock) -
         step_s=config.step_s,
         drain_s=config.drain_s,
         longest_backoff_s=config.longest_backoff_s,
+        fetched=fetching.adapter,
     )
     metrics.watch(agent.report)
-    return App(agent=agent, driver=driver)
+    return App(agent=agent, driver=driver, fetching=fetching)
 
 
 @asynccontextmanager
@@ -92,6 +110,9 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
                 name=f"{config.name} reports",
             )
         )
+        await app.fetching.take_stock()
+        fetching = background(app.fetching.run(), name=f"{config.name} fetching")
+        await stack.enter_async_context(fetching)
         await stack.enter_async_context(background(app.agent.run(), name=f"{config.name} agent"))
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from libs.common.catalog import Finetune, Model
@@ -10,18 +11,28 @@ from libs.common.world_map import EndpointLoad, ShardLoad
 from services.node.ports import InstanceSpec
 
 
-def wanted_instances(world: World, *, node: str, root: Path) -> dict[str, InstanceSpec]:
+def wanted_instances(
+    world: World, *, node: str, root: Path, fetched: Callable[[str], Path | None]
+) -> dict[str, InstanceSpec]:
     """Return what should run, by id: the first `n` slots of each assigned model.
 
-    Slots are numbered, so that the newest, the highest, is the first to go.
+    Slots are numbered, so that the newest, the highest, is the first to go. `fetched` returns
+    where the files of an uploaded finetune are, None while they are not here.
     """
+
+    def adapter(finetune: Finetune) -> Path | None:
+        return root / finetune.adapter if finetune.adapter else fetched(finetune.id)
+
     specs = {}
     for assignment in world.assignments(node=node):
         model = world.table(Model).get(assignment.model)
         if model is None or not model.backend.repository:
             continue
+        finetunes = world.table(Finetune).values()
+        mine = ((each.id, adapter(each)) for each in finetunes if each.model == model.name)
+        adapters = {name: folder for name, folder in mine if folder}
         for slot in range(assignment.instances):
-            spec = _spec(world, model, node=node, slot=slot, root=root)
+            spec = _spec(model, node=node, slot=slot, root=root, adapters=adapters)
             specs[spec.id] = spec
     return specs
 
@@ -38,13 +49,14 @@ def _endpoints(world: World, model: str, colo: str) -> list[EndpointLoad]:
     return [endpoint for load in mine for endpoint in load.endpoints]
 
 
-def _spec(world: World, model: Model, *, node: str, slot: int, root: Path) -> InstanceSpec:
-    finetunes = world.table(Finetune).values()
+def _spec(
+    model: Model, *, node: str, slot: int, root: Path, adapters: Mapping[str, Path]
+) -> InstanceSpec:
     return InstanceSpec(
         id=f"{node}/{model.served_as}/{slot}",
         model=model.name,
         served_as=model.served_as,
         repository=root / model.backend.repository,
         dedicated=model.backend.dedicated,
-        adapters={each.id: root / each.adapter for each in finetunes if each.model == model.name},
+        adapters=adapters,
     )

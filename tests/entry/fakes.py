@@ -16,6 +16,7 @@ from libs.common.catalog import Backend, Finetune, Lora, Model
 from libs.common.clock import Clock
 from libs.common.envelope import InferReply, InferRequest, Outcome, Usage
 from libs.common.errors import DeadlineExceeded, RequestError, StreamLost
+from libs.common.finetunes import FinetuneWrites
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Inference, Send
 from libs.common.tokens import token_hash
@@ -32,7 +33,7 @@ from libs.common.world_map import (
 )
 from services.entry.app import Bound, Config, Entry, build, serve
 from services.entry.metrics import EntryMetrics
-from tests.fakes import put
+from tests.fakes import NoFinetunes, put
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 OTHER_ACCOUNT = "f" * 32
@@ -167,6 +168,7 @@ def small_world(*colos: str) -> World:
         Account(id="b" * 32, blocked=True),
         Finetune(id="ft-1", name="pirate", model=TEXT, account=ACCOUNT, adapter=folder),
         Finetune(id="ft-2", name="vectors-only", model=VECTORS, account=ACCOUNT),
+        Finetune(id="ft-4", name="half", model=TEXT, account=ACCOUNT),
         Finetune(id="ft-3", name="theirs", model=TEXT, account=OTHER_ACCOUNT),
         *tokens,
         *places,
@@ -181,6 +183,7 @@ def entry_of(
     *,
     config: Config | None = None,
     clock: Clock | None = None,
+    finetunes: FinetuneWrites | None = None,
 ) -> Entry:
     """Build an entry in ams over fake servers by colo."""
     addresses = {f"local:server-{colo}": server for colo, server in servers.items()}
@@ -189,6 +192,7 @@ def entry_of(
         config or Config(colo="ams", http="127.0.0.1:0", grpc="", drain_s=2.0),
         world=world,
         connections=connections,
+        finetunes=finetunes or NoFinetunes(),
         metrics=EntryMetrics(CollectorRegistry()),
         templates={"chat.jinja": TEMPLATE}.__getitem__,
         clock=clock,

@@ -10,6 +10,7 @@ from libs.common.catalog import Access, Model
 from libs.common.envelope import RequestSource, TimeBounds
 from libs.common.errors import (
     BadInput,
+    FinetuneIncomplete,
     LoraUnsupported,
     ModelNotAllowed,
     ModelNotForToken,
@@ -71,6 +72,13 @@ REFUSED: list[tuple[str, Call, type[RequestError], str, str]] = [
         "finetune 'nope'",
     ),
     ("another's finetune", call({"prompt": "a", "lora": "theirs"}), BadInput, "/lora", "'theirs'"),
+    (
+        "finetune without its files",
+        call({"prompt": "a", "lora": "half"}),
+        FinetuneIncomplete,
+        "",
+        "missing required files",
+    ),
     (
         "finetune of another model",
         call({"prompt": "a", "lora": "vectors-only"}),

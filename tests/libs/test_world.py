@@ -108,6 +108,30 @@ def test_a_finetune_is_its_accounts_or_everyones() -> None:
     assert world.finetune("mine", account="b") is None
 
 
+def test_a_finetune_is_found_by_id_and_name_and_ones_own_before_those_of_others() -> None:
+    world = World()
+    catalogs = Finetune(id="style", name="style", model="m")
+    mine = Finetune(id="1", name="style", model="m", account="a")
+    shown = Finetune(id="2", name="shown", model="m", account="b", public=True)
+    named = Finetune(id="3", name="1", model="m", account="a")  # as another's id
+    world.apply(complete(named, catalogs, mine, shown))
+
+    for account, name, found in (
+        ("a", "style", mine),
+        ("a", "1", mine),
+        ("a", "cf-public-style", catalogs),
+        ("b", "style", catalogs),
+        ("b", "shown", shown),
+        ("a", "cf-public-shown", shown),
+        ("a", "2", shown),
+        ("a", "shown", None),  # by its own name for its account alone
+        ("b", "1", None),
+    ):
+        assert world.finetune(name, account=account) == found, (account, name)
+    world.apply(put(2, deletes=(Ref("finetune", "1"),)))
+    assert world.finetune("style", account="a") == catalogs
+
+
 def test_tables_and_queries() -> None:
     world = World()
     here = Instance(id="i", model="m", colo="ams", node="n")

@@ -180,6 +180,20 @@ async def test_what_runs_already_is_adopted(world: World, agent: Agent, driver: 
     assert driver.started == []
 
 
+async def test_what_is_adopted_gets_the_finetunes_that_came_meanwhile(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    driver.alive[FIRST] = RunningInstance(id=FIRST, model=MODEL, address="127.0.0.1:5")
+    put(world, Finetune(id="f1", name="pirate", model=MODEL, adapter="adapters/pirate"))
+
+    await assign(world, 1)
+
+    async with asyncio.timeout(3):
+        while not driver.started:
+            await asyncio.sleep(0.01)
+    assert driver.started[-1].adapters == {"f1": Path("root/adapters/pirate")}
+
+
 async def test_a_new_finetune_is_linked_into_what_runs(
     world: World, agent: Agent, driver: FakeDriver
 ) -> None:

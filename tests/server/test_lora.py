@@ -12,7 +12,7 @@ import pytest
 from libs.common import wire
 from libs.common.catalog import Backend
 from libs.common.deadline import Deadline
-from libs.common.errors import ModelFailed
+from libs.common.errors import FinetuneAbsent, ModelFailed, ModelRefused
 from libs.common.pb import kserve_pb2 as kserve
 from libs.eager import Promise
 from libs.lean import Method, RpcError, Status
@@ -129,6 +129,26 @@ async def test_an_adapter_that_is_refused_with_its_weights_is_not_sent_for_ever(
         await ask(triton, "tensorrt_llm")
 
     assert len(channel.calls) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_an_adapter_that_is_not_there_yet_is_told_from_a_model_that_fails(
+    triton: TritonBackend, channel: Channel, stream: bool
+) -> None:
+    channel.errors = [
+        RpcError(Status.INTERNAL, "LoRA pirate is not supported, we currently support ['theirs']"),
+        RpcError(Status.INTERNAL, "LoRA pirate does not fit: q_proj is (8, 4), not (8, 192)"),
+        RpcError(Status.INTERNAL, "a bug"),
+    ]
+
+    with pytest.raises(FinetuneAbsent, match="pirate is not on this instance") as absent:
+        await ask(triton, "vllm", stream=stream)
+    assert absent.value.retry_after_ms
+    assert "theirs" not in str(absent.value)
+    with pytest.raises(ModelRefused, match="does not fit"):
+        await ask(triton, "vllm", stream=stream)
+    with pytest.raises(ModelFailed, match="a bug"):
+        await ask(triton, "vllm", stream=stream)
 
 
 async def test_the_llm_api_gets_number_name_and_path(

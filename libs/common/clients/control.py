@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf.json_format import ParseError
 
+from libs.common.clients.away import control_errors
+from libs.common.clients.finetunes import FinetuneClient
 from libs.common.errors import BadInput, Unavailable
 from libs.common.messages import (
     report_to_pb,
@@ -19,7 +20,7 @@ from libs.common.messages import (
 )
 from libs.common.pb import control_pb2 as pb
 from libs.common.pb.control_pb2_grpc import ControlServiceStub
-from libs.common.rpc import channel, raise_from
+from libs.common.rpc import channel
 from libs.common.world_map import Decision, Ref, Report, Resource, Update
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ControlClient:
         self._address = address
         self._call_s = call_s
         self._opened: grpc.aio.Channel | None = None
+        self.finetunes = FinetuneClient(self._channel, call_s=call_s)
 
     def __repr__(self) -> str:
         return f"<ControlClient {self._address} {'open' if self._opened else 'closed'}>"
@@ -59,7 +61,7 @@ class ControlClient:
         """Yield everything once, then every change."""
         call = self._stub().Watch(pb.WatchRequest())
         try:
-            with _errors():
+            with control_errors():
                 async for message in call:
                     yield update_from_pb(message)
         finally:
@@ -75,7 +77,7 @@ class ControlClient:
             await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()  # what went wrong in the reports themselves
-            with _errors():
+            with control_errors():
                 await listening
         finally:
             listening.cancel()
@@ -89,27 +91,30 @@ class ControlClient:
             request = pb.PutRequest(resource=resource_to_pb(resource))
         except (ParseError, TypeError, ValueError) as error:
             raise BadInput(str(error)) from error
-        with _errors():
+        with control_errors():
             return (await self._stub().Put(request, timeout=self._call_s)).version
 
     async def delete(self, name: Ref) -> int:
         """Remove a resource; a missing one is no error."""
         request = pb.DeleteRequest(resource=pb.ResourceRef(kind=name.kind, key=name.key))
-        with _errors():
+        with control_errors():
             return (await self._stub().Delete(request, timeout=self._call_s)).version
 
     async def explain(self, model: str) -> tuple[Decision, ...]:
         """Return the last decision about a model in each region."""
-        with _errors():
+        with control_errors():
             request = pb.ExplainRequest(model=model)
             response = await self._stub().Explain(request, timeout=self._call_s)
         found = (resource_from_pb(pb.Resource(decision=each)) for each in response.decisions)
         return tuple(each for each in found if isinstance(each, Decision))
 
     def _stub(self) -> ControlServiceAsyncStub:
+        return ControlServiceStub(self._channel())
+
+    def _channel(self) -> grpc.aio.Channel:
         if self._opened is None:
             self._opened = channel(self._address)
-        return ControlServiceStub(self._opened)
+        return self._opened
 
 
 async def _send(
@@ -138,14 +143,3 @@ async def _write(
 async def _listen(call: ReportCall) -> None:
     async for _ in call:
         pass
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Raise what control raised; whatever the transport says means that control is away."""
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        if any(key == "reason" for key, _ in error.trailing_metadata() or ()):
-            raise_from(error)
-        raise Unavailable(f"control cannot be reached: {error.details()}") from error

@@ -437,11 +437,16 @@ class Model(_message.Message):
         MAX_RANK_FIELD_NUMBER: _builtins.int
         RESIDENT_FIELD_NUMBER: _builtins.int
         MODEL_TYPES_FIELD_NUMBER: _builtins.int
+        TARGET_MODULES_FIELD_NUMBER: _builtins.int
         enabled: _builtins.bool
         max_rank: _builtins.int
         resident: _builtins.int
         @_builtins.property
         def model_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        @_builtins.property
+        def target_modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """The modules that an adapter may change; none: any."""
+
         def __init__(
             self,
             *,
@@ -449,10 +454,11 @@ class Model(_message.Message):
             max_rank: _builtins.int = ...,
             resident: _builtins.int = ...,
             model_types: _abc.Iterable[_builtins.str] | None = ...,
+            target_modules: _abc.Iterable[_builtins.str] | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "max_rank", b"max_rank", "model_types", b"model_types", "resident", b"resident"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["enabled", b"enabled", "max_rank", b"max_rank", "model_types", b"model_types", "resident", b"resident", "target_modules", b"target_modules"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -724,15 +730,23 @@ class Finetune(_message.Message):
     ADAPTER_FIELD_NUMBER: _builtins.int
     CREATED_AT_MS_FIELD_NUMBER: _builtins.int
     MODIFIED_AT_MS_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     model: _builtins.str
     account: _builtins.str
     description: _builtins.str
     adapter: _builtins.str
-    """Folder of the adapter's files."""
+    """Folder of the adapter's files; empty where they are uploaded."""
     created_at_ms: _builtins.int
     modified_at_ms: _builtins.int
+    public: _builtins.bool
+    """Other accounts may use it, too."""
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Asset]:
+        """The files that were uploaded."""
+
     def __init__(
         self,
         *,
@@ -744,14 +758,45 @@ class Finetune(_message.Message):
         adapter: _builtins.str = ...,
         created_at_ms: _builtins.int = ...,
         modified_at_ms: _builtins.int = ...,
+        public: _builtins.bool = ...,
+        assets: _abc.Iterable[Global___Asset] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adapter", b"adapter", "created_at_ms", b"created_at_ms", "description", b"description", "id", b"id", "model", b"model", "modified_at_ms", b"modified_at_ms", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adapter", b"adapter", "assets", b"assets", "created_at_ms", b"created_at_ms", "description", b"description", "id", b"id", "model", b"model", "modified_at_ms", b"modified_at_ms", "name", b"name", "public", b"public"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finetune: _TypeAlias = Finetune  # noqa: Y015
+
+@_typing.final
+class Asset(_message.Message):
+    """One uploaded file of a finetune; it never changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    """adapter_config.json or adapter_model.safetensors"""
+    size: _builtins.int
+    sha256: _builtins.str
+    """Of its bytes, in hexadecimal: what control keeps it under."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        size: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Asset: _TypeAlias = Asset  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):

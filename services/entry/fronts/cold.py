@@ -8,26 +8,27 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from libs.common.errors import Internal, RequestError
-from libs.common.world_map import Token
+from libs.common.world_map import Scope, Token
 from services.entry.auth import Auth
 from services.entry.fronts.bodies import JSON, client_id, error_body, error_headers, to_json
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
 
-Look = Callable[[web.Request, Token], object]  # what it returns is written as JSON
+# What it returns, or what that comes to, is written as JSON.
+Look = Callable[[web.Request, Token], object | Awaitable[object]]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 log = logging.getLogger(__name__)
 
 
 class ColdRoutes:
-    """What the routes have in common that only look something up for an account."""
+    """What the routes have in common that run no model for an account."""
 
     def __init__(self, *, gateway: Gateway, auth: Auth, metrics: EntryMetrics) -> None:
         self._gateway = gateway
         self._auth = auth
         self._metrics = metrics
 
-    def answering(self, look: Look) -> Handler:
+    def answering(self, look: Look, *, scope: Scope = "read") -> Handler:
         """Return the handler of a route; the account in its path, if any, is the token's."""
 
         async def handle(request: web.Request) -> web.Response:
@@ -38,9 +39,9 @@ class ColdRoutes:
             try:
                 with self._metrics.request(self._gateway.colo):
                     account = request.match_info.get("account", "")
-                    value = look(
-                        request, self._auth.caller(request.headers, account=account, scope="read")
-                    )
+                    token = self._auth.caller(request.headers, account=account, scope=scope)
+                    found = look(request, token)
+                    value = await found if isinstance(found, Awaitable) else found
             except Exception as error:  # noqa: BLE001  (a bug of ours is an answer, too)
                 refusal = _told(error, request)
                 status, value = refusal.http, error_body(refusal)

@@ -18,9 +18,11 @@ import numpy as np
 from libs.common import wire
 from libs.common.catalog import Model
 from libs.common.envelope import InferRequest
-from libs.common.errors import ModelFailed, RequestError
+from libs.common.errors import FinetuneAbsent, ModelFailed, ModelRefused, RequestError
 
 T = TypeVar("T")
+ABSENT = "is not supported, we currently support"  # vLLM's words for an adapter that it has not
+ABSENT_MS = 1_000  # nodes look for new ones all the time
 WEIGHTS, CONFIG = "model.lora_weights.npy", "model.lora_config.npy"
 FORGOTTEN = "not found in cache"  # TensorRT-LLM's words for an adapter that it has evicted
 
@@ -79,7 +81,7 @@ class Adapters:
             return await ask(adapted)
         except ModelFailed as error:
             if not self.is_forgotten(address, request, error):
-                raise
+                raise _meaning(error, request) from error
         return await ask(await self.added_to(request, address, model))
 
     def is_forgotten(self, address: str, request: InferRequest, error: RequestError) -> bool:
@@ -96,6 +98,17 @@ class Adapters:
         if not path:
             raise ModelFailed(f"the catalog has no adapter of finetune {request.finetune}")
         return Path(path).absolute()
+
+
+def _meaning(error: ModelFailed, request: InferRequest) -> RequestError:
+    """Return what a failure is if it is the adapter's: no other call must suffer from it."""
+    text = str(error)
+    if ABSENT in text:  # in the model's words, which list everybody's adapters
+        text = f"finetune {request.finetune} is not on this instance"
+        return FinetuneAbsent(text, retry_after_ms=ABSENT_MS)
+    if request.adapter in text:
+        return ModelRefused(text, sent=True)
+    return error
 
 
 def _number(name: str, request: InferRequest, shape: tuple[int, ...]) -> wire.Tensor:
