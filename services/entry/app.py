@@ -32,6 +32,7 @@ from services.entry.fronts.models import Models
 from services.entry.fronts.openai import OpenAi
 from services.entry.fronts.openai_calls import OpenAiCalls
 from services.entry.fronts.openai_completions import Completions
+from services.entry.fronts.openai_media import Media
 from services.entry.fronts.openai_responses import Responses
 from services.entry.fronts.ops import Ops
 from services.entry.fronts.requests import Requests
@@ -232,12 +233,16 @@ def _openai(config: Config, gateway: Gateway, auth: Auth, clock: Clock) -> Mappi
         max_body_bytes=config.max_body_bytes,
         max_choices=config.max_choices,
     )
-    openai = OpenAi(calls=calls, clock=clock)
+    openai, media = OpenAi(calls=calls, clock=clock), Media(calls=calls, clock=clock)
     return {
         "chat/completions": openai.chat,
         "embeddings": openai.embed,
         "completions": Completions(calls=calls, clock=clock).complete,
         "responses": Responses(calls=calls, clock=clock).respond,
+        "audio/speech": media.speak,
+        "audio/transcriptions": media.transcribe,
+        "audio/translations": media.translate,
+        "images/generations": media.draw,
     }
 
 

@@ -7,11 +7,17 @@ from typing import Any
 
 import openai
 import pytest
-from openai.types import completion_create_params, embedding_create_params
+from openai.types import completion_create_params, embedding_create_params, image_generate_params
+from openai.types.audio import speech_create_params, transcription_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
 from services.entry.fronts import openai_params
+from services.entry.fronts.media_bodies import (
+    IMAGE_SCHEMA,
+    SPEECH_SCHEMA,
+    TRANSCRIPTION_SCHEMA,
+)
 from services.entry.fronts.openai_bodies import CHAT_SCHEMA, COMPLETIONS_SCHEMA, EMBEDDINGS_SCHEMA
 from services.entry.fronts.responses_bodies import SCHEMA as RESPONSES_SCHEMA
 from services.entry.tasks.text_generation import SCHEMA as TEXT_SCHEMA
@@ -36,6 +42,13 @@ TYPES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any]]] = {
         RESPONSES_SCHEMA,
         openai_params.RESPONSES,
     ),
+    "Speech": (speech_create_params.SpeechCreateParams, SPEECH_SCHEMA, openai_params.SPEECH),
+    "Transcripts": (
+        transcription_create_params.TranscriptionCreateParamsBase,
+        TRANSCRIPTION_SCHEMA,
+        openai_params.TRANSCRIPTIONS,
+    ),
+    "Pictures": (image_generate_params.ImageGenerateParamsBase, IMAGE_SCHEMA, openai_params.IMAGES),
     "Embeddings": (embedding_create_params.EmbeddingCreateParams, EMBEDDINGS_SCHEMA, {}),
 }
 
@@ -50,7 +63,7 @@ def test_every_parameter_of_the_sdk_is_known(
 ) -> None:
     works = {*schema["properties"], *TEXT_SCHEMA["properties"], *PASSED_ON}
 
-    ignored = {*openai_params.IGNORED, *openai_params.OF_RESPONSES}
+    ignored = {*openai_params.IGNORED, *openai_params.OF_RESPONSES, *openai_params.OF_MEDIA, "file"}
 
     assert parameters(of) - works - ignored - set(refused) == set()
 

@@ -26,6 +26,7 @@ IGNORED: Final = (  # on every route that has them
     "user",
     "verbosity",
 )
+OF_MEDIA: Final = ("chunking_strategy", "moderation", "quality", "style", "timestamp_granularities")
 OF_RESPONSES: Final = ("access_programs", "image", "include", "max_tool_calls", "truncation")
 
 
