@@ -22,6 +22,7 @@ from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.cold import ColdRoutes
+from services.entry.fronts.docs import Docs
 from services.entry.fronts.finetunes import Bounds as FormBounds
 from services.entry.fronts.finetunes import Finetunes
 from services.entry.fronts.grpc import SERVICE, Bindings, credentials, register
@@ -71,6 +72,7 @@ class Config:
     server_wait_s: SecondsOrNone = 10.0  # a call waits for a server to come back, if all are lost
     upload_idle_s: Seconds = 30.0  # nothing of an uploaded file may come
     upload_s: Seconds = 3600.0  # for all of it to come
+    docs: bool = True  # /docs and /openapi.json, which name the models that all may run
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
     tls_key: Path | None = None
@@ -193,7 +195,9 @@ class Entry:
             cold=cold,
             bounds=config.uploads,
         )
+        docs = Docs(gateway=gateway, world=world)
         self.others = (
+            *(docs.routes() if config.docs else ()),
             *models.routes(),
             *requests.routes(),
             *catalog.routes(),

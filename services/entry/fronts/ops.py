@@ -47,6 +47,8 @@ ROUTES = (
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
+    "GET /openapi.json",
+    "GET /docs",
 )
 
 
@@ -102,8 +104,13 @@ class Ops:
             return _json(
                 error_body(WrongMethod(text)), status=405, headers={"Allow": ", ".join(allowed)}
             )
-        error = UnknownRoute(f"there is nothing at {request.path[:200]}")
-        return _json(error_body(error), status=404)
+        return unknown(request)
+
+
+def unknown(request: web.Request) -> web.Response:
+    """Say that there is nothing at an address."""
+    error = UnknownRoute(f"there is nothing at {request.path[:200]}")
+    return _json(error_body(error), status=404)
 
 
 async def _methods(request: web.Request) -> list[str]:

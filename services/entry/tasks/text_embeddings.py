@@ -93,7 +93,7 @@ class TextEmbeddings(Task):
         else:
             found = self.answers.tensor(reply.payload, self._embedding)
             vectors = (found or needed(self.outputs(reply.payload), "embedding")).array()
-        if "query" in values:
+        if "query" in values and "contexts" in values:
             return ranked(_cosines(vectors, len(values["text"])), len(values["contexts"]))
         return {"shape": list(vectors.shape), "data": vectors, "pooling": values["pooling"]}
 

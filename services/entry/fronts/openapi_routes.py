@@ -1,0 +1,103 @@
+"""What the OpenAPI document says of each route beside its address; a route needs no entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.entry.fronts.openai_bodies import CHAT_SCHEMA, COMPLETIONS_SCHEMA, EMBEDDINGS_SCHEMA
+from services.entry.fronts.responses_bodies import SCHEMA as RESPONSES_SCHEMA
+
+Json = dict[str, Any]
+AI: Final = "/client/v4/accounts/{account}/ai"
+RUN: Final = f"{AI}/run/{{model}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One route's words; the defaults are those of any route that answers with JSON."""
+
+    summary: str = ""
+    tag: str = ""
+    parameters: Sequence[Json] = ()
+    body: Mapping[str, Any] | None = None
+    answer: Mapping[str, Any] | None = None
+    media: str = ""  # of the answer, if it is not JSON
+    streams: bool = False
+    is_open: bool = False  # needs no token
+    statuses: Sequence[int] = ()  # of an open route, beside 200
+
+
+def _query(name: str, kind: str = "string", **more: Any) -> Json:
+    return {"name": name, "in": "query", "schema": {"type": kind, **more}}
+
+
+def _object(*names: str) -> Json:
+    return {"type": "object", "required": list(names)}
+
+
+PAGES: Final = (_query("page", "integer", minimum=1), _query("per_page", "integer", minimum=1))
+ENVELOPE: Final = _object("result", "success", "errors", "messages")
+# OpenAI's routes stand under /v1 and under an account's /ai/v1.
+_V1: Final[Mapping[str, Operation]] = {
+    "/chat/completions": Operation(
+        summary="Answer a conversation",
+        body=CHAT_SCHEMA,
+        answer=_object("id", "object", "created", "model", "choices", "usage"),
+        streams=True,
+    ),
+    "/completions": Operation(
+        summary="Continue a text",
+        body=COMPLETIONS_SCHEMA,
+        answer=_object("id", "object", "created", "model", "choices"),
+        streams=True,
+    ),
+    "/embeddings": Operation(
+        summary="Turn texts into vectors",
+        body=EMBEDDINGS_SCHEMA,
+        answer=_object("object", "data", "model", "usage"),
+    ),
+    "/responses": Operation(
+        summary="Answer an input",
+        body=RESPONSES_SCHEMA,
+        answer=_object("id", "object", "model", "output"),
+        streams=True,
+    ),
+    "/models": Operation(summary="List the models", answer=_object("object", "data")),
+}
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    **_V1,
+    **{f"/v1{path}": said for path, said in _V1.items()},
+    RUN: Operation(summary="Run any model", tag="Workers AI"),
+    f"{AI}/models/search": Operation(
+        summary="Search the models",
+        parameters=(
+            *map(_query, ("search", "task", "author")),
+            *PAGES,
+        ),
+        answer=ENVELOPE,
+    ),
+    f"{AI}/models/schema": Operation(
+        summary="Show a model's schemas",
+        parameters=({**_query("model"), "required": True},),
+        answer=ENVELOPE,
+    ),
+    f"{AI}/tasks/search": Operation(summary="List the tasks", answer=ENVELOPE),
+    f"{AI}/authors/search": Operation(summary="List the authors", answer=ENVELOPE),
+    f"{AI}/requests/{{request_id}}": Operation(summary="Cancel a request", answer=ENVELOPE),
+    "/v1/requests/{request_id}": Operation(
+        summary="Cancel a request", tag="OpenAI", answer=ENVELOPE
+    ),
+    "/healthz": Operation(summary="Whether the process lives", tag="Operating", is_open=True),
+    "/readyz": Operation(
+        summary="Whether calls can be served", tag="Operating", is_open=True, statuses=(503,)
+    ),
+    "/metrics": Operation(
+        summary="Prometheus' metrics", tag="Operating", is_open=True, media="text/plain"
+    ),
+    "/openapi.json": Operation(summary="This document", tag="Operating", is_open=True),
+    "/docs": Operation(
+        summary="A page to try calls with", tag="Operating", is_open=True, media="text/html"
+    ),
+}
