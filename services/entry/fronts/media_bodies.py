@@ -30,6 +30,7 @@ TRANSCRIPTION_SCHEMA: Schema = {
     "type": "object",
     "properties": {
         "model": NAME,
+        "file": {"type": "string", "format": "binary"},
         "language": {"type": "string"},
         "prompt": {"type": "string"},
         "response_format": {

@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from services.entry.fronts.media_bodies import (
+    IMAGE_SCHEMA,
+    SPEECH_SCHEMA,
+    TRANSCRIPTION_SCHEMA,
+)
 from services.entry.fronts.openai_bodies import CHAT_SCHEMA, COMPLETIONS_SCHEMA, EMBEDDINGS_SCHEMA
 from services.entry.fronts.responses_bodies import SCHEMA as RESPONSES_SCHEMA
 
@@ -64,7 +69,20 @@ _V1: Final[Mapping[str, Operation]] = {
         answer=_object("id", "object", "model", "output"),
         streams=True,
     ),
+    "/audio/speech": Operation(summary="Say a text", body=SPEECH_SCHEMA, media="*/*"),
+    "/audio/transcriptions": Operation(
+        summary="Tell what was said", body=TRANSCRIPTION_SCHEMA, media="*/*"
+    ),
+    "/audio/translations": Operation(
+        summary="Tell in English what was said", body=TRANSCRIPTION_SCHEMA, media="*/*"
+    ),
+    "/images/generations": Operation(
+        summary="Draw pictures", body=IMAGE_SCHEMA, answer=_object("created", "data")
+    ),
     "/models": Operation(summary="List the models", answer=_object("object", "data")),
+    "/models/{model}": Operation(
+        summary="Show a model", answer=_object("id", "object", "created", "owned_by")
+    ),
 }
 OPERATIONS: Final[Mapping[str, Operation]] = {
     **_V1,
