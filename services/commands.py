@@ -103,7 +103,16 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-BENCHES = ("gateway", "tasks", "capacity", "slow_reader", "soak", "affinity", "overload")
+BENCHES = (
+    "gateway",
+    "tasks",
+    "capacity",
+    "slow_reader",
+    "soak",
+    "affinity",
+    "overload",
+    "limits",
+)
 SERVICES = {
     "edge": "an entry and a server in one process",
     "entry": "an entry alone",

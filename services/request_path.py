@@ -74,7 +74,9 @@ class RequestPath:
             templates=lambda path: (self.root / path).read_text("utf-8"),
             clock=self.clock,
         )
-        reporting = keep_reporting(self.plane, made.report, backoff=Backoff())
+        reporting = keep_reporting(
+            self.plane, made.report, granted=made.limiter.granted, backoff=Backoff()
+        )
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
 

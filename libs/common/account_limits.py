@@ -53,7 +53,7 @@ def limit_of(account: Account, kind: str) -> float:
     if kind == TOKENS:
         return float(account.tokens_per_minute)
     if kind == NEURONS:
-        return account.neurons_per_day
+        return float(account.neurons_per_day)
     return float(account.requests_per_minute.get(kind, 0))
 
 

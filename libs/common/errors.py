@@ -30,6 +30,7 @@ class RequestError(Exception):
         self.retry_after_ms = retry_after_ms
         self.pointer = pointer
         self.sent = sent
+        self.headers: tuple[tuple[str, str], ...] = ()  # that its answer has besides
         # What the server adds that answers with it:
         self.free_permits: int | None = None  # of the shard, where it is known, and
         self.queue_length = 0
@@ -279,6 +280,30 @@ class HopsUsedUp(RequestError):
 
     code, status, http, reason, retryable = 3052, "RESOURCE_EXHAUSTED", 429, "hops_used_up", True
     again = "after Retry-After"
+    should_retry = True
+
+
+class NeuronsUsedUp(RequestError):
+    """The account's neurons of the day are used up; they are counted from midnight, UTC."""
+
+    code, status, http, reason = 3036, "RESOURCE_EXHAUSTED", 429, "neurons_used_up"
+    again = "tomorrow"
+    should_retry = False
+
+
+class RateLimited(RequestError):
+    """The account has sent as many requests of this task as it may in a minute."""
+
+    code, status, http, reason = 3050, "RESOURCE_EXHAUSTED", 429, "rate_limited"
+    again = "after Retry-After"
+    should_retry = True
+
+
+class TokenRateLimited(RequestError):
+    """The account's tokens per minute do not suffice for this call's input and `max_tokens`."""
+
+    code, status, http, reason = 3051, "RESOURCE_EXHAUSTED", 429, "token_rate_limited"
+    again = "after Retry-After, or with fewer `max_tokens`"
     should_retry = True
 
 

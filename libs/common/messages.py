@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter
 
+from libs.common.limit_shares import LimitUse, Shares, Use
 from libs.common.pb import control_pb2 as pb
 from libs.common.world_map import KIND_OF, KINDS, Ref, Report, ReporterKind, Resource, Update
 
@@ -98,16 +99,60 @@ def update_from_pb(message: pb.WatchResponse) -> Update:
 def report_to_pb(report: Report) -> pb.ReportRequest:
     """Write a report."""
     resources = [resource_to_pb(each) for each in report.resources]
-    return pb.ReportRequest(
+    message = pb.ReportRequest(
         kind=report.kind, name=report.name, colo=report.colo, resources=resources
     )
+    if report.use is not None:
+        message.use.CopyFrom(_use_to_pb(report.use))
+    return message
 
 
 def report_from_pb(message: pb.ReportRequest) -> Report:
     """Read a report; ValueError for a kind of reporter that there is not."""
     kind = _reporter_kind().validate_python(message.kind)
     resources = tuple(resource_from_pb(each) for each in message.resources)
-    return Report(kind=kind, name=message.name, colo=message.colo, resources=resources)
+    use = _use_from_pb(message.use) if message.HasField("use") else None
+    return Report(kind=kind, name=message.name, colo=message.colo, resources=resources, use=use)
+
+
+def _use_to_pb(use: Use) -> pb.Use:
+    limits = [
+        pb.LimitUse(
+            name=each.name, share=each.share, asked=each.asked, used=each.used, day=each.day
+        )
+        for each in use.limits
+    ]
+    return pb.Use(applied=use.applied, even=use.even, limits=limits)
+
+
+def _use_from_pb(message: pb.Use) -> Use:
+    limits = (
+        LimitUse(name=each.name, share=each.share, asked=each.asked, used=each.used, day=each.day)
+        for each in message.limits
+    )
+    return Use(applied=message.applied, even=message.even, limits=tuple(limits))
+
+
+def shares_to_pb(shares: Shares) -> pb.ReportResponse:
+    """Write control's answer to an entry's report."""
+    return pb.ReportResponse(
+        number=shares.number,
+        complete=shares.complete,
+        even=shares.even,
+        shares=shares.shares,
+        keep_ms=int(shares.keep_s * 1000),
+    )
+
+
+def shares_from_pb(message: pb.ReportResponse) -> Shares:
+    """Read control's answer to an entry's report."""
+    return Shares(
+        number=message.number,
+        complete=message.complete,
+        even=message.even,
+        shares=dict(message.shares),
+        keep_s=message.keep_ms / 1000,
+    )
 
 
 class SnapshotOnDisk:

@@ -7,12 +7,15 @@ from typing import Protocol, TypeAlias
 
 from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.events.values import Event
+from libs.common.limit_shares import Shares
 from libs.common.world_map import Ref, Report, Resource, Update
 from libs.eager import Promise
 
 # Takes the parts of a stream that came together. What is returned, if anything, is waited for
 # before the next ones: so who reads slowly slows the model. What is raised ends the stream.
 Send: TypeAlias = Callable[[Sequence[bytes]], Promise[None] | None]
+
+Granted: TypeAlias = Callable[[Shares], None]  # takes an entry's shares of accounts' limits
 
 
 class Inference(Protocol):
@@ -42,8 +45,11 @@ class ControlPlane(Protocol):
         """Yield everything once, then every change."""
         ...
 
-    async def report(self, reports: AsyncIterator[Report]) -> None:
-        """Say what there is, again and again; the stream's end says that the reporter left."""
+    async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
+        """Say what there is, again and again; the stream's end says that the reporter left.
+
+        An entry's reports are answered, to `granted`.
+        """
         ...
 
     async def put(self, resource: Resource) -> int:

@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 from libs.common.backoff import Backoff
 from libs.common.catalog import Finetune, Model
 from libs.common.errors import RequestError
-from libs.common.ports import ControlPlane, SnapshotFile
+from libs.common.ports import ControlPlane, Granted, SnapshotFile
 from libs.common.world_map import (
     KIND_OF,
     KINDS,
@@ -176,6 +176,7 @@ async def keep_reporting(
     pause_s: float = 0.1,
     wake: asyncio.Event | None = None,
     leave: asyncio.Event | None = None,
+    granted: Granted | None = None,
     backoff: Backoff,
 ) -> None:
     """Report every so often, and when woken `pause_s` after the last one, over lost connections.
@@ -191,7 +192,7 @@ async def keep_reporting(
         began = clock()
         async with aclosing(_reports(make_report, every_s, pause_s, wake, leave)) as reports:
             try:
-                await control.report(reports)
+                await control.report(reports, granted)
             except RequestError as error:
                 failures.say(error)
         if clock() - began > STEADY_S:

@@ -14,6 +14,7 @@ from annotated_types import Ge, Le, MinLen
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, UnixMs
 from libs.common.catalog import Finetune, Model
+from libs.common.limit_shares import Use
 
 InstanceState = Literal["booting", "ready", "draining", "failed"]
 EndpointState = Literal["healthy", "backoff", "draining"]
@@ -328,6 +329,7 @@ class Report:
     name: str
     colo: str
     resources: tuple[Resource, ...]
+    use: Use | None = None  # an entry's, of accounts' limits
 
 
 def shard_key(colo: str, model: str, index: int) -> str:

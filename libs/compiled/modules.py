@@ -21,7 +21,8 @@ _PACKAGES = {
     " values varint wire",
     "libs.common.clients": "inference",
     "libs.common.events": "codec outbox packing sinks",
-    "services.entry": "attempts auth calls gateway limits metrics prefixes routing",
+    "services.entry": "access attempts auth buckets calls gateway holds limits metrics"
+    " prefixes routing",
     "services.entry.fronts": "bodies exchange hot openai openai_answers openai_bodies openai_calls"
     " openai_frames streaming workers_ai",
     "services.entry.tasks": "automatic_speech_recognition base chat dumb_pipe image_classification"

@@ -40,6 +40,8 @@ class Config:
     report_gone_s: SecondsOrNone = 5.0
     silent_s: Seconds = 5.0
     watch_bound: AtLeastOne = 1024
+    share_keep_s: Seconds = 30.0  # an entry keeps its shares of limits without hearing of us
+    spent_s: Seconds = 10.0  # between two writes of what accounts have used today
     drain_s: SecondsOrNone = 1.0
     assets: Path | None = None  # the folder of uploaded files; none: `assets` in the state folder
     finetunes_per_account: AtLeastZero = 30
@@ -72,6 +74,8 @@ def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = 
             report_gone_s=config.report_gone_s,
             silent_s=config.silent_s,
             watch_bound=config.watch_bound,
+            share_keep_s=config.share_keep_s,
+            spent_s=config.spent_s,
         ),
         limits=config.finetune_limits,
     )

@@ -9,7 +9,14 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from libs.common.errors import BadInput, Unavailable
-from libs.common.messages import report_from_pb, resource_from_pb, resource_to_pb, update_to_pb
+from libs.common.limit_shares import Shares
+from libs.common.messages import (
+    report_from_pb,
+    resource_from_pb,
+    resource_to_pb,
+    shares_to_pb,
+    update_to_pb,
+)
 from libs.common.pb import control_pb2 as pb
 from libs.common.pb.control_pb2_grpc import ControlServiceServicer
 from libs.common.rpc import Context, statuses
@@ -40,14 +47,21 @@ class ControlServicer(ControlServiceServicer):
             async for update in updates:
                 yield self._message(update)
 
-    async def Report(
+    async def Report(  # type: ignore[override]  # may write, too; the stub knows yield alone
         self, request_iterator: Requests, context: Context
-    ) -> AsyncIterator[pb.ReportResponse]:
-        """A reporter's life."""
-        async with statuses(context), aclosing(_reports(request_iterator)) as reports:
-            await self._control.report(reports)
-        return
-        yield  # makes it a stream; grants are to come
+    ) -> None:
+        """A reporter's life; an entry's reports are answered once they are taken."""
+        answers: list[Shares] = []
+
+        async def answered() -> AsyncGenerator[Report, None]:
+            async with aclosing(_reports(request_iterator)) as reports:
+                async for report in reports:
+                    yield report
+                    while answers:
+                        await context.write(shares_to_pb(answers.pop(0)))
+
+        async with statuses(context), aclosing(answered()) as reports:
+            await self._control.report(reports, answers.append)
 
     async def Put(self, request: pb.PutRequest, context: Context) -> pb.PutResponse:
         """Write a resource."""

@@ -48,8 +48,8 @@ class Reporters:
     def __repr__(self) -> str:
         return f"<Reporters live={len(self._streams)} lost={len(self._leaving)}>"
 
-    async def follow(self, reports: AsyncIterator[Report]) -> None:
-        """Take one stream's reports until its end."""
+    async def follow(self, reports: AsyncIterator[Report], taken: Callable[[Report], None]) -> None:
+        """Take one stream's reports until its end, and say so of each."""
         stream = _Stream(reports)
         reporter = None
         goodbye = False
@@ -59,6 +59,7 @@ class Reporters:
                 check_report(report, self._snapshot.world)
                 reporter = self._identify(report, reporter, stream)
                 self._take(reporter, report)
+                taken(report)
             goodbye = True
         finally:
             self._open.discard(stream)

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from libs.common.account_limits import DAY_MS, NEURONS, limit_name, limit_of
 from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
+from libs.common.ports import Granted
 from libs.common.world_map import (
     KIND_OF,
     Account,
@@ -24,6 +26,7 @@ from libs.common.world_map import (
     Resource,
     Server,
     Shard,
+    Spent,
     Token,
     Update,
     ref,
@@ -33,6 +36,7 @@ from services.control.external import external_instances
 from services.control.finetunes import Finetunes, Limits
 from services.control.ports import Assets, Store
 from services.control.reporters import Reporter, Reporters
+from services.control.sharing import Sharing
 from services.control.snapshot import Snapshot
 from services.control.tokens import default_access
 from services.control.writes import LASTING, check_kind, check_write
@@ -51,6 +55,8 @@ class Settings:
     report_gone_s: float = 5.0
     silent_s: float = 5.0
     watch_bound: int = 1024
+    share_keep_s: float = 30.0
+    spent_s: float = 10.0
 
 
 class Control:
@@ -87,6 +93,9 @@ class Control:
             limits=limits,
             clock=clock,
         )
+        self._sharing = Sharing(
+            keep_s=settings.share_keep_s, whole=self._whole, first_number=clock.unix_ms()
+        )
         self._running = False
         self._awaited: set[Reporter] = set()
         self._settled = asyncio.Event()
@@ -106,12 +115,14 @@ class Control:
             await self._load(token)
             loops.append(asyncio.create_task(self._judge_forever(), name="control: ownership"))
             loops.append(asyncio.create_task(self._settle(), name="control: grace"))
+            loops.append(asyncio.create_task(self._keep_spent(), name="control: spent"))
             yield
         finally:
             self.stop()
             for each in loops:
                 each.cancel()
             await asyncio.gather(*loops, *self._writes, return_exceptions=True)
+            await self._write_spent()
             await self._store.close()
 
     def stop(self) -> None:
@@ -132,10 +143,16 @@ class Control:
         finally:
             await watching.aclose()
 
-    async def report(self, reports: AsyncIterator[Report]) -> None:
+    async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
         """Take a reporter's reports; their end is its goodbye."""
         self._must_run()
-        await self._reporters.follow(reports)
+
+        def taken(report: Report) -> None:
+            if report.use is not None and granted is not None:
+                now, day = self._clock.now(), self._clock.unix_ms() // DAY_MS
+                granted(self._sharing.heard(report.name, report.use, now=now, day=day))
+
+        await self._reporters.follow(reports, taken)
 
     async def put(self, resource: Resource) -> int:
         """Write a resource and return the version that has it."""
@@ -159,7 +176,8 @@ class Control:
         if name.kind not in LASTING:
             return self._snapshot.change(deletes=[name])
         with_it = self.finetunes.of_account(name.key) if name.kind == "account" else []
-        version = await self.change([], [name, *with_it])
+        spent = [Ref("spent", name.key)] if name.kind == "account" else []
+        version = await self.change([], [name, *with_it, *spent])
         if with_it or name.kind == "finetune":
             await self.finetunes.sweep()
         return version
@@ -206,6 +224,10 @@ class Control:
             accounts, tokens = world.table(Account), world.table(Token)
             puts, deletes = default_access(token, accounts=accounts, tokens=tokens, at_ms=now)
             await self._write(puts, deletes)
+        for spent in world.table(Spent).values():
+            if spent.day == now // DAY_MS:
+                name = limit_name(spent.account, NEURONS)
+                self._sharing.remember(name, spent.neurons, spent.day)
         colos = world.table(Colo)
         owned = [each for each in world.table(Shard).values() if each.colo in colos]
         self._awaited = {Reporter("server", each.owner) for each in owned if each.owner}
@@ -262,6 +284,36 @@ class Control:
             moved = ownership.judge(wanted, world.table(Shard), servers)
             # stored before it is told: an epoch must never be given out twice
             await self._through(self._write(moved, []))
+
+    def _whole(self, name: str) -> float | None:
+        """Return a budget by its limit's name, 0 for a rate, None where there is no such limit."""
+        account, _, kind = name.partition("/")
+        found = self._snapshot.world.table(Account).get(account)
+        limit = limit_of(found, kind) if found is not None else 0.0
+        if not limit:
+            return None
+        return limit if kind == NEURONS else 0.0
+
+    async def _keep_spent(self) -> None:
+        """Keep what is used of budgets, so that a restart gives nobody a second one."""
+        while True:
+            await asyncio.sleep(self._settings.spent_s)
+            await self._through(self._write_spent())
+
+    async def _write_spent(self) -> None:
+        accounts = self._snapshot.world.table(Account)
+        spent = [
+            Spent(account=account, day=day, neurons=used)
+            for name, (used, day) in self._sharing.spent().items()
+            if (account := name.partition("/")[0]) in accounts
+        ]
+        changed = [each for each in spent if self._snapshot.get(ref(each)) != each]
+        if not changed:
+            return
+        try:
+            await self._write(changed, [])
+        except Unavailable as error:
+            log.error("what accounts have used is not kept: %s", error)
 
     async def _write(self, puts: Sequence[Resource], deletes: Sequence[Ref]) -> int:
         async with self._writing:

@@ -26,6 +26,7 @@ from libs.common.world_map import (
     Token,
 )
 
+LONGEST_KEY = 512  # as the store's table has it
 PASSING = frozenset({"decision"})
 LASTING = frozenset({"model", "finetune", "account", "token", "colo", "override", "assignment"})
 WRITTEN = LASTING | PASSING
@@ -46,8 +47,7 @@ def check_write(resource: Resource, world: World) -> None:
     """Raise BadInput for what may not be written, or names what there is not."""
     kind = KIND_OF[type(resource)]
     check_kind(kind)
-    if not resource.key.strip("@/"):
-        raise BadInput(f"a {kind} needs a name")
+    _check_key(kind, resource.key)
     if isinstance(resource, Token):
         _check_token(resource, world)
     if isinstance(resource, Account):
@@ -74,6 +74,13 @@ def check_report(report: Report, world: World) -> None:
                 f"{report.name!r}'s to report",
                 pointer=f"/resources/{index}",
             )
+
+
+def _check_key(kind: str, key: str) -> None:
+    if not key.strip("@/"):
+        raise BadInput(f"a {kind} needs a name")
+    if len(key) > LONGEST_KEY:
+        raise BadInput(f"a {kind}'s name has {LONGEST_KEY} characters at most")
 
 
 def _check_token(token: Token, world: World) -> None:

@@ -40,6 +40,7 @@ from services.entry.fronts.requests import Requests
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.fronts.workers_ai_catalog import WorkersAiCatalog
 from services.entry.gateway import Gateway
+from services.entry.limiter import Limiter
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
 from services.entry.tasks.media import FileLimits
@@ -154,6 +155,7 @@ class Entry:
         config: Config,
         world: World,
         gateway: Gateway,
+        limiter: Limiter,
         cancelling: Cancelling,
         auth: Auth,
         finetunes: FinetuneWrites,
@@ -163,6 +165,7 @@ class Entry:
     ) -> None:
         self.config = config
         self.gateway = gateway
+        self.limiter = limiter
         self.draining = False
         self.health = Health()
         self.bindings = Bindings(
@@ -216,17 +219,25 @@ class Entry:
             return "draining"
         if not self._world.complete:
             return "nothing has come from control yet"
+        if self.limiter.waits():
+            return "other entries have all of accounts' limits yet"
         return "" if self._world.table(Server) else "no server is known"
 
     def report(self) -> Report:
-        """Say what was refused."""
+        """Say what was refused, and what was asked for of accounts' limits."""
         load = EntryLoad(
             name=self.config.name,
             colo=self.config.colo,
             boot_epoch=self._boot_epoch,
             refused=dict(self.gateway.refused),
         )
-        return Report(kind="entry", name=load.name, colo=load.colo, resources=(load,))
+        return Report(
+            kind="entry",
+            name=load.name,
+            colo=load.colo,
+            resources=(load,),
+            use=self.limiter.use(),
+        )
 
 
 def _openai(config: Config, gateway: Gateway, auth: Auth, clock: Clock) -> Mapping[str, OpenAiWork]:
@@ -263,6 +274,7 @@ def build(
 ) -> Entry:
     """Wire an entry; nothing is opened."""
     clock, rng = clock or SystemClock(), rng or random.Random()
+    limiter = Limiter(name=config.name, world=world, clock=clock)
     gateway = Gateway(
         colo=config.colo,
         world=world,
@@ -276,11 +288,13 @@ def build(
         continuing=config.continuing,
         server_wait_s=config.server_wait_s,
         files=config.files,
+        limited=limiter.limited,
     )
     return Entry(
         config=config,
         world=world,
         gateway=gateway,
+        limiter=limiter,
         cancelling=Cancelling(world=world, connections=connections),
         auth=Auth(world=world, clock=clock),
         finetunes=finetunes,

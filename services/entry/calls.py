@@ -13,6 +13,7 @@ from libs.common.errors import RequestError
 from libs.common.ranking import Place
 from libs.common.values import Value
 from libs.common.world_map import Token
+from services.entry.holds import Hold
 from services.entry.tasks.base import ParsedInput, Rendered, Task
 from services.entry.tasks.sent import Sent
 
@@ -105,8 +106,10 @@ class Plan(Value):
         "began",
         "call",
         "fallen",
+        "hold",
         "model",
         "parsed",
+        "parts",
         "place",
         "request",
         "task",
@@ -125,12 +128,24 @@ class Plan(Value):
     ) -> None:
         self.call = call
         self.fallen: Fallen | None = None
+        self.hold: Hold | None = None  # of a limited account
+        self.parts = 0  # of a stream, that have come
         self.request = request
         self.model = model
         self.task = task
         self.parsed = parsed
         self.place = place
         self.began = began
+
+    def used(self, outcome: Outcome) -> None:
+        """Settle what the call holds of its account's limits."""
+        if self.hold is not None:
+            self.hold.settle(outcome.usage)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Let go of what it still holds, if it failed or its client left."""
+        if self.hold is not None:
+            self.hold.end(error, self.parts)
 
     def becomes(self, other: Plan) -> None:
         """Go on as another plan for the same call, of the next model: fronts keep this one."""

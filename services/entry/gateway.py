@@ -8,19 +8,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
-from libs.common.deprecation import PROPERTY, deprecated_from_ms
+from libs.common.deprecation import deprecated_from_ms
 from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
 from libs.common.errors import (
     FinetuneIncomplete,
     LoraUnsupported,
-    ModelDeprecated,
-    ModelNotAllowed,
-    ModelNotForToken,
-    NoQueue,
     RequestError,
     UnknownModel,
 )
@@ -29,11 +26,13 @@ from libs.common.ranking import Place, Wish, affinity_key, wish_of
 from libs.common.request_ids import RequestIds
 from libs.common.world import World
 from libs.eager import Promise
+from services.entry.access import CONTROL_FIELDS, allowed, check_access, not_allowed
 from services.entry.attempts import Attempts
 from services.entry.bad_input import bad_input
 from services.entry.calls import NOTHING, Answer, Call, Plan
 from services.entry.continuing import Bounds, Continuing
 from services.entry.falling_back import FallingBack
+from services.entry.holds import Meter, most_used
 from services.entry.limits import permits_of, tighter, time_bounds
 from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
@@ -44,11 +43,9 @@ from services.entry.tasks.media import NO_LIMITS, FileLimits
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
 
-CONTROL_FIELDS = frozenset(
-    {"options", "requests", "request_id", "lora", "tags", "stream", "stream_options", "websocket"}
-)
 NOWHERE = Place(colo="", server="", address="", shard=0, epoch=0)
 GOING_ON = Bounds()
+NOBODY: Mapping[str, Meter] = MappingProxyType({})
 # Takes what a client sees together; what is returned, if anything, is waited for.
 Show: TypeAlias = Callable[[Sequence[Shown]], Promise[None] | None]
 
@@ -90,8 +87,11 @@ class Gateway:
         continuing: Bounds = GOING_ON,
         server_wait_s: float = 10.0,
         files: FileLimits = NO_LIMITS,
+        limited: Mapping[str, Meter] = NOBODY,
     ) -> None:
+        """Count the calls of `limited` accounts against their limits."""
         self.colo = colo
+        self._limited = limited
         self.refused: Counter[str] = Counter()  # by model, since boot
         self._world = world
         self._connections = connections
@@ -111,7 +111,7 @@ class Gateway:
             clock=clock,
         )
         self._falling_back = FallingBack(
-            colo=colo, world=world, plan=self.plan, metrics=metrics, clock=clock
+            colo=colo, world=world, plan=self._plan_for, metrics=metrics, clock=clock
         )
         self._server_wait_s = server_wait_s
         self._served: dict[str, Served] = {}
@@ -123,23 +123,35 @@ class Gateway:
     def models(self, account: str) -> list[Model]:
         """Return what an account may run, by name."""
         models = (each for _, each in sorted(self._world.table(Model).items()))
-        return [each for each in models if _allowed(each, account)]
+        return [each for each in models if allowed(each, account)]
 
     def task(self, name: str, account: str) -> Task:
         """Return what a model does; raises UnknownModel, ModelNotAllowed."""
         served = self._served.get(name) or self._look_up(name)
-        if not _allowed(served.model, account):
-            raise _not_allowed(served.model, account)
+        if not allowed(served.model, account):
+            raise not_allowed(served.model, account)
         return served.task
 
-    def plan(self, call: Call, fallback: str = "") -> Plan:
+    def plan(self, call: Call) -> Plan:
         """Check the call and decide everything that can be decided before it is sent.
 
-        It is for the model that the call names, or for a `fallback` of that.
         Raises UnknownModel, ModelNotAllowed, ModelDeprecated, LoraUnsupported,
-        FinetuneIncomplete, BadInput.
+        FinetuneIncomplete, BadInput, and what an account's limits say.
         """
-        name = fallback or call.model
+        meter = self._limited.get(call.token.account)
+        if meter is None:
+            return self._plan_for(call, call.model)
+        served = self._served.get(call.model) or self._look_up(call.model)
+        clock = self._clock
+        hold = meter.begin(served.task.name, clock.now(), clock.unix_ms())
+        plan = self._plan_for(call, call.model)
+        tokens_in, tokens_out = most_used(served.task.name, call.bytes_in, plan.parsed.values)
+        hold.reserve(tokens_in, tokens_out, plan.model.price, plan.parsed.units)
+        plan.hold = hold
+        return plan
+
+    def _plan_for(self, call: Call, name: str) -> Plan:
+        """Plan a call for the model that it names, or for a fallback of that."""
         served = self._served.get(name) or self._look_up(name)
         task = served.task
         if call.sent is not None:
@@ -148,7 +160,7 @@ class Gateway:
         plain = CONTROL_FIELDS.isdisjoint(body)  # as most bodies are: there is nothing to sort out
         fits = not call.tasks or task.name in call.tasks
         if not (fits and plain and served.is_open) or call.token.models:
-            _check_access(served.model, call, self._clock.unix_ms())
+            check_access(served.model, call, self._clock.unix_ms())
         parsed = task.parse(body if plain else _without(body, CONTROL_FIELDS))
         if plain and call.told is NOTHING:
             place = served.only or self._routes.to(served.model.name)
@@ -183,6 +195,8 @@ class Gateway:
                 else:
                     if place.is_watched:
                         attempts.answered(reply.outcome, plan.began)
+                    if plan.hold is not None:
+                        plan.hold.settle(reply.outcome.usage)
                     result = plan.task.render(plan.parsed, reply)
                     return Answer(result=result, outcome=reply.outcome)
                 place = await attempts.after(failed)
@@ -205,6 +219,7 @@ class Gateway:
         def render(payloads: Sequence[bytes]) -> Promise[None] | None:
             nonlocal has_begun
             has_begun = True
+            plan.parts += len(payloads)
             shown = renderer.parts(payloads)
             return show(shown) if shown else None
 
@@ -227,6 +242,7 @@ class Gateway:
                 attempts.broke(failed)
                 go_on = self._continuing.go_on
                 outcome = await go_on(plan, request, failed, renderer, render)
+            plan.used(outcome)
             room = show([renderer.end(outcome)])
             if room is not None:
                 await room
@@ -363,31 +379,6 @@ class Gateway:
                 prompt, account=request.account, adapter=adapter
             )
         return request
-
-
-def _check_access(model: Model, call: Call, now_ms: int) -> None:
-    """Refuse a model that the account may not run, that is over, or that does something else."""
-    if not _allowed(model, call.token.account):
-        raise _not_allowed(model, call.token.account)
-    if call.token.models and model.name not in call.token.models:
-        raise ModelNotForToken(f"the token may not run {model.name}")
-    if 0 < deprecated_from_ms(model) <= now_ms:
-        day = model.listing.properties[PROPERTY]
-        raise ModelDeprecated(f"{model.name} was deprecated on {day}")
-    if call.tasks and model.task not in call.tasks:
-        raise bad_input(["model"], f"{model.name} does {model.task}, not {call.tasks[0]}")
-    if "requests" in call.body:
-        raise NoQueue("there is no queue for batches here yet", pointer="/requests")
-    if "request_id" in call.body and CONTROL_FIELDS.issuperset(call.body):  # nothing to run
-        raise NoQueue("there is no queue whose results could be asked for", pointer="/request_id")
-
-
-def _not_allowed(model: Model, account: str) -> ModelNotAllowed:
-    return ModelNotAllowed(f"account {account} may not run {model.name}")
-
-
-def _allowed(model: Model, account: str) -> bool:
-    return model.access.accounts == "all" or account in model.access.accounts
 
 
 def _without(body: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:

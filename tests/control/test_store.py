@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from libs.common.errors import BadInput, Unavailable
 from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token, ref
-from services.control.store import SqlStore, sqlite_url
+from services.control.store import SqlStore, metadata, sqlite_url
 
 WRITER = """
 import asyncio, sys
@@ -33,7 +35,21 @@ asyncio.run(main())
 """
 
 
-async def test_everything_kept_comes_back(tmp_path: Path) -> None:
+POSTGRES = os.environ.get("CONSTELLATION_TEST_POSTGRES", "")  # an empty database, with its driver
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "control.db")
+    engine = create_engine(POSTGRES)
+    metadata.drop_all(engine)
+    engine.dispose()
+    return POSTGRES
+
+
+async def test_everything_kept_comes_back(url: str) -> None:
     resources = [
         Account(id="a", name="ünï"),
         Token(hash="h", account="a", expires_at_ms=2**53),
@@ -41,14 +57,14 @@ async def test_everything_kept_comes_back(tmp_path: Path) -> None:
         Shard(model="@cf/x/m", colo="ams", index=1, owner="", epoch=2**40),
         Assignment(node="n", model="m", instances=0),
     ]
-    store = SqlStore(sqlite_url(tmp_path / "control.db"))
+    store = SqlStore(url)
     assert await store.open() == []
 
     await store.write(resources)
     await store.write([Account(id="a", name="new")], [Ref("token", "h"), Ref("token", "none")])
     await store.close()
 
-    again = SqlStore(sqlite_url(tmp_path / "control.db"))
+    again = SqlStore(url)
     kept = await again.open()
     await again.close()
     assert {ref(each): each for each in kept} == {
@@ -56,8 +72,8 @@ async def test_everything_kept_comes_back(tmp_path: Path) -> None:
     }
 
 
-async def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    store = SqlStore(sqlite_url(tmp_path / "control.db"))
+async def test_a_write_is_whole_or_not_at_all(url: str) -> None:
+    store = SqlStore(url)
     await store.open()
 
     with pytest.raises(BadInput) as caught:
@@ -65,7 +81,9 @@ async def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     await store.close()
 
     assert caught.value.pointer == "/instances"
-    assert await SqlStore(sqlite_url(tmp_path / "control.db")).open() == []
+    again = SqlStore(url)
+    assert await again.open() == []
+    await again.close()
 
 
 async def test_a_row_that_nobody_can_read_is_left_out(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from libs.common.backoff import Backoff
 from libs.common.catalog import Finetune, Model
 from libs.common.errors import BadInput, RequestError, Unavailable
 from libs.common.lifecycle import background
+from libs.common.ports import Granted
 from libs.common.world import World, follow, keep_reporting
 from libs.common.world_map import (
     Account,
@@ -55,7 +56,7 @@ class FakeControl:
                 raise each
             yield each
 
-    async def report(self, reports: AsyncIterator[Report]) -> None:
+    async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
         async for report in reports:
             self.reports.append(report)
             if self.report_errors:

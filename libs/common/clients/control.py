@@ -16,10 +16,12 @@ from libs.common.messages import (
     report_to_pb,
     resource_from_pb,
     resource_to_pb,
+    shares_from_pb,
     update_from_pb,
 )
 from libs.common.pb import control_pb2 as pb
 from libs.common.pb.control_pb2_grpc import ControlServiceStub
+from libs.common.ports import Granted
 from libs.common.rpc import channel
 from libs.common.world_map import Decision, Ref, Report, Resource, Update
 
@@ -68,10 +70,10 @@ class ControlClient:
             call.cancel()
         raise Unavailable("control ended the watch")
 
-    async def report(self, reports: AsyncIterator[Report]) -> None:
+    async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
         """Send reports until they end, and then a goodbye."""
         call = self._stub().Report()
-        listening = asyncio.create_task(_listen(call))
+        listening = asyncio.create_task(_listen(call, granted))
         sending = asyncio.create_task(_send(call, reports))
         try:
             await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -140,6 +142,7 @@ async def _write(
     return True
 
 
-async def _listen(call: ReportCall) -> None:
-    async for _ in call:
-        pass
+async def _listen(call: ReportCall, granted: Granted | None) -> None:
+    async for answer in call:
+        if granted is not None:
+            granted(shares_from_pb(answer))

@@ -98,6 +98,7 @@ def error_headers(error: RequestError) -> dict[str, str]:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.http == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    headers.update(error.headers)
     return headers
 
 

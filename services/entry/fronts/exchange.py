@@ -148,6 +148,8 @@ class Exchange(Counted):
         plan = self.plan
         if plan is not None and plan.model.name != plan.call.model:  # an alias, or a fallback
             headers.append(("x-constellation-model", plan.model.name))
+        if plan is not None and plan.hold is not None:
+            headers += plan.hold.headers()
         if self.client_request_id:
             headers.append(("x-request-id", self.client_request_id))
         return headers
@@ -155,6 +157,8 @@ class Exchange(Counted):
     def _ended(self, task: EagerTask[None]) -> None:
         """Answer what was raised; a client that left gets no answer."""
         error = task.error
+        if self.plan is not None and self.plan.hold is not None:
+            self.plan.ended(error or self.error)
         if error is None:
             self.metrics.end(self, 200)
         elif isinstance(error, asyncio.CancelledError | ConnectionError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class Bindings(BindingServiceServicer):
                 plan = self._gateway.plan(self._call(request, context, stream=False))
                 counted.task = plan.task.name
                 await _tell_ids(plan, context)
-                answer = await self._gateway.run(plan)
+                with holding(plan):
+                    answer = await self._gateway.run(plan)
             _tell_model(plan, context)
             body, kind = written(answer.result)
             return pb.RunResponse(body=body, content_type=kind, request_id=plan.request.request_id)
@@ -77,13 +79,14 @@ class Bindings(BindingServiceServicer):
                 plan = self._gateway.plan(self._call(request, context, stream=True))
                 counted.task = plan.task.name
                 await _tell_ids(plan, context)
-                if not plan.request.stream:
-                    answer = await self._gateway.run(plan)
-                    _tell_model(plan, context)
-                    body, kind = written(answer.result)
-                    await context.write(pb.RunStreamResponse(body=body, content_type=kind))
-                else:
-                    await self._write(plan, context)
+                with holding(plan):
+                    if not plan.request.stream:
+                        answer = await self._gateway.run(plan)
+                        _tell_model(plan, context)
+                        body, kind = written(answer.result)
+                        await context.write(pb.RunStreamResponse(body=body, content_type=kind))
+                    else:
+                        await self._write(plan, context)
 
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """List what the account may run."""
@@ -152,6 +155,16 @@ class Bindings(BindingServiceServicer):
 def credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
     """Return what the port says that it is; the files are read once."""
     return grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+
+
+@contextmanager
+def holding(plan: Plan) -> Iterator[None]:
+    """Let go of what the call holds of its account's limits, however it ends."""
+    try:
+        yield
+    except BaseException as error:
+        plan.ended(error)
+        raise
 
 
 def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> None:
