@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from libs.common.pb.finetunes_pb2_grpc import FinetuneServiceAsyncStub
 
     UploadCall = grpc.aio.StreamStreamCall[pb.UploadAssetRequest, pb.UploadAssetResponse]
-    Future = asyncio.Future[pb.UploadAssetResponse]
 
 TRANSFER_S: Final = 3600.0  # of one file, whose sender or reader has bounds of its own
 
@@ -50,14 +49,18 @@ class FinetuneClient:
         """Take one of a finetune's files."""
         call = self._stub().UploadAsset(timeout=TRANSFER_S)
         answer = asyncio.ensure_future(_answer(call))
+        sending = asyncio.ensure_future(_send(call, head, chunks))
         try:
-            await _send(call, head, chunks, until=answer)
+            await asyncio.wait({answer, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()  # what went wrong in the file itself
             with control_errors():
                 made = await answer
         finally:
             answer.cancel()
+            sending.cancel()
+            await asyncio.gather(answer, sending, return_exceptions=True)
             call.cancel()
-            await asyncio.gather(answer, return_exceptions=True)
         return _written(made.finetune, made.version)
 
     async def delete(self, account: str, name: str) -> Written:
@@ -81,17 +84,15 @@ class FinetuneClient:
         return FinetuneServiceStub(self._channel())
 
 
-async def _send(
-    call: UploadCall, head: UploadHead, chunks: AsyncIterator[bytes], *, until: Future
-) -> None:
-    """Send all of it, or until control wants no more."""
+async def _send(call: UploadCall, head: UploadHead, chunks: AsyncIterator[bytes]) -> None:
+    """Send all of it, or until no more can be sent."""
     message = pb.UploadHead(account=head.account, finetune=head.finetune, file=head.file)
-    if not await _write(call, pb.UploadAssetRequest(head=message), until):
+    if not await _write(call, pb.UploadAssetRequest(head=message)):
         return
     async for chunk in chunks:
-        if not await _write(call, pb.UploadAssetRequest(chunk=chunk), until):
+        if not await _write(call, pb.UploadAssetRequest(chunk=chunk)):
             return
-    await _write(call, pb.UploadAssetRequest(end=pb.UploadEnd()), until)
+    await _write(call, pb.UploadAssetRequest(end=pb.UploadEnd()))
 
 
 async def _answer(call: UploadCall) -> pb.UploadAssetResponse:
@@ -104,10 +105,8 @@ async def _answer(call: UploadCall) -> pb.UploadAssetResponse:
     raise Unavailable("control ended an upload without an answer")
 
 
-async def _write(call: UploadCall, request: pb.UploadAssetRequest, until: Future) -> bool:
-    """Send one message; False where it is not wanted, or cannot be sent: the answer says why."""
-    if until.done() or call.done():
-        return False
+async def _write(call: UploadCall, request: pb.UploadAssetRequest) -> bool:
+    """Send one message; False where the call has ended, whose reason the answer has."""
     try:
         await call.write(request)
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
