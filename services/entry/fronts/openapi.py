@@ -71,7 +71,8 @@ def document(routes: Iterable[str], tasks: Iterable[Task], *, version: str) -> J
     paths: dict[str, Json] = {}
     for route in routes:
         method, _, path = route.partition(" ")
-        said = OPERATIONS.get(path.rpartition("/ai/v1")[2] if "/ai/v1" in path else path)
+        known = path.rpartition("/ai/v1")[2] if "/ai/v1" in path else path
+        said = OPERATIONS.get(f"{method} {known}") or OPERATIONS.get(known)
         paths.setdefault(path, {})[method.lower()] = _operation(method, path, said or Operation())
     paths[RUN]["post"] |= _any_model()
     for task in tasks:
@@ -104,8 +105,10 @@ def _operation(method: str, path: str, said: Operation) -> Json:
         "parameters": [*_in_path(path), *said.parameters],
         "responses": {"200": _ok(said.answer, streams=said.streams, media=said.media)},
     }
-    if said.body is not None:
-        made["requestBody"] = {"required": True, "content": {JSON: {"schema": said.body}}}
+    bodies = {JSON: said.body, FORM: said.form}
+    content = {kind: {"schema": each} for kind, each in bodies.items() if each is not None}
+    if content:
+        made["requestBody"] = {"required": True, "content": content}
     if said.is_open:
         made["security"] = []
         made["responses"] |= {str(each): _plain(said.media) for each in said.statuses}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from libs.common.catalog import ADAPTER_FILES
 from services.entry.fronts.media_bodies import (
     IMAGE_SCHEMA,
     SPEECH_SCHEMA,
@@ -27,6 +28,7 @@ class Operation:
     tag: str = ""
     parameters: Sequence[Json] = ()
     body: Mapping[str, Any] | None = None
+    form: Mapping[str, Any] | None = None  # a multipart one
     answer: Mapping[str, Any] | None = None
     media: str = ""  # of the answer, if it is not JSON
     streams: bool = False
@@ -44,6 +46,22 @@ def _object(*names: str) -> Json:
 
 PAGES: Final = (_query("page", "integer", minimum=1), _query("per_page", "integer", minimum=1))
 ENVELOPE: Final = _object("result", "success", "errors", "messages")
+FINETUNE: Final[Json] = {
+    **_object("name", "model"),
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 128},
+        "model": {"type": "string"},
+        "description": {"type": ["string", "null"], "maxLength": 1024},
+        "public": {"type": ["boolean", "null"]},
+    },
+}
+ASSET: Final[Json] = {
+    **_object("file_name", "file"),
+    "properties": {
+        "file_name": {"enum": list(ADAPTER_FILES)},
+        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+    },
+}
 # OpenAI's routes stand under /v1 and under an account's /ai/v1.
 _V1: Final[Mapping[str, Operation]] = {
     "/chat/completions": Operation(
@@ -103,6 +121,21 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     f"{AI}/tasks/search": Operation(summary="List the tasks", answer=ENVELOPE),
     f"{AI}/authors/search": Operation(summary="List the authors", answer=ENVELOPE),
+    f"GET {AI}/finetunes": Operation(summary="List the account's finetunes", answer=ENVELOPE),
+    f"POST {AI}/finetunes": Operation(summary="Make a finetune", body=FINETUNE, answer=ENVELOPE),
+    f"{AI}/finetunes/public": Operation(
+        summary="List the public finetunes",
+        parameters=(
+            _query("limit", "integer", minimum=1),
+            _query("offset", "integer", minimum=0),
+            _query("orderBy", enum=["created_at", "modified_at", "name", "model"]),
+        ),
+        answer=ENVELOPE,
+    ),
+    f"{AI}/finetunes/{{finetune}}": Operation(summary="Delete a finetune", answer=ENVELOPE),
+    f"{AI}/finetunes/{{finetune}}/finetune-assets": Operation(
+        summary="Upload one of a finetune's files", form=ASSET, answer=ENVELOPE
+    ),
     f"{AI}/requests/{{request_id}}": Operation(summary="Cancel a request", answer=ENVELOPE),
     "/v1/requests/{request_id}": Operation(
         summary="Cancel a request", tag="OpenAI", answer=ENVELOPE
