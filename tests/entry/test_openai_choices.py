@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.errors import OutOfCapacity, StreamLost
 from libs.common.ports import Send
+from libs.common.world_map import Account
 from libs.eager import Promise
 from services.entry.fronts.choices import SharedRoom
 from services.entry.fronts.openai_answers import chat_completion
 from services.entry.fronts.openai_frames import ChoiceFrames, Head, chat_wording
 from services.entry.tasks.texts import Texts
-from tests.entry.fakes import OUTCOME, TEXT, FakeServer, says
+from tests.entry.fakes import ACCOUNT, OUTCOME, TEXT, FakeServer, says, small_world
 from tests.entry.gateways import call, gateway
 from tests.entry.openai_sdk import MESSAGES, sdk
+from tests.fakes import put
 
 
 class Choosy(FakeServer):
@@ -241,3 +243,27 @@ def test_whatever_is_shown_the_chunks_add_up_to_the_whole(
     assert [each for each in reasons if each] == [choice["finish_reason"]] == [reasons[-1]]
     assert {each["choices"][0]["index"] for each in chunks} == {index}
     assert (usage["choices"], usage["usage"]) == ([], USAGE)
+
+
+HELD: dict[str, tuple[list[bytes | BaseException], int]] = {
+    "a choice that fails": ([OutOfCapacity("full")], 100),
+    "a choice for which nothing is left": ([says("never")], 400),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("parts", "max_tokens"), HELD.values(), ids=HELD.keys())
+async def test_choices_that_fail_let_go_of_what_they_held(
+    parts: list[bytes | BaseException], max_tokens: int, stream: bool
+) -> None:
+    world, server = small_world("ams"), FakeServer(*parts)
+    put(world, Account(id=ACCOUNT, tokens_per_minute=1000))
+    asked: Any = {"model": TEXT, "messages": MESSAGES}
+    async with sdk(server, world=world) as client:
+        with pytest.raises(openai.RateLimitError):
+            await client.chat.completions.create(n=3, max_tokens=max_tokens, stream=stream, **asked)
+        server.parts = [says("ho")]
+        raw = await client.chat.completions.with_raw_response.create(max_tokens=100, **asked)
+
+    left = int(raw.headers["x-ratelimit-remaining-tokens"])
+    assert left >= 1000 - OUTCOME.usage.tokens_in - OUTCOME.usage.tokens_out

@@ -30,15 +30,14 @@ def plans_of(
     most = AT_ONCE * calls.most
     if len(texts) > most:
         raise bad_input(["input"], f"{len(texts)} items are more than the maximum of {most}")
-    plans = []
-    for number, at in enumerate(range(0, len(texts), AT_ONCE)):
+    first = changed(call, body={**call.body, "text": texts[:AT_ONCE]})
+    plans = [calls.plan(exchange, first, names)]
+    for number, at in enumerate(range(AT_ONCE, len(texts), AT_ONCE), 1):
         body = {**call.body, "text": texts[at : at + AT_ONCE]}
-        part = other_call(call, body, number) if number else changed(call, body=body)
         try:
-            plans.append(calls.plan(exchange, part, names))
+            plans.append(calls.another(exchange, other_call(call, body, number), names))
         except BadInput as error:
             raise _moved(error, at) from error
-    exchange.planned(plans[0])
     return plans
 
 

@@ -55,6 +55,7 @@ class Exchange(Counted):
         "bytes_in",
         "client_request_id",
         "gateway",
+        "others",
         "plan",
         "request",
         "request_id",
@@ -76,6 +77,7 @@ class Exchange(Counted):
         self.gateway = gateway
         self.timers = timers
         self.plan: Plan | None = None  # once there is one
+        self.others: list[Plan] = []  # of a request that is several calls
         self.request_id = ""
         self.client_request_id = ""
         self.bytes_in = 0
@@ -158,7 +160,8 @@ class Exchange(Counted):
         """Answer what was raised; a client that left gets no answer."""
         error = task.error
         if self.plan is not None and self.plan.hold is not None:
-            self.plan.ended(error or self.error)
+            for plan in (self.plan, *self.others):
+                plan.ended(error or self.error)
         if error is None:
             self.metrics.end(self, 200)
         elif isinstance(error, asyncio.CancelledError | ConnectionError):

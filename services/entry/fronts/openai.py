@@ -43,7 +43,9 @@ class OpenAi:
         plan = self._calls.plan(exchange, call, OURS)
         wants_more = said.theirs["n"] > 1 or said.theirs["stream"] != plan.request.stream
         if wants_more:  # than one answer, or a stream of what does not stream
-            await self._choices(exchange, said, [plan, *self._calls.others(said, call)])
+            await self._choices(
+                exchange, said, [plan, *self._calls.others(exchange, said, call, OURS)]
+            )
             return
         number, created = exchange.request_id, self._clock.unix_ms() // 1000
         if plan.request.stream:

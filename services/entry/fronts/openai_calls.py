@@ -67,7 +67,18 @@ class OpenAiCalls:
         """How many calls one request may ask for."""
         return self._max_choices
 
-    def others(self, said: Translated, call: Call) -> list[Plan]:
+    def another(self, exchange: Exchange, call: Call, names: Mapping[str, str]) -> Plan:
+        """Plan one more call of a request, whose end is that of all."""
+        try:
+            plan = self.gateway.plan(call)
+        except BadInput as error:
+            raise in_their_words(error, names) from error
+        exchange.others.append(plan)
+        return plan
+
+    def others(
+        self, exchange: Exchange, said: Translated, call: Call, names: Mapping[str, str]
+    ) -> list[Plan]:
         """Plan the choices of a call beside its first, which was planned; raises BadInput."""
         wanted = said.choices
         if wanted > self._max_choices:
@@ -75,7 +86,7 @@ class OpenAiCalls:
             text = f"{wanted} choices are more than the maximum of {self._max_choices}"
             raise bad_input([name], text)
         bodies = enumerate(other_bodies(said), 1)
-        return [self.gateway.plan(other_call(call, body, at)) for at, body in bodies]
+        return [self.another(exchange, other_call(call, body, at), names) for at, body in bodies]
 
 
 def other_call(call: Call, body: Mapping[str, Any], at: int) -> Call:

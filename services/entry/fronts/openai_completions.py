@@ -29,7 +29,7 @@ class Completions:
         """Answer with what comes after each prompt, whole or in chunks."""
         said, call = self._calls.read(exchange, account, completion_body, TASKS)
         plan = self._calls.plan(exchange, call, OURS)
-        plans = [plan, *self._calls.others(said, call)]
+        plans = [plan, *self._calls.others(exchange, said, call, OURS)]
         gateway = self._calls.gateway
         number, created = exchange.request_id, self._clock.unix_ms() // 1000
         if said.theirs["stream"]:

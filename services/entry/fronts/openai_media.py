@@ -55,7 +55,7 @@ class Media:
         """Answer with one picture or several."""
         said, call = self._calls.read(exchange, account, image_body, IMAGES)
         plan = self._calls.plan(exchange, call, OF_IMAGES)
-        plans = [plan, *self._calls.others(said, call)]
+        plans = [plan, *self._calls.others(exchange, said, call, OF_IMAGES)]
         results = await choices.run_all(self._calls.gateway, plans)
         created, as_url = self._clock.unix_ms() // 1000, said.theirs["response_format"] == "url"
         exchange.answer(to_json(images(results, created=created, as_url=as_url)))
