@@ -62,6 +62,7 @@ DIALECTS: Mapping[str, tuple[Dialect, ...]] = {  # by the kind of backend that s
     "openai_http": ("openai_http", "vllm", "sglang"),
     "cog": ("cog",),
 }
+ToolParser = Literal["", "hermes", "llama3_json", "mistral"]  # as vLLM names them
 Name = Annotated[str, MinLen(1)]
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)  # all that an adapter needs
@@ -124,6 +125,7 @@ class Backend:
     dedicated: bool = False
     tensors: Mapping[str, str] = field(default_factory=dict)
     chat_template: str = ""
+    tool_parser: ToolParser = ""
     usage: UsageTensors = UsageTensors()
     probe: Probe = Probe()
     key: str = ""

@@ -212,7 +212,7 @@ class Gateway:
         stream is broken, and could not go on elsewhere. Cancelling the call stops the model.
         """
         attempts = Attempts(plan, self._routes, self._clock, self._server_wait_s)
-        renderer = plan.task.renderer(self._continuing.keep_bytes)
+        renderer = plan.task.renderer(plan.parsed, self._continuing.keep_bytes)
         failed: RequestError | None
         has_begun = False
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
+import orjson
 from prometheus_client import CollectorRegistry
 
 from libs.common import wire
@@ -131,6 +132,22 @@ class FakeServer:
                 raise each
             else:
                 yield each
+
+
+def sent_inputs(server: FakeServer, at: int = 0) -> dict[str, list[bytes]]:
+    """Return the texts in the tensors that a model was sent."""
+    message = kserve.ModelInferRequest.FromString(server.requests[at].payload)
+    return {
+        each.name: Tensor(each.name, each.datatype, tuple(each.shape), raw).texts()
+        for each, raw in zip(message.inputs, message.raw_input_contents, strict=True)
+        if each.datatype == "BYTES"
+    }
+
+
+def sent_sampling(server: FakeServer, at: int = 0) -> dict[str, Any]:
+    """Return the sampling parameters that a model was sent."""
+    told: dict[str, Any] = orjson.loads(sent_inputs(server, at)["sampling_parameters"][0])
+    return told
 
 
 def place(

@@ -102,8 +102,8 @@ def test_no_temperature_means_the_best_token(dialect: str, prefix: str) -> None:
 @pytest.mark.parametrize("dialect", ["vllm", "seeds", "tensorrt_llm", "tensorrt_llm_api"])
 def test_the_rest_of_a_text_is_asked_for_with_what_was_said(dialect: str) -> None:
     task = text(dialect)
-    renderer = task.renderer(keep_bytes=99)
     parsed = task.parse({"prompt": "hi", "raw": True, "max_tokens": 9})
+    renderer = task.renderer(parsed, keep_bytes=99)
     renderer.parts([response(wire.text("text_output", each)) for each in ("so", " ", "far")])
 
     rest = renderer.rest(parsed)
@@ -115,14 +115,15 @@ def test_the_rest_of_a_text_is_asked_for_with_what_was_said(dialect: str) -> Non
 def test_where_all_tokens_so_far_are_told_they_are_not_added_up() -> None:
     usage = UsageTensors(tokens_out="out")
     task = text("tensorrt_llm", usage=usage)
-    renderer = task.renderer(keep_bytes=99)
+    parsed = task.parse({"prompt": "hi", "max_tokens": 9})
+    renderer = task.renderer(parsed, keep_bytes=99)
     parts = [
         response(wire.text("text_output", each), wire.numbers("out", "INT32", np.array([count])))
         for each, count in (("a", 2), ("b", 4), ("c", 5))
     ]
     renderer.parts(parts)
 
-    rest = renderer.rest(task.parse({"prompt": "hi", "max_tokens": 9}))
+    rest = renderer.rest(parsed)
 
     assert rest is not None
     assert rest.values["max_tokens"] == 4
@@ -220,7 +221,8 @@ END = [
 
 
 def test_a_stream_of_events_is_text() -> None:
-    renderer = text("vllm", "openai_http").renderer()
+    task = text("vllm", "openai_http")
+    renderer = task.renderer(task.parse({"prompt": "hi"}))
 
     shown = renderer.parts(events("ho", " 東"))
     ended = renderer.parts(END)
@@ -236,7 +238,7 @@ def test_a_stream_of_events_is_text() -> None:
 def test_a_conversation_goes_on_where_the_server_can(dialect: str) -> None:
     task = text(dialect, "openai_http")
     parsed = task.parse({"messages": [HI], "max_tokens": 9})
-    renderer = task.renderer(keep_bytes=99)
+    renderer = task.renderer(parsed, keep_bytes=99)
     renderer.parts(events("so", " far"))
 
     rest = renderer.rest(parsed)
@@ -251,7 +253,7 @@ def test_a_conversation_goes_on_where_the_server_can(dialect: str) -> None:
 def test_elsewhere_a_prompt_goes_on_and_a_conversation_does_not_once_it_has_begun() -> None:
     task = text("openai_http", "openai_http")
     raw, chat = task.parse({"prompt": "hi", "raw": True}), task.parse({"messages": [HI]})
-    begun, fresh, prompt = (task.renderer(keep_bytes=99) for _ in range(3))
+    begun, fresh, prompt = (task.renderer(raw, keep_bytes=99) for _ in range(3))
     begun.parts(events("so"))
     prompt.parts(events("so", tokens=False))
 

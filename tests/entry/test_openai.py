@@ -240,7 +240,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "too many tokens": ({"max_completion_tokens": 900}, "max_completion_tokens", "512"),
     "no messages": ({"messages": []}, "messages", "at least 1 item"),
     "logprobs": ({"logprobs": True}, "logprobs", "not available"),
-    "json": ({"response_format": {"type": "json_object"}}, "response_format.type", "text alone"),
+    "json": (
+        {"response_format": {"type": "json_schema"}},
+        "response_format.json_schema",
+        "expected a JSON Schema",
+    ),
     "lora": ({"extra_body": {"lora": "nope"}}, "lora", "'nope'"),
 }
 

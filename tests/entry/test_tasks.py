@@ -113,9 +113,9 @@ REFUSED = [
         "this model reads text alone",
     ),
     (
-        {"prompt": "a", "response_format": {"type": "json_object"}},
-        "/response_format/type",
-        "text alone",
+        {"prompt": "a", "response_format": {"type": "json_schema"}},
+        "/response_format/json_schema",
+        "expected a JSON Schema",
     ),
     ({"prompt": "a", "response_format": {}}, "/response_format/type", "required"),
     ({"prompt": "a", "seed": 10**30}, "/seed", "maximum of 9999999999"),
@@ -365,7 +365,7 @@ PARTS = st.tuples(RAW | st.binary(max_size=5), st.sampled_from(["None"] * 9 + ["
 def test_parts_that_come_together_are_shown_as_one_by_one(
     come: list[list[tuple[bytes, str]]],
 ) -> None:
-    renderer = text_generation.renderer()
+    renderer = text_generation.renderer(text_generation.parse({"prompt": "hi"}))
 
     shown = [flat(renderer.parts([says(*part) for part in parts])) for parts in come]
 
@@ -377,7 +377,7 @@ def test_a_stream_shows_the_text_however_its_bytes_were_cut(text: str, cuts: lis
     data = text.encode()
     edges = sorted({0, *cuts, len(data)})
     parts = [data[a:b] for a, b in itertools.pairwise(edges)]
-    renderer = text_generation.renderer()
+    renderer = text_generation.renderer(text_generation.parse({"prompt": "hi"}))
 
     shown = [*renderer.parts([says(part) for part in parts]), renderer.end(OUTCOME)]
 

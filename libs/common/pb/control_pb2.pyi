@@ -243,6 +243,7 @@ class Model(_message.Message):
         USAGE_FIELD_NUMBER: _builtins.int
         PROBE_FIELD_NUMBER: _builtins.int
         KEY_FIELD_NUMBER: _builtins.int
+        TOOL_PARSER_FIELD_NUMBER: _builtins.int
         kind: _builtins.str
         dialect: _builtins.str
         repository: _builtins.str
@@ -251,6 +252,10 @@ class Model(_message.Message):
         chat_template: _builtins.str
         key: _builtins.str
         """The file, in each server's folder of keys, that has the bearer key for the addresses."""
+        tool_parser: _builtins.str
+        """How the model writes calls of tools into its text: hermes, llama3_json or mistral; empty:
+        not at all.
+        """
         @_builtins.property
         def external(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
         @_builtins.property
@@ -275,10 +280,11 @@ class Model(_message.Message):
             usage: Global___Model.UsageTensors | None = ...,
             probe: Global___Model.Probe | None = ...,
             key: _builtins.str = ...,
+            tool_parser: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "usage", b"usage"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "usage", b"usage"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "tool_parser", b"tool_parser", "usage", b"usage"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

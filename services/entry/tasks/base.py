@@ -138,7 +138,7 @@ class Task(ABC):
     def render(self, parsed: ParsedInput, reply: InferReply) -> Rendered:
         """Return the result that answers the call; raises ModelFailed."""
 
-    def renderer(self, keep_bytes: int = 0) -> Renderer:
+    def renderer(self, parsed: ParsedInput, keep_bytes: int = 0) -> Renderer:
         """Return what renders one stream; for tasks that stream.
 
         `keep_bytes` bounds what it keeps to go on from; longer streams cannot.

@@ -9,6 +9,7 @@ from jinja2.exceptions import TemplateError
 
 from services.entry.bad_input import bad_input
 from services.entry.tasks.sandbox import SandboxedTemplate
+from services.entry.tasks.tools import loaded, message_calls
 
 PLAIN = """\
 {% for message in messages %}{{ message.role }}: {{ message.content }}
@@ -42,7 +43,17 @@ def _plain(message: Mapping[str, Any], at: int) -> dict[str, Any]:
     """Return a message as templates know it: one text, no new role, no null for what is absent."""
     role = "system" if message["role"] == "developer" else message["role"]
     said = {name: value for name, value in message.items() if value is not None}
+    if "tool_calls" in said:
+        said["tool_calls"] = [_called(each) for each in message_calls(said["tool_calls"])]
     return {**said, "role": role, "content": _text(message.get("content"), at)}
+
+
+def _called(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a call of a tool with its arguments as the object that templates write as JSON."""
+    function = call.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    return {**call, "function": {**function, "arguments": loaded(function["arguments"])}}
 
 
 def _text(content: Any, at: int) -> str:

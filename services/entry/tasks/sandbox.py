@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -18,6 +19,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, autoescape=False)
         self.globals["raise_exception"] = _refuse
+        self.filters["tojson"] = _json  # Jinja's own escapes what HTML minds
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what `message.role` means; to ask a dict for such an attribute costs an error."""
@@ -43,6 +45,10 @@ class SandboxedTemplate:
         known = {**self._globals, **values}
         context = Context(self._sandbox, known, template.name, template.blocks)
         return "".join(template.root_render_func(context))
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(message: str) -> NoReturn:

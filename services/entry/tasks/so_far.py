@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from typing import Any
 
 from libs.common.envelope import Usage
 from libs.common.values import Value
@@ -18,15 +19,24 @@ LEADS = ((0xF0, 4), (0xE0, 3), (0xC0, 2))  # the first byte of a character says 
 class Told(Value):
     """What a part says beside its text."""
 
-    __slots__ = ("is_total", "reason", "tokens_in", "tokens_out")
+    __slots__ = ("cached", "calls", "is_total", "reason", "tokens_in", "tokens_out")
 
     def __init__(
-        self, reason: str = "", *, tokens_in: int = 0, tokens_out: int = 1, is_total: bool = False
+        self,
+        reason: str = "",
+        *,
+        tokens_in: int = 0,
+        tokens_out: int = 1,
+        is_total: bool = False,
+        calls: Sequence[Any] = (),
+        cached: int | None = None,
     ) -> None:
         self.reason = reason  # why the text ended; empty while it has not
         self.tokens_in = tokens_in  # 0 where it does not say
         self.tokens_out = tokens_out  # of this part
         self.is_total = is_total  # or of all parts so far
+        self.calls = calls  # of tools, as OpenAI's API has them: whole, or pieces of a stream's
+        self.cached = cached  # tokens of the input that had been read before; None: not told
 
 
 class SoFar:
@@ -37,6 +47,7 @@ class SoFar:
         "_most",
         "_text",
         "_tokens",
+        "cached",
         "has_broken",
         "is_kept",
         "parts",
@@ -54,6 +65,7 @@ class SoFar:
         self.tokens_in = 0  # as the attempt told them that went on from nothing
         self.parts = 0
         self.reason = ""
+        self.cached: int | None = None  # of the input's tokens; None: not told
         self.has_broken = False
         self.is_kept = True  # all of the text is here
 
@@ -78,6 +90,8 @@ class SoFar:
                 self.reason = told.reason
         if not self._earlier:
             self.tokens_in = read[-1][1].tokens_in or self.tokens_in
+            if read[-1][1].cached is not None:
+                self.cached = read[-1][1].cached
         if len(text) > self._most:
             self.is_kept = False
         if not self.is_kept:

@@ -9,9 +9,11 @@ from typing import Any
 from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units, Usage
 from services.entry.bad_input import bad_input
+from services.entry.tasks.asked import FIELDS, Asked, asked_of, guide_of
 from services.entry.tasks.base import (
     USAGE,
     ParsedInput,
+    Renderer,
     Result,
     Shown,
     Task,
@@ -22,8 +24,10 @@ from services.entry.tasks.base import (
 from services.entry.tasks.chat import PLAIN, ROLES, ChatTemplate
 from services.entry.tasks.dialects.registry import text_dialect
 from services.entry.tasks.schema import Schema
-from services.entry.tasks.so_far import SoFar
+from services.entry.tasks.so_far import SoFar, Told
 from services.entry.tasks.texts import one_by_one, together
+from services.entry.tasks.tool_stream import ToolStream
+from services.entry.tasks.tools import TOOL, TOOL_CHOICE
 
 MESSAGE = {
     "type": "object",
@@ -31,11 +35,13 @@ MESSAGE = {
         "role": {"enum": list(ROLES)},
         "content": {"type": ["string", "array", "null"], "items": {"type": "object"}},
         "name": {"type": ["string", "null"]},
-        "tool_calls": {"type": ["array", "null"]},
+        "tool_calls": {"type": ["array", "null"], "items": {"type": "object"}},
         "tool_call_id": {"type": ["string", "null"]},
     },
-    "required": ["role", "content"],
+    "required": ["role"],
+    "anyOf": [{"required": ["content"]}, {"required": ["tool_calls"]}],
 }
+OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 TEXTS = {"type": "array", "maxItems": 4, "items": {"type": "string", "minLength": 1}}
 SCHEMA: Schema = {
     "type": "object",
@@ -55,10 +61,15 @@ SCHEMA: Schema = {
         "stop": {"anyOf": [{"type": "string", "minLength": 1}, TEXTS]},
         "response_format": {
             "type": "object",
-            "properties": {"type": {"enum": ["text", "json_object", "json_schema"]}},
+            "properties": {
+                "type": {"enum": ["text", "json_object", "json_schema"]},
+                "json_schema": {"type": "object"},
+            },
             "required": ["type"],
         },
-        "tools": {"type": "array", "items": {"type": "object"}},
+        "tools": {"type": "array", "maxItems": 128, "items": TOOL},
+        "tool_choice": TOOL_CHOICE,
+        "parallel_tool_calls": {"type": "boolean"},
         "functions": {"type": "array", "items": {"type": "object"}},
     },
     "oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}],
@@ -108,8 +119,8 @@ class TextGeneration(Task):
         if ("prompt" in body) == ("messages" in body):
             raise bad_input(["prompt"], "expected exactly one of prompt and messages")
         values = self.input.read(body)
-        if values.get("response_format", {}).get("type", "text") != "text":
-            raise bad_input(["response_format", "type"], "this model answers in text alone")
+        if not FIELDS.isdisjoint(body):
+            self._ask(values)
         text = self._prompt(values)
         values["max_tokens"] = self._max_tokens(values)
         return ParsedInput(values={**values, "text": text}, units=Units(input_characters=len(text)))
@@ -119,21 +130,47 @@ class TextGeneration(Task):
         return str(parsed.values["text"])
 
     def payload(self, parsed: ParsedInput, *, stream: bool, adapter: str) -> bytes:
-        """Write what the dialect has for it."""
+        """Write what the dialect has for it; BadInput for JSON in a stream: none could check it."""
+        if stream and "asked" in parsed.values and parsed.values["asked"].json_mode is not None:
+            raise bad_input(["stream"], "JSON Mode does not stream: expected false")
         return self.dialect.payload(parsed.values, stream=stream, adapter=adapter)
 
     def render(self, parsed: ParsedInput, reply: InferReply) -> Result:
         """Return the text, why it ended, and the usage."""
         raw, told = self.dialect.answer(reply.payload)
-        result: Result = {"response": raw.decode("utf-8", "replace")}
-        if told.reason:
+        text = raw.decode("utf-8", "replace")
+        result: Result = {"response": text}
+        if "asked" in parsed.values:
+            result = parsed.values["asked"].answer(text, told)
+        elif told.reason:
             result["finish_reason"] = told.reason
-        result["usage"] = usage_of(reply.outcome.usage)
+        result["usage"] = usage = usage_of(reply.outcome.usage)
+        if told.cached is not None:
+            usage["prompt_tokens_details"] = {"cached_tokens": told.cached}
         return result
 
-    def renderer(self, keep_bytes: int = 0) -> TextStream:
+    def renderer(self, parsed: ParsedInput, keep_bytes: int = 0) -> Renderer:
         """Return what renders one stream of text."""
-        return TextStream(self, keep_bytes)
+        stream = TextStream(self, keep_bytes)
+        asked: Asked | None = parsed.values.get("asked")
+        if asked is None or asked.tools is None:
+            return stream
+        return ToolStream(stream, asked, asked.tools)
+
+    def _ask(self, values: dict[str, Any]) -> None:
+        """Replace what is asked for beside text by what it means here; raises BadInput."""
+        asked = asked_of(values, self.dialect, self.model)
+        tools = None if asked is None else asked.tools
+        if tools is None:  # there are none, or they are not to be used
+            for name in OF_TOOLS:
+                values.pop(name, None)
+        else:
+            values["tools"] = tools.functions
+        if asked is not None:
+            values["asked"] = asked
+            guide = guide_of(asked, self.dialect, values)
+            if guide is not None:
+                values["guide"] = guide
 
     def _prompt(self, values: Mapping[str, Any]) -> str:
         if values["raw"] and "prompt" in values:
@@ -175,9 +212,8 @@ class TextStream:
         self._so_far.see(read)
         shown: list[Shown] = []
         for raws, told in read:
-            if told.reason:
-                why = told.reason
-                shown += [{"response": self._text(raw), "finish_reason": why} for raw in raws]
+            if told.reason or told.calls:
+                shown += [self._more(raw, told) for raw in raws]
                 continue
             texts = None if self._is_cut else together(raws)
             if texts is not None:
@@ -190,7 +226,10 @@ class TextStream:
         """Return the rest of the text, mostly none, and the usage."""
         so_far = self._so_far
         rest = self._decoder.decode(b"", final=True)
-        result: Result = {"response": rest, "usage": usage_of(so_far.added_up(outcome.usage))}
+        usage = usage_of(so_far.added_up(outcome.usage))
+        if so_far.cached is not None:
+            usage["prompt_tokens_details"] = {"cached_tokens": so_far.cached}
+        result: Result = {"response": rest, "usage": usage}
         if self._ran_out:
             result["finish_reason"] = "length"
         return result
@@ -212,6 +251,15 @@ class TextStream:
         text = so_far.cut()
         values = self._dialect.rest(parsed.values, text, so_far.tokens)
         return None if values is None else ParsedInput(values, parsed.units)
+
+    def _more(self, raw: bytes, told: Told) -> Result:
+        """Return a text, and what is told beside it."""
+        result: Result = {"response": self._text(raw)}
+        if told.calls:
+            result["tool_calls"] = told.calls
+        if told.reason:
+            result["finish_reason"] = told.reason
+        return result
 
     def _text(self, raw: bytes) -> str:
         """Return the text with what was left of the part before; the decoder keeps what is left."""

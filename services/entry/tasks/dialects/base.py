@@ -44,6 +44,14 @@ class TextDialect(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.model.name}>"
 
+    def is_guided(self, values: Mapping[str, Any]) -> bool:
+        """Whether the model can be made to write what fits `guide`, a JSON Schema."""
+        return False
+
+    def calls_tools(self, values: Mapping[str, Any]) -> bool:
+        """Whether the server reads `tools` and tells the calls itself, and keeps to JSON itself."""
+        return False
+
     @property
     @abstractmethod
     def reader(self) -> PartsReader:

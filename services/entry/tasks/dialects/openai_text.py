@@ -12,9 +12,11 @@ from libs.common.envelope import PayloadKind
 from libs.common.errors import ModelFailed
 from services.entry.tasks.dialects.base import SAMPLING, PartsReader, TextDialect, stops
 from services.entry.tasks.so_far import Told
+from services.entry.tasks.tools import message_calls
 
 TAKES_MORE: Final = ("vllm", "sglang")
 NOT_OPENAIS: Final = ("top_k", "repetition_penalty")
+OF_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
 
 
 class OpenAiText(TextDialect):
@@ -46,6 +48,8 @@ class OpenAiText(TextDialect):
         body |= {name: values[name] for name in self._sampling if name in values}
         if words := stops(values):
             body["stop"] = words
+        if "asked" in values:
+            body |= _asked(values, is_prompt=is_prompt)
         body["stream"] = stream
         if stream:
             body["stream_options"] = {"include_usage": True}
@@ -56,9 +60,9 @@ class OpenAiText(TextDialect):
     def answer(self, payload: bytes) -> tuple[bytes, Told]:
         """Return the text of the one choice, and why it ended."""
         text, told = _read(payload)
-        if text is None:
+        if text is None and not told.calls:
             raise ModelFailed("the model's answer has no text", sent=True)
-        return text, told
+        return text or b"", told
 
     def rest(self, values: Mapping[str, Any], text: str, tokens: int) -> Mapping[str, Any] | None:
         """Return the prompt with the text, or the conversation whose last message it begins."""
@@ -67,6 +71,14 @@ class OpenAiText(TextDialect):
         if not self._takes_more and text:
             return None
         return {**values, "said": text, "max_tokens": values["max_tokens"] - tokens}
+
+    def is_guided(self, values: Mapping[str, Any]) -> bool:
+        """Whether it is asked by a prompt, and of those that take more than OpenAI's own."""
+        return self._takes_more and self._is_prompt(values)
+
+    def calls_tools(self, values: Mapping[str, Any]) -> bool:
+        """Whether it gets the messages: then the server has the template, and knows its model."""
+        return not self._is_prompt(values)
 
     def _is_prompt(self, values: Mapping[str, Any]) -> bool:
         return self._has_template or (bool(values["raw"]) and "prompt" in values)
@@ -83,11 +95,35 @@ class EventsReader:
 
 def _conversation(values: Mapping[str, Any]) -> dict[str, Any]:
     messages = values.get("messages") or [{"role": "user", "content": values["prompt"]}]
+    if any(message.get("tool_calls") for message in messages):
+        messages = [_with_calls(message) for message in messages]
     if not values.get("said"):
         return {"messages": messages}
     begun = {"role": "assistant", "content": values["said"]}
     how = {"add_generation_prompt": False, "continue_final_message": True}
     return {"messages": [*messages, begun], **how}
+
+
+def _asked(values: Mapping[str, Any], *, is_prompt: bool) -> dict[str, Any]:
+    """Return what a body says of JSON and tools; a prompt has the tools in its text."""
+    if is_prompt:
+        guide = values.get("guide")
+        return {} if guide is None else {"response_format": _format(guide)}
+    asked = {name: values[name] for name in OF_TOOLS if name in values}
+    json_mode = values["asked"].json_mode
+    return asked if json_mode is None else {**asked, "response_format": json_mode.openai_format()}
+
+
+def _format(guide: Mapping[str, Any]) -> dict[str, Any]:
+    if "json_object" in guide:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": guide["json"]}}
+
+
+def _with_calls(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a message whose calls of tools are in OpenAI's form."""
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": message_calls(calls)} if calls else message
 
 
 def _read(payload: bytes) -> tuple[bytes | None, Told]:
@@ -101,6 +137,8 @@ def _read(payload: bytes) -> tuple[bytes | None, Told]:
         raw = None if text is None else text.encode()
         tokens_in = int(usage.get("prompt_tokens") or 0)
         tokens_out = int(usage.get("completion_tokens") or 0)
+        calls = said.get("tool_calls") or ()
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise ModelFailed("the model's answer cannot be read", sent=True) from error
     told = Told(
@@ -108,5 +146,7 @@ def _read(payload: bytes) -> tuple[bytes | None, Told]:
         tokens_in=tokens_in,
         tokens_out=tokens_out if usage else int(bool(raw)),
         is_total=bool(usage),
+        calls=calls if isinstance(calls, list) else (),
+        cached=cached if isinstance(cached, int) else None,
     )
     return raw, told

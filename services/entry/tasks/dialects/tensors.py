@@ -69,13 +69,23 @@ class VllmText(TensorText):
 
     counts_per_part = True
 
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self._is_vllm = model.backend.dialect == "vllm"
+
+    def is_guided(self, values: Mapping[str, Any]) -> bool:
+        """Whether it is vLLM: what others do with `guided_decoding` is not known."""
+        return self._is_vllm
+
     def tensors(self, values: Mapping[str, Any], stream: bool, adapter: str) -> list[Tensor]:
         """Return the prompt, how to sample, and which outputs are wanted."""
         sampling = {name: values[name] for name in SAMPLING if name in values}
         if "stop" in values:
             sampling["stop"] = stops(values)
-        if adapter and self.model.backend.dialect == "vllm":  # else the server adds a tensor
+        if adapter and self._is_vllm:  # else the server adds a tensor
             sampling["lora_name"] = adapter
+        if "guide" in values:  # JSON in JSON: older backends read nothing else
+            sampling["guided_decoding"] = orjson.dumps(values["guide"]).decode()
         return [
             wire.text(self.tensor("text_input"), values["text"]),
             wire.flag(self.tensor("stream"), stream),
