@@ -14,6 +14,7 @@ from tests.system.harness import ACCOUNT, CHAT, EMBED
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 QUEUED = {"queueRequest": "true"}
+REQUIRED = {"tool_choice": "required"}
 ASKED: dict[str, Any] = {"messages": MESSAGES, "temperature": 0.0, "max_tokens": 40}
 
 
@@ -146,3 +147,80 @@ def test_a_prompt_is_taken_as_it_is(cloudflare: Cloudflare) -> None:
     inputs = {"prompt": "User: Hello!\nAssistant:", "temperature": 0.0, "max_tokens": 5}
 
     assert run(cloudflare, raw=True, **inputs) == run(cloudflare, raw="true", **inputs)
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 120},
+    },
+    "required": ["name", "age"],
+}
+WEATHER = {
+    "name": "weather",
+    "description": "How the weather is.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"enum": ["Oslo", "Paris"]}},
+        "required": ["city"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "schema", [PERSON, {"name": "person", "schema": PERSON, "strict": True}], ids=["bare", "named"]
+)
+def test_json_mode_answers_with_an_object(cloudflare: Cloudflare, schema: dict[str, Any]) -> None:
+    wish = {"type": "json_schema", "json_schema": schema}
+
+    answer = run(cloudflare, prompt="Who is it?", response_format=wish)
+
+    assert isinstance(answer["response"]["name"], str)
+    assert 0 <= answer["response"]["age"] <= 120
+
+
+def test_json_mode_takes_any_object(cloudflare: Cloudflare) -> None:
+    answer = run(cloudflare, prompt="Who is it?", response_format={"type": "json_object"})
+
+    assert isinstance(answer["response"], dict)
+
+
+def test_json_mode_says_when_it_cannot_be_met(cloudflare: Cloudflare) -> None:
+    wish = {"type": "json_schema", "json_schema": PERSON}
+
+    with pytest.raises(sdk.UnprocessableEntityError, match="JSON Mode couldn't be met"):
+        run(cloudflare, prompt="Who is it?", response_format=wish, max_tokens=5)
+    with pytest.raises(sdk.BadRequestError, match="does not stream"):
+        run(cloudflare, prompt="Who is it?", response_format=wish, extra_body={"stream": True})
+
+
+def test_a_tool_is_called_in_the_form_in_which_it_came(cloudflare: Cloudflare) -> None:
+    asked: dict[str, Any] = {"prompt": "How is it in Oslo?", "extra_body": REQUIRED}
+    function = {"type": "function", "function": WEATHER}
+
+    (legacy,) = run(cloudflare, tools=[WEATHER], **asked)["tool_calls"]
+    (call,) = run(cloudflare, tools=[function], **asked)["tool_calls"]
+
+    assert legacy["name"] == call["function"]["name"] == "weather"
+    assert legacy["arguments"]["city"] in ("Oslo", "Paris")
+    assert json.loads(call["function"]["arguments"]).keys() == {"city"}
+
+
+def test_a_tool_is_called_in_a_stream(cloudflare: Cloudflare) -> None:
+    parts = streamed(cloudflare, prompt="How is it in Oslo?", tools=[WEATHER], extra_body=REQUIRED)
+
+    (call,) = [each for part in parts for each in part.get("tool_calls", ())]
+    assert (call["index"], call["name"]) == (0, "weather")
+    assert "usage" in parts[-1]
+
+
+def test_what_a_tool_said_is_taken(cloudflare: Cloudflare) -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    chat = [
+        *MESSAGES,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "rain"},
+    ]
+
+    assert run(cloudflare, messages=chat, tools=[WEATHER], max_tokens=20)["response"]

@@ -46,6 +46,33 @@ def test_a_stream_says_the_same(answers: dict[str, Any]) -> None:
     assert streamed["usage"]["outputTokens"] == generated["usage"]["outputTokens"]
 
 
+def test_an_object_is_generated(answers: dict[str, Any]) -> None:
+    assert answers["object"]["city"] in ("Oslo", "Paris")
+    assert isinstance(answers["object"]["sunny"], bool)
+
+
+def test_a_tool_is_called(answers: dict[str, Any]) -> None:
+    called = answers["toolCall"]
+
+    assert (called["toolName"], called["finishReason"]) == ("weather", "tool-calls")
+    assert called["input"]["city"] in ("Oslo", "Paris")
+
+
+def test_a_tool_is_called_in_a_stream(answers: dict[str, Any]) -> None:
+    called = answers["streamedToolCall"]
+
+    assert (called["count"], called["finishReason"]) == (1, "tool-calls")
+    assert called["input"]["city"] in ("Oslo", "Paris")
+
+
+def test_what_a_tool_said_goes_on_to_the_model(answers: dict[str, Any]) -> None:
+    (said,) = answers["toolLoop"]["results"]
+
+    assert said.startswith("It rains in ")
+    assert answers["toolLoop"]["steps"] == 2
+    assert answers["toolLoop"]["text"]
+
+
 def test_options_come_in_the_query(answers: dict[str, Any]) -> None:
     assert answers["options"]["text"] == answers["generateText"]["text"]
 

@@ -4,7 +4,16 @@
 //
 // The provider has Cloudflare's address built in; its `fetch` option sends the calls elsewhere.
 
-import { APICallError, embedMany, generateText, streamText } from "ai";
+import {
+  APICallError,
+  embedMany,
+  generateText,
+  jsonSchema,
+  Output,
+  stepCountIs,
+  streamText,
+  tool,
+} from "ai";
 import { createWorkersAI } from "workers-ai-provider";
 
 const [address, account, token] = process.argv.slice(2);
@@ -18,6 +27,21 @@ function provider(apiKey) {
 
 const workersai = provider(token);
 
+const weather = tool({
+  description: "How the weather is.",
+  inputSchema: jsonSchema({
+    type: "object",
+    properties: { city: { enum: ["Oslo", "Paris"] } },
+    required: ["city"],
+  }),
+  execute: async ({ city }) => `It rains in ${city}.`,
+});
+const CALLING = {
+  prompt: "How is it in Oslo?",
+  tools: { weather },
+  toolChoice: { type: "tool", toolName: "weather" },
+};
+
 const CASES = {
   async generateText() {
     const { text, finishReason, usage } = await generateText({ model: workersai(CHAT), ...ASKED });
@@ -29,6 +53,36 @@ const CASES = {
     const parts = [];
     for await (const part of stream.textStream) parts.push(part);
     return { parts, finishReason: await stream.finishReason, usage: await stream.usage };
+  },
+
+  async object() {
+    const schema = jsonSchema({
+      type: "object",
+      properties: { city: { enum: ["Oslo", "Paris"] }, sunny: { type: "boolean" } },
+      required: ["city", "sunny"],
+    });
+    const output = Output.object({ schema });
+    return (await generateText({ model: workersai(CHAT), prompt: "Where?", output })).output;
+  },
+
+  async toolCall() {
+    const asked = await generateText({ model: workersai(CHAT), ...CALLING });
+    const { toolName, input } = asked.toolCalls[0];
+    return { toolName, input, finishReason: asked.finishReason };
+  },
+
+  async streamedToolCall() {
+    const stream = streamText({ model: workersai(CHAT), ...CALLING });
+    const calls = await stream.toolCalls;
+    return { count: calls.length, input: calls[0].input, finishReason: await stream.finishReason };
+  },
+
+  async toolLoop() {
+    const prepareStep = ({ stepNumber }) => (stepNumber ? { toolChoice: "none" } : {});
+    const stopWhen = stepCountIs(2);
+    const asked = { ...CALLING, maxOutputTokens: 60, stopWhen, prepareStep };
+    const { steps, text } = await generateText({ model: workersai(CHAT), ...asked });
+    return { results: steps[0].toolResults.map((each) => each.output), steps: steps.length, text };
   },
 
   async options() {

@@ -72,7 +72,7 @@ async def generate(
             raise Cancelled
         token = sampler.choose(logits)
         shown = text.add(token, may_stop=count > parameters.min_tokens)
-        reason = _finish_reason(token, count, text, parameters)
+        reason = "stop" if sampler.is_over else _finish_reason(token, count, text, parameters)
         if reason is not None:
             yield Piece(shown + text.end(), 1, reason)
             return

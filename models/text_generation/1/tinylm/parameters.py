@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .grammar import Part
+from .json_grammar import BadSchema, any_object, of_schema
+
 
 class BadParameter(ValueError):
     """A sampling parameter that cannot be used; the message names it."""
@@ -29,6 +32,7 @@ class SamplingParameters:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     lora_name: str | None = None
+    guided_decoding: Part | None = None
 
 
 def parse(text: str, *, strict: bool = True) -> SamplingParameters:
@@ -114,6 +118,24 @@ def _seed(value: Any) -> int | None:
     return None if number == -1 else number  # as in vLLM: -1 is "no seed"
 
 
+def _guide(value: Any) -> Part:
+    """A schema in `json`, or any object; the backend of vLLM has it as JSON in a string."""
+    meaning = "JSON with a schema in `json`, or with `json_object`"
+    try:
+        guide = json.loads(value) if isinstance(value, str) else value
+        schema = guide.get("json")
+        schema = json.loads(schema) if isinstance(schema, str) else schema
+        if isinstance(schema, dict):
+            return of_schema(schema)
+    except BadSchema as error:
+        raise ValueError(f"{meaning}: {error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(meaning) from error
+    if guide.get("json_object") is not True:
+        raise ValueError(meaning)
+    return any_object()
+
+
 _READERS: dict[str, Reader] = {
     "max_tokens": _whole("a whole number of at least 1", lambda value: value >= 1),
     "min_tokens": _whole("a whole number of at least 0", lambda value: value >= 0),
@@ -127,4 +149,5 @@ _READERS: dict[str, Reader] = {
     "frequency_penalty": _number("a number from -2 to 2", lambda value: -2 <= value <= 2),
     "presence_penalty": _number("a number from -2 to 2", lambda value: -2 <= value <= 2),
     "lora_name": _name,
+    "guided_decoding": _guide,
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .grammar import NEVER, Position
 from .parameters import SamplingParameters
 from .tokenizer import BOS, EOS, PAD, VOCABULARY
 
@@ -24,22 +25,41 @@ class Sampler:
         self._seen[list(prompt)] = True
         self._counts = np.zeros(VOCABULARY, dtype=np.float32)
         self._chosen = 0
+        guide = parameters.guided_decoding
+        self._guide = None if guide is None else Position(guide)
 
     def __repr__(self) -> str:
         return f"<Sampler chosen={self._chosen}/{self._parameters.max_tokens}>"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can follow in what the text is guided to be."""
+        return self._guide is not None and not self._guide.allowed(NEVER)
 
     def choose(self, logits: NDArray[np.float32]) -> int:
         """The next token; logits are left as they are."""
         values = self._penalised(logits)
         values[[BOS, PAD]] = -np.inf
-        if self._chosen < self._parameters.min_tokens:
+        if self._guide is not None:
+            self._guided(values, self._guide)
+        elif self._chosen < self._parameters.min_tokens:
             values[EOS] = -np.inf
         token = self._pick(values)
+        if self._guide is not None and token != EOS:
+            self._guide.take(token)
         self._position += 1
         self._chosen += 1
         self._seen[token] = True
         self._counts[token] += 1
         return token
+
+    def _guided(self, values: NDArray[np.float64], guide: Position) -> None:
+        """Leave only what the text may go on with, and still end in time."""
+        left = self._parameters.max_tokens - self._chosen - 1  # the end is a token, too
+        allowed = [*guide.allowed(left)] + ([EOS] if guide.may_end else [])
+        refused = np.ones(VOCABULARY, dtype=bool)
+        refused[allowed] = False
+        values[refused] = -np.inf
 
     def _penalised(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         wanted = self._parameters
