@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudflare as sdk
 import pytest
-from cloudflare import Cloudflare
+from cloudflare import AsyncCloudflare, Cloudflare
 
-from tests.system.harness import ACCOUNT, CHAT, EMBED
+from tests.system.harness import ACCOUNT, CHAT, EMBED, TOKEN, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
@@ -224,3 +225,45 @@ def test_what_a_tool_said_is_taken(cloudflare: Cloudflare) -> None:
     ]
 
     assert run(cloudflare, messages=chat, tools=[WEATHER], max_tokens=20)["response"]
+
+
+def test_a_busy_model_is_told_and_tried_again(cloudflare: Cloudflare) -> None:
+    long = {"type": "json_schema", "json_schema": {"type": "string", "minLength": 100}}
+    all_of_it = {"extra_query": {"cost": "4"}, "response_format": long, "prompt": "x"}
+
+    def call(**options: Any) -> Any:
+        asked = {"extra_query": {"rejectIfBusy": "true"}, "prompt": "x", "max_tokens": 2}
+        return run(cloudflare.with_options(**options), **asked)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(2) as pool:  # there may be a second instance by now
+        busy = [pool.submit(run, cloudflare, **all_of_it) for _ in range(2)]
+        with pytest.raises(sdk.RateLimitError, match="3040") as refused:
+            until(lambda: not call(max_retries=0), seconds=10, what="a refusal")
+        patient = call(max_retries=10)
+        for each in busy:
+            assert len(each.result()["response"]) >= 100
+
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    assert refused.value.response.headers["x-should-retry"] == "true"
+    assert "response" in patient
+
+
+def test_the_raw_answer_has_our_headers(cloudflare: Cloudflare) -> None:
+    raw = cloudflare.ai.with_raw_response.run(  # type: ignore[call-overload]
+        CHAT, account_id=ACCOUNT, extra_headers={"x-request-id": "mine-7"}, **ASKED
+    )
+
+    assert raw.headers["x-request-id"] == "mine-7"
+    assert len(raw.headers["x-constellation-request-id"]) == 26
+    assert "Paris" in raw.parse()["response"]
+
+
+async def test_the_asynchronous_client_is_served_alike(
+    base_url: str, cloudflare: Cloudflare
+) -> None:
+    async with AsyncCloudflare(api_token=TOKEN, base_url=base_url) as client:
+        answer: Any = await client.ai.run(CHAT, account_id=ACCOUNT, **ASKED)
+        names = [each["name"] async for each in client.ai.models.list(account_id=ACCOUNT)]  # type: ignore[index]
+
+    assert answer["response"] == run(cloudflare, **ASKED)["response"]
+    assert CHAT in names

@@ -53,6 +53,38 @@ QUERY: Final = InputSchema(
 NUMBERS: Final = ("source", "page", "per_page")
 NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
+SAMPLING: Final = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "stop",
+    "seed",
+    "max_tokens",
+)
+MODALITIES: Final[Mapping[TaskName, tuple[list[str], list[str]]]] = {
+    "text-embeddings": (["text"], ["embeddings"]),
+    "multimodal-embeddings": (["text", "image"], ["embeddings"]),
+    "text-to-image": (["text"], ["image"]),
+    "text-to-speech": (["text"], ["audio"]),
+    "automatic-speech-recognition": (["audio"], ["text"]),
+    "image-classification": (["image"], ["text"]),
+    "image-to-text": (["image"], ["text"]),
+    "image-text-to-text": (["image", "text"], ["text"]),
+    "object-detection": (["image"], ["text"]),
+}
+UNITS: Final = {
+    "per_token_in": "per input token",
+    "per_token_out": "per output token",
+    "per_request": "per request",
+    "per_character_in": "per input character",
+    "per_megapixel": "per megapixel",
+    "per_step": "per step",
+    "per_audio_second": "per audio second",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -141,39 +173,6 @@ def openrouter_object(model: Model, fields: Mapping[str, Any]) -> Json:
         "supported_sampling_parameters": [each for each in SAMPLING if each in fields],
         "supported_features": [*(["tools"] if "tools" in fields else []), *features],
     }
-
-
-SAMPLING: Final = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "repetition_penalty",
-    "frequency_penalty",
-    "presence_penalty",
-    "stop",
-    "seed",
-    "max_tokens",
-)
-MODALITIES: Final[Mapping[TaskName, tuple[list[str], list[str]]]] = {
-    "text-embeddings": (["text"], ["embeddings"]),
-    "multimodal-embeddings": (["text", "image"], ["embeddings"]),
-    "text-to-image": (["text"], ["image"]),
-    "text-to-speech": (["text"], ["audio"]),
-    "automatic-speech-recognition": (["audio"], ["text"]),
-    "image-classification": (["image"], ["text"]),
-    "image-to-text": (["image"], ["text"]),
-    "image-text-to-text": (["image", "text"], ["text"]),
-    "object-detection": (["image"], ["text"]),
-}
-UNITS: Final = {
-    "per_token_in": "per input token",
-    "per_token_out": "per output token",
-    "per_request": "per request",
-    "per_character_in": "per input character",
-    "per_megapixel": "per megapixel",
-    "per_step": "per step",
-    "per_audio_second": "per audio second",
-}
 
 
 def _is_shown(model: Model, wish: Wish, now_ms: int) -> bool:
