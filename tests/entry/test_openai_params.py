@@ -25,7 +25,6 @@ from tests.entry.fakes import TEXT, FakeServer, says
 from tests.entry.openai_sdk import MESSAGES, sdk
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "openai.md"
-PASSED_ON = {"tool_choice", "parallel_tool_calls"}  # which text-generation reads
 TYPES: Mapping[str, tuple[Any, Mapping[str, Any], Mapping[str, Any]]] = {
     "Chat completions": (
         chat_create_params.CompletionCreateParamsBase,
@@ -61,7 +60,7 @@ def parameters(of: Any) -> set[str]:
 def test_every_parameter_of_the_sdk_is_known(
     of: Any, schema: Mapping[str, Any], refused: Mapping[str, Any]
 ) -> None:
-    works = {*schema["properties"], *TEXT_SCHEMA["properties"], *PASSED_ON}
+    works = {*schema["properties"], *TEXT_SCHEMA["properties"]}
 
     ignored = {*openai_params.IGNORED, *openai_params.OF_RESPONSES, *openai_params.OF_MEDIA, "file"}
 
