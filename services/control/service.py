@@ -94,7 +94,7 @@ class Control:
             clock=clock,
         )
         self._sharing = Sharing(
-            keep_s=settings.share_keep_s, whole=self._whole, first_number=clock.unix_ms()
+            keep_s=settings.share_keep_s, limit=self._limit, first_number=clock.unix_ms()
         )
         self._running = False
         self._awaited: set[Reporter] = set()
@@ -285,14 +285,11 @@ class Control:
             # stored before it is told: an epoch must never be given out twice
             await self._through(self._write(moved, []))
 
-    def _whole(self, name: str) -> float | None:
-        """Return a budget by its limit's name, 0 for a rate, None where there is no such limit."""
+    def _limit(self, name: str) -> float:
+        """Return an account's limit by its name, 0 where there is none."""
         account, _, kind = name.partition("/")
         found = self._snapshot.world.table(Account).get(account)
-        limit = limit_of(found, kind) if found is not None else 0.0
-        if not limit:
-            return None
-        return limit if kind == NEURONS else 0.0
+        return limit_of(found, kind) if found is not None else 0.0
 
     async def _keep_spent(self) -> None:
         """Keep what is used of budgets, so that a restart gives nobody a second one."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
+from libs.common.account_limits import NEURONS
 from libs.common.limit_shares import Shares, Use
 
 EVEN = ""  # the row of all limits that are not named
-FLOOR = 0.04  # of a limit is split evenly, so that who asks anew at an entry finds some there
-MEMORY_S = 8.0  # in which demand is forgotten; less, and chance moves shares to and fro
+FLOOR = 0.02  # of a limit is split evenly, so that who asks anew at an entry finds some there
+MEMORY_S = 3.0  # in which demand is forgotten
 LEAST_ASKED = 1e-3  # per second; less is no demand
-HYSTERESIS = 0.03  # by which a share must be too large to be made smaller: what moves idles
+# By how much a share must be too large to be made smaller. What moves idles for two seconds, so
+# what an entry uses is left to it, unless another has far too little.
+UNUSED, USED = 0.01, 0.2
 TINY = 1e-6
 LEASE_MARGIN_S = 5.0  # an entry's last words may have been on their way for so long
 NOT_NAMED = -1.0
@@ -40,12 +43,13 @@ class Holding:
 class Row:
     """One limit, and what each entry has and asks of it; of a budget also what it has used."""
 
-    __slots__ = ("asked", "day", "gone", "holdings", "used", "whole")
+    __slots__ = ("asked", "day", "gone", "holdings", "per_s", "used", "whole")
 
-    def __init__(self, whole: float = 0.0, day: int = 0) -> None:
+    def __init__(self, limit: float = 0.0, *, is_budget: bool = False, day: int = 0) -> None:
         self.holdings: dict[str, Holding] = {}
         self.asked: dict[str, float] = {}  # per second
-        self.whole = whole  # the budget, 0 for a rate
+        self.whole = limit if is_budget else 0.0  # the budget, 0 for a rate
+        self.per_s = 0.0 if is_budget else limit / 60.0  # the rate
         self.day = day
         self.used: dict[str, float] = {}  # of the budget on that day, by the entries that there are
         self.gone = 0.0  # and by others
@@ -74,6 +78,13 @@ class Row:
         left = max(0.0, 1.0 - self.spent / self.whole)
         return self.used.get(entry, 0.0) / self.whole + left * part
 
+    def leeway(self, entry: str) -> float:
+        """Return by how much an entry's share may be too large."""
+        if not self.is_wanted:
+            return TINY
+        is_used = self.asked.get(entry, 0.0) >= self.per_s * self.holdings[entry].share
+        return USED if is_used and not self.whole else UNUSED
+
     def free_for(self, entry: str) -> float:
         """Return what an entry may have at most: what no other may still act on."""
         others = sum(self._most(name) for name in self.holdings if name != entry)
@@ -83,6 +94,11 @@ class Row:
     def _most(self, entry: str) -> float:
         most = self.holdings[entry].most
         return max(most, self.used.get(entry, 0.0) / self.whole) if self.whole else most
+
+    def limit_is(self, limit: float) -> None:
+        """Have another limit; a budget that is none any more is shared as a rate."""
+        self.whole = limit if self.whole else 0.0
+        self.per_s = 0.0 if self.whole else limit / 60.0
 
     def uses(self, entry: str, used: float, day: int) -> None:
         """Take in what an entry has used of the budget."""
@@ -114,16 +130,13 @@ class Peer:
 
 
 class Sharing:
-    """Answers what entries report; `whole` returns a budget by its limit's name, 0 for a rate.
-
-    None stands for a limit that there is not.
-    """
+    """Answers what entries report; `limit` returns a limit by its name, 0 if there is no such."""
 
     def __init__(
-        self, *, keep_s: float, whole: Callable[[str], float | None], first_number: int = 0
+        self, *, keep_s: float, limit: Callable[[str], float], first_number: int = 0
     ) -> None:
         self._keep_s = keep_s
-        self._whole = whole
+        self._limit = limit
         self._number = first_number  # grows over restarts, so that old answers are known as such
         self._first = first_number
         self._peers: dict[str, Peer] = {}
@@ -134,9 +147,8 @@ class Sharing:
 
     def remember(self, name: str, used: float, day: int) -> None:
         """Take in what was used of a budget before this began."""
-        whole = self._whole(name)
-        if whole:
-            self._rows[name] = row = Row(whole, day)
+        if self._limit(name):
+            self._rows[name] = row = Row(self._limit(name), is_budget=True, day=day)
             row.gone = used
 
     def spent(self) -> Mapping[str, tuple[float, int]]:
@@ -207,7 +219,7 @@ class Sharing:
             if name == EVEN:
                 continue
             row.on(day)
-            row.whole = self._whole(name) or 0.0
+            row.limit_is(self._limit(name))
             if entry not in row.holdings:  # it acts on its even part until it hears of this one
                 even = self._rows[EVEN].holdings[entry]
                 row.holdings[entry] = Holding(even.share, even.most, number)
@@ -216,8 +228,9 @@ class Sharing:
 
     def _row(self, name: str, day: int) -> Row | None:
         row = self._rows.get(name)
-        if row is None and name != EVEN and (whole := self._whole(name)) is not None:
-            row = self._rows[name] = Row(whole, day)
+        if row is None and name != EVEN and (limit := self._limit(name)):
+            is_budget = name.endswith(f"/{NEURONS}")
+            row = self._rows[name] = Row(limit, is_budget=is_budget, day=day)
             for other in self._peers:
                 even = self._rows[EVEN].holdings.get(other)
                 if even is not None:
@@ -230,8 +243,7 @@ class Sharing:
         holding = row.holdings[entry]
         target = row.target(entry, len(self._peers))
         is_too_much = row.free_for(entry) < holding.share - TINY  # a control before gave out more
-        is_exact = is_too_much or not row.is_wanted
-        if target < holding.share - (TINY if is_exact else HYSTERESIS):
+        if target < holding.share - (TINY if is_too_much else row.leeway(entry)):
             holding.share, holding.number = target, number
         elif target > holding.share + TINY:
             share = min(target, row.free_for(entry))

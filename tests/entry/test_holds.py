@@ -23,7 +23,7 @@ from libs.common.errors import (
 )
 from libs.common.limit_shares import Shares
 from libs.common.world_map import Account, Ref, Update
-from services.entry.app import Entry
+from services.entry.app import Entry, serve
 from services.entry.holds import duration
 from tests.entry.asking import AUTH, RUN, ask
 from tests.entry.fakes import (
@@ -259,3 +259,22 @@ async def test_answers_tell_what_is_left() -> None:
 )
 def test_times_are_written_as_openai_writes_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+async def test_all_choices_of_a_request_let_go_when_it_fails() -> None:
+    made_of = FakeServer(ModelFailed("no"))
+    world = small_world("ams")
+    put(world, Account(id=ACCOUNT, tokens_per_minute=10_000))
+    entry = entry_of(world, {"ams": made_of})
+
+    async with serve(entry.config, entry) as bound, aiohttp.ClientSession() as client:
+        message = {"role": "user", "content": "hi"}
+        body = {"model": TEXT_MODEL.name, "messages": [message], "n": 3}
+        async with client.post(
+            f"http://{bound.http}/v1/chat/completions", json=body, headers=AUTH
+        ) as response:
+            assert response.status == 500
+
+    bucket = entry.limiter.limited[ACCOUNT].tokens
+    assert bucket
+    assert bucket.level > 10_000 - 3 * 60  # the input of those that were left, and no answers
