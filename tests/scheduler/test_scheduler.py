@@ -60,6 +60,7 @@ class Site:
         self.client = client
         self.world = World()
         self.demand = 0
+        self.queued = 0
         self.wake = asyncio.Event()
         self.world.listen(lambda _: self.wake.set())
 
@@ -74,7 +75,14 @@ class Site:
         return Report(kind="node", name="n1", colo="ams", resources=resources)
 
     def server(self) -> Report:
-        load = ShardLoad(model="m", colo="ams", index=0, server="s1", in_flight=self.demand)
+        load = ShardLoad(
+            model="m",
+            colo="ams",
+            index=0,
+            server="s1",
+            in_flight=self.demand,
+            queued=self.queued,
+        )
         resources = (Server(name="s1", colo="ams", address="x"), load)
         return Report(kind="server", name="s1", colo="ams", resources=resources)
 
@@ -157,6 +165,20 @@ async def test_operators_bounds_count_at_once(folder: Path) -> None:
             await site.instances(1)
             await client.delete(Ref("model", "m"))
             await site.instances(0)
+
+
+async def test_a_call_that_waits_for_the_first_instance_does_not_wait_for_a_tick(
+    folder: Path,
+) -> None:
+    config = replace(CONFIG, tick_s=60.0, down_after_s=0.0)
+    async with ControlClient(f"unix:{folder}/control.sock") as client:
+        site = Site(client)
+        async with scheduler_process(folder, config), site.running():
+            await site.instances(1)
+            await client.put(Override(model="m", min=0))
+            await site.instances(0)
+            site.queued = 1
+            await site.instances(1)
 
 
 async def test_a_restart_changes_nothing(folder: Path) -> None:
