@@ -358,6 +358,14 @@ class FellBehind(Unavailable):
     again = "by itself"
 
 
+class KeyReused(RequestError):
+    """The idempotency key was sent with another request within the last minutes."""
+
+    code, status, http, reason = 7004, "ALREADY_EXISTS", 409, "idempotency_key_reused"
+    again = "no: with another key"
+    should_retry = False
+
+
 class NameTaken(RequestError):
     """Between services: two reporters of one name."""
 

@@ -326,6 +326,11 @@ def shard_for(places: Sequence[Place], key: str, now: float) -> Place:
     return min(places, key=lambda each: (cost_ms(each, now), used_share(each), each.shard))
 
 
+def keeper_of(places: Sequence[Place], key: str) -> Place:
+    """Return the shard that a key belongs to, however full it is."""
+    return max(places, key=lambda place: _score(key, place.shard))
+
+
 def _score(key: str, shard: int) -> bytes:
     return hashlib.blake2b(f"{shard}\0{key}".encode(), digest_size=8).digest()
 

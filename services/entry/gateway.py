@@ -167,7 +167,7 @@ class Gateway:
             request = self._envelope(call, served, parsed, place)
         else:
             place, request = self._as_told(call, served, parsed)
-        if served.model.shards > 1 and request.prefix_hashes:
+        if served.model.shards > 1 and request.prefix_hashes and not request.idempotency_key:
             place = self._by_prompt(request, place)
         return Plan(
             request=request,
@@ -317,17 +317,13 @@ class Gateway:
         adapter = self._finetune(call, model)
         stream = _wants_stream(call) and served.task.streams
         session = told.session or options.session
-        place, bounds = served.only, served.bounds
-        if place is None:
-            wish = Wish(
-                preferred=options.preferred_colo,
-                key=affinity_key(session, adapter),
-                background=options.background,
-            )
+        place = served.only
+        if place is None and told.idempotency_key:
+            place = self._routes.keeper(model.name, call.token.account, told.idempotency_key)
+        elif place is None:
+            key, colo = affinity_key(session, adapter), options.preferred_colo
+            wish = Wish(preferred=colo, key=key, background=options.background)
             place = self._routes.to(model.name, wish)
-        asked = tighter(told.bounds, options.bounds)
-        if asked is not NO_BOUNDS:
-            bounds = time_bounds(model.timeouts, asked, ceiling_s=self._ceiling_s)
         priority = model.priority if options.priority is None else options.priority
         request = self._envelope(call, served, parsed, place, stream=stream, adapter=adapter)
         request.finetune = request.adapter = adapter
@@ -338,7 +334,7 @@ class Gateway:
         request.max_queue_ms = options.max_queue_ms
         request.reject_if_busy = options.reject_if_busy
         request.preferred_colo = options.preferred_colo
-        request.time_bounds = bounds
+        request.time_bounds = tighter(served.bounds, tighter(told.bounds, options.bounds))
         request.retry_count = told.retry_count
         request.idempotency_key = told.idempotency_key
         request.request_source = told.source

@@ -7,7 +7,7 @@ from collections.abc import Container
 from libs.common.clock import Clock
 from libs.common.envelope import Outcome
 from libs.common.places import Places
-from libs.common.ranking import NO_WISH, NOBODY, Place, Site, Wish, best, ranked
+from libs.common.ranking import NO_WISH, NOBODY, Place, Site, Wish, best, keeper_of, ranked
 from libs.common.world import World
 from libs.common.world_map import Shard, ShardLoad, shard_key
 
@@ -34,6 +34,14 @@ class Routes:
         """Return where a call of the model is served soonest, if anywhere."""
         sites = self.places.of(model)
         return best(sites, self._clock.now(), wish, without=without, with_room=with_room)
+
+    def keeper(self, model: str, account: str, key: str) -> Place | None:
+        """Return the place that keeps the answer to an idempotency key, if any serves the model.
+
+        It is the same for all entries of a colo, as long as they know the same servers.
+        """
+        sites = self.places.of(model)
+        return keeper_of(sites[0].places, f"{account} {key}") if sites else None
 
     def ranked(self, model: str, wish: Wish) -> list[Place]:
         """Return all places of the model, the best first."""

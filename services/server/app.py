@@ -37,6 +37,7 @@ from services.server.checking import Checker
 from services.server.forwarding import Settings
 from services.server.grpc_api import InferenceApi
 from services.server.health import Health
+from services.server.idempotency import KeptLimits
 from services.server.killers import Killers
 from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
@@ -85,6 +86,9 @@ class Config:
     retries_per_s: NotNegative = 3.0
     killer_s: Seconds = 600.0
     killers: AtLeastOne = 1024
+    idempotency_s: SecondsOrNone = 600.0  # an answer is kept for its key
+    idempotency_bytes: AtLeastOne = 64 * 1024 * 1024  # all that are kept
+    idempotency_answer_bytes: AtLeastOne = 4 * 1024 * 1024  # a larger one is not kept
     check_s: Seconds = 60.0  # between two looks whether an endpoint's model fits the catalog
     report_s: Seconds = 1.0
     drain_s: SecondsOrNone = 10.0
@@ -134,6 +138,15 @@ class Config:
     def forwarding(self) -> Settings:
         """Return when calls are forwarded."""
         return Settings(margin_ms=1000 * self.forward_margin_s, max_hops=self.max_hops)
+
+    @property
+    def kept(self) -> KeptLimits:
+        """Return what keeping answers for their keys may cost."""
+        return KeptLimits(
+            keep_s=self.idempotency_s,
+            total_bytes=self.idempotency_bytes,
+            answer_bytes=self.idempotency_answer_bytes,
+        )
 
     @property
     def hop_tls(self) -> HopTls | None:
@@ -195,6 +208,7 @@ def build(
         preferences=config.preferences,
         connections=connections,
         forwarding=config.forwarding,
+        kept=config.kept,
         wake=wake.set,
     )
     shards = server.shards

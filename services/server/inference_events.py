@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from libs.common.envelope import InferRequest, Outcome
 from libs.common.errors import Aborted
 from libs.common.events.values import Flag, InferenceEvent
 from services.server.records import Record
@@ -15,6 +16,7 @@ UNIX_SOCKET = int(Flag.UNIX_SOCKET)
 CANCELLED = int(Flag.CANCELLED)
 FORWARDED = int(Flag.FORWARDED)
 BACKGROUND = int(Flag.BACKGROUND)
+IDEMPOTENCY_REPLAY = int(Flag.IDEMPOTENCY_REPLAY)
 
 
 def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEvent:
@@ -68,6 +70,32 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
         chosen_because=lease.because if lease else "",
         local_queue_size=record.queue_size,
         cost=request.cost,
+        priority=request.priority,
+        shard=request.shard,
+        shard_epoch=request.shard_epoch,
+    )
+
+
+def replay_of(request: InferRequest, outcome: Outcome, colo: str, unix_ms: int) -> InferenceEvent:
+    """Return the event of a call that got another's answer: it has used nothing."""
+    return InferenceEvent(
+        account_id=request.account,
+        model_id=request.model,
+        request_id=request.request_id,
+        timestamp_ms=unix_ms,
+        task=request.task,
+        finetune=request.finetune,
+        adapter=request.adapter,
+        request_source=request.request_source,
+        client_request_id=request.client_request_id,
+        attempt=request.attempt,
+        traceparent=request.traceparent,
+        bytes_in=request.bytes_in,
+        http_status=200,
+        flags=IDEMPOTENCY_REPLAY | (STREAMED if request.stream else 0),
+        colo_id=colo,
+        source_colo_id=request.source_colo,
+        endpoint=outcome.endpoint,
         priority=request.priority,
         shard=request.shard,
         shard_epoch=request.shard_epoch,

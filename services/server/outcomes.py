@@ -6,11 +6,11 @@ import asyncio
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
-from libs.common.envelope import InferRequest
+from libs.common.envelope import InferRequest, Outcome
 from libs.common.errors import RequestError
 from libs.common.ports import EventSink
 from services.server.health import Health
-from services.server.inference_events import event_of
+from services.server.inference_events import event_of, replay_of
 from services.server.metrics import ServerMetrics
 from services.server.records import Record
 from services.server.shards import OwnedShard
@@ -105,6 +105,11 @@ class Outcomes:
             metrics.tokens[colo, model, "out"] += went
         if record.lease is not None or record.tells:
             self._sink.emit(event_of(record, colo, self._over_unix_socket))
+
+    def replayed(self, request: InferRequest, outcome: Outcome) -> None:
+        """Take down a call that got the answer to another of its idempotency key."""
+        self.metrics.requests[self._colo, request.model, 200] += 1
+        self._sink.emit(replay_of(request, outcome, self._colo, self._clock.unix_ms()))
 
     def _failed(self, record: Record, error: type[RequestError]) -> None:
         metrics, colo, model = self.metrics, self._colo, record.request.model

@@ -17,8 +17,10 @@ from libs.common.envelope import (
     Usage,
 )
 from libs.common.errors import Aborted, Internal, RequestError, StreamLost, Unavailable
+from libs.common.ports import Send
 from libs.common.prices import neurons, neurons_of_rest
 from libs.common.ranking import Place, hops
+from libs.eager import Promise
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
 from services.server.turnstile import Lease
@@ -98,6 +100,15 @@ class Record:
             self.first_part_at = self.clock.now()
             self.counter = TokenCounter(self.tokens)
         self.counter.see(payloads)
+
+    def seeing(self, send: Send) -> Send:
+        """Return what hands parts on once the record has seen them."""
+
+        def pass_on(payloads: Sequence[bytes]) -> Promise[None] | None:
+            self.parts(payloads)
+            return send(payloads)
+
+        return pass_on
 
     def may_go_elsewhere(self, error: Unavailable) -> bool:
         """Whether a call that lost its endpoint gets another: once, if nothing was sent."""

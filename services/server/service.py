@@ -23,8 +23,9 @@ from libs.common.errors import (
 from libs.common.ports import Inference, Send
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, Shard, ShardLoad, shard_key
-from libs.eager import Promise
+from services.server.following import Followers
 from services.server.forwarding import Forwarding, Settings, expecting, honest
+from services.server.idempotency import KEPT, Idempotency, KeptLimits
 from services.server.losses import Losses
 from services.server.outcomes import Outcomes
 from services.server.ports import Answer, Backend
@@ -59,6 +60,7 @@ class InferenceServer:
         preferences: Preferences = USUAL,
         connections: Callable[[str], Inference] = nowhere,
         forwarding: Settings = NEAR,
+        kept: KeptLimits = KEPT,
         wake: Callable[[], object] = lambda: None,
     ) -> None:
         """Forward over `connections`; call `wake` when there is something to report at once."""
@@ -77,6 +79,7 @@ class InferenceServer:
         self._clock = clock
         self.losses = losses
         self._killers = losses.killers
+        self._idempotency = Idempotency(kept, clock=clock, followers=Followers(outcomes.replayed))
         self._world = world
         self._wake = wake
         self._forwarding = Forwarding(
@@ -96,6 +99,8 @@ class InferenceServer:
 
     async def infer(self, request: InferRequest) -> InferReply:
         """Run the request and return its one answer."""
+        if request.idempotency_key:
+            return await self._idempotency.infer(request, self.infer)
         record = self._open(request)
         answer: Answer | None = None
         try:
@@ -133,12 +138,10 @@ class InferenceServer:
 
     async def stream(self, request: InferRequest, send: Send) -> Outcome:
         """Run the request and hand on its parts; the permit lives as long as the stream."""
+        if request.idempotency_key:
+            return await self._idempotency.stream(request, send, self.stream)
         record = self._open(request)
-
-        def pass_on(payloads: Sequence[bytes]) -> Promise[None] | None:
-            record.parts(payloads)
-            return send(payloads)
-
+        pass_on = record.seeing(send)
         is_whole = False
         try:
             while not is_whole:
@@ -184,7 +187,8 @@ class InferenceServer:
         ]
         for record in found:
             record.cancel()
-        return [record.request.request_id for record in found]
+        waiting = self._idempotency.cancel(account=account, request_id=request_id)
+        return [*[record.request.request_id for record in found], *waiting]
 
     def report(self) -> Report:
         """Say which shards there are here and how full they are."""

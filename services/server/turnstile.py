@@ -351,12 +351,9 @@ class Turnstile:
 
 def _is_again(older: InferRequest, newer: InferRequest) -> bool:
     """Whether a client sends again what still waits: by its own word, and all that it says."""
-    if newer.idempotency_key:
-        is_same = newer.idempotency_key == older.idempotency_key
-    else:
-        is_same = (
-            newer.retry_count > 0
-            and newer.client_request_id != ""
-            and newer.client_request_id == older.client_request_id
-        )
-    return is_same and newer.payload == older.payload
+    return (
+        newer.retry_count > 0
+        and newer.client_request_id != ""
+        and newer.client_request_id == older.client_request_id
+        and newer.payload == older.payload
+    )

@@ -18,6 +18,7 @@ from constellation_client import (
     Binary,
     Busy,
     Cancelled,
+    Conflict,
     ConstellationError,
     DeadlineExceeded,
     InternalError,
@@ -30,7 +31,7 @@ from constellation_client import (
 from constellation_client.asking import OPTION_NAMES, camel, plain
 
 from libs.common.envelope import RequestSource
-from libs.common.errors import ModelFailed, OutOfCapacity, StreamLost
+from libs.common.errors import KeyReused, ModelFailed, OutOfCapacity, StreamLost
 from libs.common.errors import Unavailable as NobodyThere
 from services.entry.options import SCHEMA
 from tests.certificates import certified
@@ -194,6 +195,7 @@ async def test_a_request_is_cancelled_by_its_id(kind: Any) -> None:
         ({"cost": 0}, InvalidRequest, 5006, "bad_input", "/options/cost"),
         ({"parts": [OutOfCapacity("x")], "retries": 0}, Busy, 3040, "out_of_capacity", ""),
         ({"parts": [ModelFailed("x")]}, InternalError, 3044, "model_failed", ""),
+        ({"parts": [KeyReused("x")]}, Conflict, 7004, "idempotency_key_reused", ""),
         ({"parts": [ValueError("x")]}, InternalError, 3046, "internal", ""),
         ({"parts": [NobodyThere("x", sent=True)]}, Unavailable, 3043, "unavailable", ""),
     ],

@@ -86,6 +86,21 @@ async def test_a_call_is_cancelled_along_its_hops(cluster: Cluster) -> None:
     await until(lambda: lhr.server.in_flight == 0)
 
 
+async def test_a_key_finds_the_answer_of_a_call_that_was_forwarded(cluster: Cluster) -> None:
+    ams, lhr = await cluster.start("ams", "lhr")
+    await settled(ams.busy(1))
+    first, again = (
+        a_request(request_id=str(number) * 26, idempotency_key="k", time_bounds=BOUNDS)
+        for number in (1, 2)
+    )
+
+    there = await ams.server.infer(first)
+    kept = await ams.server.infer(again)
+
+    assert kept.payload == there.payload
+    assert [request.idempotency_key for _, request in lhr.backend.calls] == [""]
+
+
 async def test_time_bounds_hold_over_a_hop(cluster: Cluster) -> None:
     ams, lhr = await cluster.start("ams", "lhr")
     await settled([*ams.busy(1), *lhr.busy(0)])

@@ -22,6 +22,7 @@ from libs.common.request_ids import shard_of
 from libs.common.world import World
 from libs.common.world_map import EndpointLoad, Shard, ShardLoad
 from services.entry.calls import Call
+from services.entry.gateway import Gateway
 from tests.entry.fakes import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -30,6 +31,7 @@ from tests.entry.fakes import (
     TEXT_MODEL,
     VECTORS,
     FakeServer,
+    place,
     says,
     small_world,
 )
@@ -267,3 +269,25 @@ def test_a_changed_catalog_entry_is_compiled_anew() -> None:
 
     with pytest.raises(BadInput, match="maximum of 10"):
         entry.plan(call({"prompt": "a", "max_tokens": 300}))
+
+
+def test_all_calls_of_a_key_go_to_one_shard_however_full_and_whatever_their_prompt() -> None:
+    world = small_world()
+    put(world, replace(TEXT_MODEL, shards=3))
+    for index in range(3):
+        colo, server, shard, load = place(TEXT, "ams", free=0 if index == 1 else 4)
+        assert isinstance(shard, Shard)
+        assert isinstance(load, ShardLoad)
+        put(world, colo, server, replace(shard, index=index), replace(load, index=index))
+    one, other = gateway(world), gateway(world)
+
+    def shards(entry: Gateway, key: str) -> set[int]:
+        bodies = [{"prompt": "hi"}, LONG, LONG | {"options": {"sessionAffinity": "s"}}]
+        plans = [entry.plan(call(body, idempotency_key=key)) for body in bodies]
+        return {plan.request.shard for plan in plans}
+
+    chosen = {key: shards(one, key) for key in map(str, range(30))}
+
+    assert all(len(each) == 1 for each in chosen.values())
+    assert {shard for each in chosen.values() for shard in each} == {0, 1, 2}
+    assert all(shards(other, key) == each for key, each in chosen.items())

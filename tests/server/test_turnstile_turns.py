@@ -35,9 +35,8 @@ async def test_a_retry_takes_the_place_of_its_first_try() -> None:
         {"client_request_id": "mine", "retry_count": 1, "payload": b"else"},
         {"client_request_id": "mine", "retry_count": 1, "account": "b" * 32},
         {"client_request_id": "", "retry_count": 1},
-        {"client_request_id": "mine", "idempotency_key": "key"},
     ],
-    ids=["no retry", "says something else", "another account", "without an id", "another key"],
+    ids=["no retry", "says something else", "another account", "without an id"],
 )
 async def test_what_is_not_the_same_call_again_has_its_own_place(second: dict[str, object]) -> None:
     gate = turnstile(1, queue=9)
@@ -52,22 +51,6 @@ async def test_what_is_not_the_same_call_again_has_its_own_place(second: dict[st
     for each in calls:
         each.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-
-
-async def test_an_idempotency_key_is_enough_for_a_place_taken_over() -> None:
-    gate = turnstile(1, queue=9)
-    taken(gate.try_lease(asks(1)))
-    first = waits(gate, idempotency_key="key")
-    await asyncio.sleep(0)
-
-    again = waits(gate, idempotency_key="key", priority=9)
-    await asyncio.sleep(0)
-
-    assert gate.waiting == 1
-    with pytest.raises(Aborted):
-        await first
-    again.cancel()
-    await asyncio.gather(again, return_exceptions=True)
 
 
 async def test_a_large_call_has_an_endpoint_held_and_the_others_go_on() -> None:

@@ -83,7 +83,7 @@ CLASSES: Mapping[grpc.StatusCode, type[ConstellationError]] = {
     grpc.StatusCode.NOT_FOUND: InvalidRequest,
     grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
     grpc.StatusCode.ALREADY_EXISTS: Conflict,
-    grpc.StatusCode.FAILED_PRECONDITION: Conflict,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Busy,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.CANCELLED: Cancelled,

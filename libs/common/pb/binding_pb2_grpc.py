@@ -49,6 +49,7 @@ class BindingServiceStub:
     here, 3003 refused by the model): the message names the field.
     * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
     `retry-after-ms` says when to try again.
+    * `ALREADY_EXISTS` (7004): the idempotency key belongs to another request.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
     3046): as in InferenceService.
     """
@@ -105,6 +106,7 @@ class BindingServiceServicer:
     here, 3003 refused by the model): the message names the field.
     * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
     `retry-after-ms` says when to try again.
+    * `ALREADY_EXISTS` (7004): the idempotency key belongs to another request.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
     3046): as in InferenceService.
     """
@@ -112,7 +114,8 @@ class BindingServiceServicer:
     def Run(self, request, context):
         """Run a model and answer once.
 
-        Repetition: runs the model again. Cancellation: stops it.
+        Repetition: runs the model again, unless an idempotency key is set.
+        Cancellation: stops it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,6 +204,7 @@ class BindingService:
     here, 3003 refused by the model): the message names the field.
     * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
     `retry-after-ms` says when to try again.
+    * `ALREADY_EXISTS` (7004): the idempotency key belongs to another request.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
     3046): as in InferenceService.
     """

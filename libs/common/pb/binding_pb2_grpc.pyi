@@ -50,6 +50,7 @@ class BindingServiceStub:
       here, 3003 refused by the model): the message names the field.
     * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
       `retry-after-ms` says when to try again.
+    * `ALREADY_EXISTS` (7004): the idempotency key belongs to another request.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
       3046): as in InferenceService.
     """
@@ -61,7 +62,8 @@ class BindingServiceStub:
     Run: _grpc.UnaryUnaryMultiCallable[_binding_pb2.RunRequest, _binding_pb2.RunResponse]
     """Run a model and answer once.
 
-    Repetition: runs the model again. Cancellation: stops it.
+    Repetition: runs the model again, unless an idempotency key is set.
+    Cancellation: stops it.
     """
     RunStream: _grpc.UnaryStreamMultiCallable[_binding_pb2.RunRequest, _binding_pb2.RunStreamResponse]
     """Run a model and answer part by part; `stream` is set in the body for you.
@@ -104,6 +106,7 @@ class BindingServiceAsyncStub(BindingServiceStub):
       here, 3003 refused by the model): the message names the field.
     * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
       `retry-after-ms` says when to try again.
+    * `ALREADY_EXISTS` (7004): the idempotency key belongs to another request.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
       3046): as in InferenceService.
     """
@@ -112,7 +115,8 @@ class BindingServiceAsyncStub(BindingServiceStub):
     Run: _aio.UnaryUnaryMultiCallable[_binding_pb2.RunRequest, _binding_pb2.RunResponse]  # type: ignore[assignment]
     """Run a model and answer once.
 
-    Repetition: runs the model again. Cancellation: stops it.
+    Repetition: runs the model again, unless an idempotency key is set.
+    Cancellation: stops it.
     """
     RunStream: _aio.UnaryStreamMultiCallable[_binding_pb2.RunRequest, _binding_pb2.RunStreamResponse]  # type: ignore[assignment]
     """Run a model and answer part by part; `stream` is set in the body for you.
@@ -154,6 +158,7 @@ class BindingServiceServicer(metaclass=_abc_1.ABCMeta):
       here, 3003 refused by the model): the message names the field.
     * `RESOURCE_EXHAUSTED` (3006 too large; 3040, 3052, 3053, 3054 capacity):
       `retry-after-ms` says when to try again.
+    * `ALREADY_EXISTS` (7004): the idempotency key belongs to another request.
     * `DEADLINE_EXCEEDED` (3007), `UNAVAILABLE` (3043, 3045), `INTERNAL` (3044,
       3046): as in InferenceService.
     """
@@ -166,7 +171,8 @@ class BindingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_binding_pb2.RunResponse, _abc.Awaitable[_binding_pb2.RunResponse]]:
         """Run a model and answer once.
 
-        Repetition: runs the model again. Cancellation: stops it.
+        Repetition: runs the model again, unless an idempotency key is set.
+        Cancellation: stops it.
         """
 
     @_abc_1.abstractmethod
