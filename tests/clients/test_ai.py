@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from constellation_client import (
     AI,
@@ -30,12 +31,27 @@ from constellation_client import (
 )
 from constellation_client.asking import OPTION_NAMES, camel, plain
 
+from libs.common import wire
+from libs.common.catalog import Model
 from libs.common.envelope import RequestSource
 from libs.common.errors import KeyReused, ModelFailed, OutOfCapacity, StreamLost
 from libs.common.errors import Unavailable as NobodyThere
 from services.entry.options import SCHEMA
 from tests.certificates import certified
-from tests.entry.fakes import ACCOUNT, SECRET, TEXT, VECTORS, FakeServer, listening, says, vectors
+from tests.entry.fakes import (
+    ACCOUNT,
+    SECRET,
+    TEXT,
+    VECTORS,
+    FakeServer,
+    listening,
+    place,
+    response,
+    says,
+    small_world,
+    vectors,
+)
+from tests.fakes import put
 
 HI = {"prompt": "hi"}
 
@@ -116,6 +132,34 @@ def test_every_option_is_an_argument() -> None:
     assert {camel(each) for each in OPTION_NAMES} | {"sessionAffinity"} == set(
         SCHEMA["properties"]
     ) - {"queueRequest"}
+
+
+PNG = b"\x89PNG\r\n\x1a\nimage"
+IMAGES, LABELS = "@cf/demo/text-to-image", "@cf/demo/image-classification"
+
+
+async def test_images_come_and_go_as_bytes(kind: Any) -> None:
+    world = small_world("ams")
+    put(
+        world,
+        Model(name=IMAGES, task="text-to-image"),
+        Model(name=LABELS, task="image-classification"),
+        *place(IMAGES, "ams"),
+        *place(LABELS, "ams"),
+    )
+    server = FakeServer(response(wire.text("image", PNG)))
+    async with calling(kind, server, entry={"world": world}) as ai:
+        image = await ai.run(IMAGES, {"prompt": "a red circle"})
+        (part,) = await ai.parts(IMAGES, {"prompt": "a red circle"})
+        scores = wire.numbers("score", "FP32", np.array([0.5], dtype=np.float32))
+        server.parts = [response(wire.text("label", "circle"), scores)]
+        whole = await ai.run(LABELS, image, content_type=image.content_type)
+        within = await ai.run(LABELS, {"image": image})
+
+    assert (image, image.content_type, type(image)) == (PNG, "image/png", Binary)
+    assert part == image
+    assert whole == within == [{"label": "circle", "score": 0.5}]
+    assert all(PNG in each.payload for each in server.requests[2:])
 
 
 async def test_a_stream_is_iterated_part_by_part(kind: Any) -> None:
