@@ -13,15 +13,18 @@ from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, Seconds, Se
 from libs.common.clock import Clock, SystemClock
 from libs.common.finetunes import FinetuneWrites
 from libs.common.hops import HopTls, Transport, check_readable, hop_tls
+from libs.common.lifecycle import background
 from libs.common.ports import Inference
 from libs.common.rpc import CannotListen, grpc_server
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
 from libs.http1 import Limits, TlsFiles
+from services.entry.access_log import AccessLog
 from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.cold import ColdRoutes
+from services.entry.fronts.cors import Cors
 from services.entry.fronts.docs import Docs
 from services.entry.fronts.finetunes import Bounds as FormBounds
 from services.entry.fronts.finetunes import Finetunes
@@ -74,6 +77,9 @@ class Config:
     upload_idle_s: Seconds = 30.0  # nothing of an uploaded file may come
     upload_s: Seconds = 3600.0  # for all of it to come
     docs: bool = True  # /docs and /openapi.json, which name the models that all may run
+    cors_origins: str = "*"  # whose pages may call, comma-separated; empty: no others'
+    cors_max_age_s: Seconds = 600.0  # a browser may keep what it was told
+    access_log: str = ""  # a file that gets a line of JSON for each request; -: standard output
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
     tls_key: Path | None = None
@@ -95,6 +101,11 @@ class Config:
             idle_s=self.idle_s,
             write_s=self.write_s,
         )
+
+    @property
+    def cors(self) -> Cors:
+        """Return which pages may call."""
+        return Cors(self.cors_origins.split(","), max_age_s=self.cors_max_age_s)
 
     @property
     def files(self) -> FileLimits:
@@ -181,6 +192,7 @@ class Entry:
             openai=_openai(config, gateway, auth, clock),
             metrics=metrics,
             gateway=gateway,
+            cors=config.cors,
         )
         cold = ColdRoutes(gateway=gateway, auth=auth, metrics=metrics)
         models = Models(gateway=gateway, cold=cold)
@@ -190,6 +202,7 @@ class Entry:
             registry=metrics.registry,
             not_ready=self.not_ready,
             is_hot=lambda path: self.hot.find(path) is not None,
+            cors=config.cors,
         )
         tuning = Finetunes(
             writes=finetunes,
@@ -207,6 +220,8 @@ class Entry:
             *tuning.routes(),
             *ops.routes(),
         )  # the last one takes all that is left
+        self.access_log = AccessLog(config.access_log) if config.access_log else None
+        metrics.log = self.access_log
         self._world = world
         self._boot_epoch = clock.unix_ms()
 
@@ -309,9 +324,15 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
     """Listen while inside; on leaving, calls in flight get `drain_s`. Raises CannotListen."""
     tls = config.tls
     async with AsyncExitStack() as stack:
+        if entry.access_log is not None:
+            await stack.enter_async_context(background(entry.access_log.run(), name="access log"))
         http = await stack.enter_async_context(
             http_server(
-                hot=entry.hot, others=entry.others, limits=config.limits, drain_s=config.drain_s
+                hot=entry.hot,
+                others=entry.others,
+                limits=config.limits,
+                drain_s=config.drain_s,
+                cors=config.cors,
             )
         )
         address = ""

@@ -108,6 +108,7 @@ class Plan(Value):
         "fallen",
         "hold",
         "model",
+        "outcome",
         "parsed",
         "parts",
         "place",
@@ -129,6 +130,7 @@ class Plan(Value):
         self.call = call
         self.fallen: Fallen | None = None
         self.hold: Hold | None = None  # of a limited account
+        self.outcome: Outcome | None = None  # once it has been answered
         self.parts = 0  # of a stream, that have come
         self.request = request
         self.model = model
@@ -138,7 +140,8 @@ class Plan(Value):
         self.began = began
 
     def used(self, outcome: Outcome) -> None:
-        """Settle what the call holds of its account's limits."""
+        """Keep how it was answered, and settle what it holds of its account's limits."""
+        self.outcome = outcome
         if self.hold is not None:
             self.hold.settle(outcome.usage)
 

@@ -195,6 +195,7 @@ class Gateway:
                 else:
                     if place.is_watched:
                         attempts.answered(reply.outcome, plan.began)
+                    plan.outcome = reply.outcome
                     if plan.hold is not None:
                         plan.hold.settle(reply.outcome.usage)
                     result = plan.task.render(plan.parsed, reply)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import monotonic
 from types import TracebackType
 
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from libs.common.errors import Internal, RequestError
 from libs.common.metrics import Counts
+from services.entry.calls import Plan
 
 CLIENT_LEFT = 499  # as nginx counts them
 OVERLOADED = (429, 503)
@@ -21,14 +23,22 @@ PREFIX = "constellation_entry_"
 class Counted:
     """One request while it is answered, with what its front learns of it; a context manager."""
 
-    __slots__ = ("colo", "error", "is_over", "metrics", "task")
+    __slots__ = ("began", "colo", "error", "is_over", "metrics", "plan", "task", "what")
 
-    def __init__(self, metrics: EntryMetrics, colo: str) -> None:
+    def __init__(self, metrics: EntryMetrics, colo: str, what: str = "") -> None:
+        """`what` is asked, such as a method and a path, for the access log."""
         self.metrics = metrics
+        self.what = what
         self.colo = colo
         self.task = ""
         self.error: RequestError | None = None  # of a stream that broke after its 200, too
         self.is_over = False
+        self.plan: Plan | None = None  # once there is one
+        self.began = 0.0 if metrics.log is None else monotonic()
+
+    def told(self) -> dict[str, str]:
+        """Return what a front knows of the request, for the access log."""
+        return {"what": self.what}
 
     def __repr__(self) -> str:
         return f"<Counted {self.colo} {self.task or 'no task'}{' over' if self.is_over else ''}>"
@@ -54,6 +64,7 @@ class EntryMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.log: Callable[[Counted, int], None] | None = None  # takes the end of each request
         self.requests = Counts(
             f"{PREFIX}requests",
             "Requests by HTTP status (499: the client left) and task.",
@@ -96,9 +107,9 @@ class EntryMetrics(Collector):
         """Show every count as it is now."""
         return (counts.family() for counts in self._all)
 
-    def request(self, colo: str) -> Counted:
+    def request(self, colo: str, what: str = "") -> Counted:
         """Count the request that is answered inside, whatever becomes of it."""
-        return Counted(self, colo)
+        return Counted(self, colo, what)
 
     def begin(self, colo: str) -> Counted:
         """Count a request that is answered by callbacks; `end` it, whatever becomes of it."""
@@ -116,6 +127,8 @@ class EntryMetrics(Collector):
             counted.error = error
         if counted.error is not None:
             self.errors[colo, counted.error.code] += 1
+        if self.log is not None:
+            self.log(counted, status)
 
     def refused_one(self, colo: str, model: str) -> None:
         """Count a request that no colo had room for."""

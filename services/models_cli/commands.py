@@ -25,6 +25,7 @@ from services.models_cli.trying import told, trial
 BOOT_S = 60.0  # for the first instance of a folder to start
 TAKEN_UP_S = 10.0  # for a running control to see a change of the files
 POLL_S = 0.2
+LONGEST_REASON = 300  # characters of why an instance does not run
 PERMITS = {"per_instance": 32, "queue": 256}  # servers with OpenAI's API batch by themselves
 
 
@@ -202,7 +203,12 @@ def _not_running(model: Model, world: World | None) -> tuple[bool, str]:
 
 def _failures(model: Model, world: World) -> tuple[str, ...]:
     found = (each for each in world.table(Instance).values() if each.model == model.name)
-    return tuple(dict.fromkeys(each.message for each in found if each.message))
+    return tuple(dict.fromkeys(_first_line(each.message) for each in found if each.message))
+
+
+def _first_line(text: str) -> str:
+    """Return what an instance says of itself, without the trace of where in the model it was."""
+    return text.strip().partition("\n")[0][:LONGEST_REASON]
 
 
 def _addresses(model: Model, world: World) -> tuple[str, ...]:

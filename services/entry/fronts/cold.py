@@ -37,7 +37,7 @@ class ColdRoutes:
                 headers["x-request-id"] = theirs
             status, value = 200, None
             try:
-                with self._metrics.request(self._gateway.colo):
+                with self._metrics.request(self._gateway.colo, f"{request.method} {request.path}"):
                     account = request.match_info.get("account", "")
                     token = self._auth.caller(request.headers, account=account, scope=scope)
                     found = look(request, token)

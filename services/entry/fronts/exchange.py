@@ -27,6 +27,7 @@ from services.entry.fronts.bodies import (
     error_headers,
     to_json,
 )
+from services.entry.fronts.cors import Cors
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_silence
 from services.entry.metrics import CLIENT_LEFT, Counted, EntryMetrics
@@ -44,6 +45,7 @@ TOLD = frozenset(  # headers that say something of a call
         *HEADERS,
     }
 )
+LONGEST_PATH = 500  # in the access log
 MOST_RETRIES = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
@@ -54,9 +56,9 @@ class Exchange(Counted):
     __slots__ = (
         "bytes_in",
         "client_request_id",
+        "cors",
         "gateway",
         "others",
-        "plan",
         "request",
         "request_id",
         "responder",
@@ -70,20 +72,29 @@ class Exchange(Counted):
         timers: Timers,
         request: Request,
         responder: Responder,
+        cors: Cors | None = None,
     ) -> None:
         super().__init__(metrics, gateway.colo)
         self.request = request
         self.responder = responder
         self.gateway = gateway
         self.timers = timers
-        self.plan: Plan | None = None  # once there is one
+        self.cors = cors
         self.others: list[Plan] = []  # of a request that is several calls
-        self.request_id = ""
+        self.request_id = ""  # once it is planned
         self.client_request_id = ""
         self.bytes_in = 0
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} {self.request.path} {self.request_id}>"
+
+    def told(self) -> dict[str, str]:
+        """Return what is known of it before it is planned."""
+        return {
+            "what": f"{self.request.method} {self.request.path[:LONGEST_PATH]}",
+            "request_id": self.request_id,
+            "client_request_id": self.client_request_id,
+        }
 
     def run(self, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
         """Run what answers, until it is done or the client has left."""
@@ -147,6 +158,8 @@ class Exchange(Counted):
     def headers(self, *more: tuple[str, str]) -> list[tuple[str, str]]:
         """Return these and the headers that every answer has."""
         headers = [*more, ("x-constellation-request-id", self.request_id)]
+        if self.cors is not None and "origin" in self.request.headers:
+            headers += self.cors.headers(self.request.headers["origin"], self.request.path)
         plan = self.plan
         if plan is not None and plan.model.name != plan.call.model:  # an alias, or a fallback
             headers.append(("x-constellation-model", plan.model.name))

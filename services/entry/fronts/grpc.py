@@ -60,9 +60,9 @@ class Bindings(BindingServiceServicer):
     async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:
         """Run a model and answer once."""
         async with told(context):
-            with self._metrics.request(self._gateway.colo) as counted:
+            with self._metrics.request(self._gateway.colo, "gRPC Run") as counted:
                 plan = self._gateway.plan(self._call(request, context, stream=False))
-                counted.task = plan.task.name
+                counted.task, counted.plan = plan.task.name, plan
                 await _tell_ids(plan, context)
                 with holding(plan):
                     answer = await self._gateway.run(plan)
@@ -75,9 +75,9 @@ class Bindings(BindingServiceServicer):
     ) -> None:
         """Run a model and answer part by part."""
         async with told(context):
-            with self._metrics.request(self._gateway.colo) as counted:
+            with self._metrics.request(self._gateway.colo, "gRPC RunStream") as counted:
                 plan = self._gateway.plan(self._call(request, context, stream=True))
-                counted.task = plan.task.name
+                counted.task, counted.plan = plan.task.name, plan
                 await _tell_ids(plan, context)
                 with holding(plan):
                     if not plan.request.stream:
@@ -91,7 +91,7 @@ class Bindings(BindingServiceServicer):
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:
         """List what the account may run."""
         async with told(context):
-            with self._metrics.request(self._gateway.colo):
+            with self._metrics.request(self._gateway.colo, "gRPC Models"):
                 who, account = _headers(context), request.account
                 token = self._auth.caller(who, account=account, scope="read")
                 models = self._gateway.models(token.account)
@@ -106,7 +106,7 @@ class Bindings(BindingServiceServicer):
     async def Cancel(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Cancel requests of the account by their id."""
         async with told(context):
-            with self._metrics.request(self._gateway.colo):
+            with self._metrics.request(self._gateway.colo, "gRPC Cancel"):
                 token = self._auth.caller(_headers(context), account=request.account)
                 found = await self._cancelling.cancel(
                     account=token.account, request_id=request.request_id

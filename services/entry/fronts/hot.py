@@ -18,6 +18,7 @@ from libs.common.errors import (
 from libs.eager import Timers
 from libs.http1 import Handler, Refusal, Request, Responder
 from services.entry.fronts.bodies import JSON_HEADER, error_body, error_headers, to_json
+from services.entry.fronts.cors import Cors
 from services.entry.fronts.exchange import Exchange
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.gateway import Gateway
@@ -47,12 +48,14 @@ class HotRoutes:
         openai: Mapping[str, OpenAiWork],
         metrics: EntryMetrics,
         gateway: Gateway,
+        cors: Cors | None = None,
     ) -> None:
         """`openai` has what is done at each of OpenAI's paths, below the one that they share."""
         self._workers_ai = workers_ai
         self._openai = openai
         self._metrics = metrics
         self._gateway = gateway
+        self._cors = cors
         self._handlers: dict[str, Handler] = {}  # by path
         self._timers = Timers(tick_s=TICK_S)
 
@@ -67,10 +70,11 @@ class HotRoutes:
         if work is None:
             return None
         metrics, gateway, timers = self._metrics, self._gateway, self._timers
+        cors = self._cors
         loop = asyncio.get_running_loop()  # which is the same for all requests
 
         def handle(request: Request, responder: Responder) -> None:
-            exchange = Exchange(metrics, gateway, timers, request, responder)
+            exchange = Exchange(metrics, gateway, timers, request, responder, cors)
             exchange.run(work(exchange), loop)
 
         if len(self._handlers) >= MOST_KEPT:

@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -13,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from libs.common.addresses import host_port, in_brackets
 from libs.common.rpc import CannotListen
 from libs.http1 import HttpServer, Limits, TlsFiles
+from services.entry.fronts.cors import Cors
 from services.entry.fronts.hot import HotRoutes
 
 THEIRS = (HttpProcessingError, web.RequestPayloadError, ClientConnectionResetError)
@@ -20,12 +22,19 @@ THEIRS = (HttpProcessingError, web.RequestPayloadError, ClientConnectionResetErr
 
 @asynccontextmanager
 async def http_server(
-    *, hot: HotRoutes, others: Iterable[web.RouteDef], limits: Limits, drain_s: float
+    *,
+    hot: HotRoutes,
+    others: Iterable[web.RouteDef],
+    limits: Limits,
+    drain_s: float,
+    cors: Cors | None = None,
 ) -> AsyncIterator[HttpServer]:
     """Answer while inside what `listen` lets in; on leaving, open exchanges get `drain_s`."""
     app = web.Application(client_max_size=limits.max_body_bytes)
     app.add_routes(others)
     app.on_response_prepare.append(_hang_up)
+    if cors is not None:
+        app.on_response_prepare.append(partial(_with_cors, cors))
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -64,6 +73,13 @@ async def _hang_up(_: web.BaseRequest, response: web.StreamResponse) -> None:
     response.force_close()
     response.headers["Connection"] = "close"  # the headers are made before this is called
     response.headers.pop("Server", None)
+
+
+async def _with_cors(cors: Cors, request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Say what a page of another site may see."""
+    origin = request.headers.get("Origin", "")
+    if origin and "Access-Control-Allow-Origin" not in response.headers:
+        response.headers.update(cors.headers(origin, request.path))
 
 
 def _quiet_logger() -> logging.Logger:

@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from libs.common.errors import UnknownRoute, WrongMethod
 from services.entry.fronts.bodies import JSON, error_body, to_json
+from services.entry.fronts.cors import Cors
 
 ROUTES = (
     "POST /client/v4/accounts/{account}/ai/run/{model}",
@@ -61,9 +62,11 @@ class Ops:
         registry: CollectorRegistry,
         not_ready: Callable[[], str],
         is_hot: Callable[[str], bool],
+        cors: Cors,
     ) -> None:
         self._registry = registry
         self._not_ready = not_ready
+        self._cors = cors
         self._is_hot = is_hot  # whether another protocol than aiohttp takes POST there
 
     def routes(self) -> list[web.RouteDef]:
@@ -97,7 +100,13 @@ class Ops:
         return web.Response(body=generate_latest(self._registry), headers=headers)
 
     async def unknown(self, request: web.Request) -> web.Response:
-        """Tell a wrong address from a wrong method."""
+        """Tell a wrong address from a wrong method, and browsers whether a page may call."""
+        told = request.headers
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in told:
+            wanted = told.get("Access-Control-Request-Headers", "")
+            may = self._cors.preflight(told.get("Origin", ""), request.path, wanted)
+            if may:
+                return web.Response(status=204, headers=dict(may))
         allowed = ["POST"] if self._is_hot(request.path) else await _methods(request)
         if allowed:
             text = f"{request.method} is not for this address: {', '.join(allowed)}"

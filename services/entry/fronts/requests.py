@@ -32,7 +32,7 @@ class Requests:
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a request by our id or the client's."""
         try:
-            with self._metrics.request(self._gateway.colo):
+            with self._metrics.request(self._gateway.colo, f"{request.method} {request.path}"):
                 found = await self._cancel(request)
         except RequestError as error:
             headers = {**error_headers(error), "x-constellation-request-id": self._gateway.new_id()}
