@@ -16,11 +16,12 @@ from typing import Final
 
 from libs.common.clock import Clock
 from libs.common.deadline import Deadline, fix
-from libs.common.envelope import InferReply, InferRequest, Outcome, TimeBounds
+from libs.common.envelope import InferReply, InferRequest, Outcome, TimeBounds, Usage
 from libs.common.errors import Aborted, DeadlineExceeded, KeyReused, RequestError, StreamLost
 from libs.common.ports import Send
 from libs.eager import Promise
 from services.server.following import Followers
+from services.server.shards import Shards
 
 OVERHEAD: Final = 1024  # bytes that an answer costs besides its own
 Key = tuple[str, str, str]
@@ -68,8 +69,11 @@ class Kept:
 class Idempotency:
     """The answers of one server, by account, key and model."""
 
-    def __init__(self, limits: KeptLimits, *, clock: Clock, followers: Followers) -> None:
+    def __init__(
+        self, limits: KeptLimits, *, clock: Clock, shards: Shards, followers: Followers
+    ) -> None:
         self._limits = limits
+        self._shards = shards
         self._clock = clock
         self._followers = followers
         self._kept: dict[Key, Kept] = {}
@@ -93,8 +97,13 @@ class Idempotency:
                 while not kept.ended_at:
                     await self._change(kept, deadline.until_first(self._clock.now()))
                 if kept.reply is not None:
-                    following.answered(kept.reply.outcome)
-                    return kept.reply
+                    outcome = self._replayed(request, kept.reply.outcome)
+                    following.answered(outcome)
+                    return InferReply(
+                        payload=kept.reply.payload,
+                        content_type=kept.reply.content_type,
+                        outcome=outcome,
+                    )
                 if kept.error is not None and not isinstance(kept.error, Aborted):
                     raise _again(kept.error)
         alone = _without_key(request, deadline.remaining(self._clock.now()) if waited else None)
@@ -117,8 +126,9 @@ class Idempotency:
                 waited = True
                 outcome = await self._follow(kept, send, deadline)
                 if outcome is not None:
-                    following.answered(outcome)
-                    return outcome
+                    replayed = self._replayed(request, outcome)
+                    following.answered(replayed)
+                    return replayed
         alone = _without_key(request, deadline.remaining(self._clock.now()) if waited else None)
         key, kept = self._begin(request)
 
@@ -140,6 +150,21 @@ class Idempotency:
             kept.outcome = outcome
             self._end(key, kept)
         return outcome
+
+    def _replayed(self, request: InferRequest, first: Outcome) -> Outcome:
+        """Return the outcome of a call that got another's answer: how full the shard is now.
+
+        It has used what the answer says, which was paid for once; it was served nowhere.
+        """
+        shard = self._shards.find(request.model, request.shard)
+        used = first.usage
+        return Outcome(
+            usage=Usage(tokens_in=used.tokens_in, tokens_out=used.tokens_out, units=used.units),
+            endpoint=first.endpoint,
+            chosen_because="kept",
+            free_permits=shard.turnstile.free if shard else 0,
+            queue_length=shard.turnstile.waiting if shard else 0,
+        )
 
     async def _follow(self, kept: Kept, send: Send, deadline: Deadline) -> Outcome | None:
         """Hand on the parts that come; None where nothing came of a stream that was cancelled."""

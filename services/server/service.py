@@ -79,7 +79,9 @@ class InferenceServer:
         self._clock = clock
         self.losses = losses
         self._killers = losses.killers
-        self._idempotency = Idempotency(kept, clock=clock, followers=Followers(outcomes.replayed))
+        self._idempotency = Idempotency(
+            kept, clock=clock, shards=self.shards, followers=Followers(outcomes.replayed)
+        )
         self._world = world
         self._wake = wake
         self._forwarding = Forwarding(

@@ -297,6 +297,24 @@ async def test_the_event_of_a_replay_has_a_flag_and_no_neurons(kind: str) -> Non
     assert bool(replay.flags & Flag.STREAMED) == (kind == "stream")
 
 
+async def test_a_replay_tells_how_full_the_shard_is_now_and_costs_nothing(kind: str) -> None:
+    rig = Rig()
+    rig.gate.set()
+    answers = [await rig.call(kind, 1)]
+    rig.gate.clear()
+    busy = rig.infer(2, idempotency_key="")
+    await until(lambda: rig.runs == 2)
+    answers.append(await rig.call(kind, 3))
+    rig.gate.set()
+    await busy
+
+    first, replay = (each.outcome if kind == "infer" else each for each in answers)
+    assert (first.usage.neurons > 0, replay.usage.neurons) == (True, 0.0)
+    assert replay.usage.tokens_out == first.usage.tokens_out
+    assert (first.free_permits, replay.free_permits) == (2, 1)
+    assert (replay.serving_colo, replay.chosen_because) == ("", "kept")
+
+
 async def test_a_call_without_a_key_is_not_looked_at(kind: str) -> None:
     rig = Rig()
     rig.gate.set()
