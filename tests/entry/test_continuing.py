@@ -116,11 +116,11 @@ def entry(*servers: Storyteller, idle_s: float = 5.0, **config: Any) -> Entry:
     return entry_of(world, dict(zip(colos, servers, strict=True)), config=settings)
 
 
-async def told(gateway: Gateway, max_tokens: int = 200) -> list[dict[str, Any]]:
+async def told(gateway: Gateway, max_tokens: int = 200, **more: Any) -> list[dict[str, Any]]:
     """Return what a client sees of the story."""
     token = Token(hash="", account=ACCOUNT)
     body = {"prompt": "hi", "raw": True, "max_tokens": max_tokens}
-    plan = gateway.plan(Call(token=token, model=TEXT, body=body, told=Told(stream=True)))
+    plan = gateway.plan(Call(token=token, model=TEXT, body=body, told=Told(stream=True, **more)))
     together: list[Shown] = []
     await gateway.stream(plan, lambda shown: together.extend(shown))
     return [*chain(*map(results, together))]
@@ -136,6 +136,14 @@ def check(shown: Sequence[dict[str, Any]], max_tokens: int = 200) -> None:
     usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": len(raw), "total_tokens": total}
     assert [each["usage"] for each in shown if "usage" in each] == [usage]
     assert "usage" in shown[-1]
+
+
+async def test_what_is_missing_is_asked_for_without_the_idempotency_key() -> None:
+    server = Storyteller((5, LOST))
+
+    check(await told(entry(server).gateway, idempotency_key="k"))
+
+    assert [each.idempotency_key for each in server.requests] == ["k", ""]
 
 
 async def test_a_stream_that_breaks_goes_on_and_its_client_sees_one_text() -> None:
