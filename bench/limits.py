@@ -235,7 +235,7 @@ def verdicts(tallies: Sequence[Tally], may: float) -> list[Row]:
             "bound": what,
             "measured": number(value),
             "must": number(bound),
-            "verdict": "kept" if value <= bound else "MISSED",
+            "verdict": "kept" if value <= bound + 1e-9 else "MISSED",
         }
         for what, (value, bound) in measured.items()
     ]

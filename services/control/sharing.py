@@ -16,11 +16,11 @@ from libs.common.limit_shares import Shares, Use
 
 EVEN = ""  # the row of all limits that are not named
 FLOOR = 0.02  # of a limit is split evenly, so that who asks anew at an entry finds some there
-MEMORY_S = 3.0  # in which demand is forgotten
+MEMORY_S = 4.5  # in which demand is forgotten
 LEAST_ASKED = 1e-3  # per second; less is no demand
 # By how much a share must be too large to be made smaller. What moves idles for two seconds, so
 # what an entry uses is left to it, unless another has far too little.
-UNUSED, USED = 0.01, 0.2
+UNUSED, USED = 0.01, 0.25
 TINY = 1e-6
 LEASE_MARGIN_S = 5.0  # an entry's last words may have been on their way for so long
 NOT_NAMED = -1.0
