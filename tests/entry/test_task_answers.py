@@ -6,12 +6,16 @@ import base64
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
 import orjson
 import pytest
 
+from libs.common import wire
+from libs.common.envelope import InferReply
 from libs.common.errors import ModelFailed
 from services.entry.fronts.bodies import to_json
 from services.entry.tasks.base import Binary
+from tests.entry.fakes import response
 from tests.entry.tasks_at_work import PNG, WAV, shown, task_of
 
 B64 = base64.b64encode(PNG).decode()
@@ -234,19 +238,31 @@ BROKEN: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "image-classification",
         {"image": B64},
         {"label": ["a", "b"], "score": [1.0]},
-        r"score is FP32\[1\], not 2 numbers",
+        r"score is FP32\[1\], not 2x1 of numbers",
     ),
     "half a box": (
         "object-detection",
         {"image": B64},
         {"label": ["a"], "score": [1.0], "box": [[1, 2]]},
-        "not 1x4 numbers",
+        "not 1x4 of numbers",
     ),
     "a score of text": (
         "text-classification",
         {"text": "a"},
         {"label": ["a"], "score": ["b"]},
-        "not 1 numbers",
+        "not 1x1 of numbers",
+    ),
+    "a picture without a vector": (
+        "multimodal-embeddings",
+        {"text": "a", "image": B64},
+        {"embedding": [[1.0, 2.0, 3.0]]},
+        "not 2 rows of numbers",
+    ),
+    "vectors of text": (
+        "multimodal-embeddings",
+        {"text": "a"},
+        {"embedding": ["a"]},
+        "not 1 rows of numbers",
     ),
     "a vector less": (
         "text-embeddings",
@@ -275,3 +291,13 @@ def test_an_answer_that_does_not_add_up_is_the_models_fault(
 ) -> None:
     with pytest.raises(ModelFailed, match=words):
         shown(task_of(name), body, **tensors)
+
+
+def test_nothing_may_be_found() -> None:
+    task = task_of("object-detection")
+    none = np.zeros((0, 4), np.float32)
+    tensors = [wire.text("label"), wire.numbers("score", "FP32", none[:, 0])]
+
+    reply = InferReply(payload=response(*tensors, wire.numbers("box", "FP32", none)))
+
+    assert task.render(task.parse({"image": B64}), reply) == []

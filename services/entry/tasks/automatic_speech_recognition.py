@@ -12,7 +12,7 @@ from services.entry.tasks.durations import seconds_of
 from services.entry.tasks.media import TYPED_FILE
 from services.entry.tasks.schema import Schema
 from services.entry.tasks.tensor_task import Kinds, TensorTask
-from services.entry.tasks.told import numbers_in, text_in, texts_in
+from services.entry.tasks.told import column_in, numbers_in, text_in, texts_in
 from services.entry.tasks.transcripts import Word, segment, segments, vtt
 
 LANGUAGE: Schema = {"type": "string", "minLength": 2, "maxLength": 35}
@@ -132,5 +132,5 @@ def _info(tensors: Mapping[str, Tensor]) -> Result:
         info["language"] = text_in(tensors, "language")
     for name in ("language_probability", "duration"):
         if name in tensors:
-            info[name] = float(numbers_in(tensors, name, 1)[0])
+            info[name] = float(column_in(tensors, name, 1)[0])
     return info

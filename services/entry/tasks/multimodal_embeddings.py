@@ -7,11 +7,12 @@ from typing import Any
 
 from libs.common.envelope import InferReply, Units
 from services.entry.bad_input import bad_input
-from services.entry.tasks.base import ParsedInput, Rendered, needed
+from services.entry.tasks.base import ParsedInput, Rendered
 from services.entry.tasks.media import FILE
 from services.entry.tasks.schema import Schema
 from services.entry.tasks.tensor_task import Kinds, TensorTask
 from services.entry.tasks.text_embeddings import TEXT, TEXTS
+from services.entry.tasks.told import numbers_in
 
 SCHEMA: Schema = {
     "type": "object",
@@ -54,5 +55,7 @@ class MultimodalEmbeddings(TensorTask):
 
     def render(self, parsed: ParsedInput, reply: InferReply) -> Rendered:
         """Return the vectors; `data` is an array of numpy, which the fronts write as it is."""
-        vectors = needed(self.outputs(reply.payload), "embedding").array()
+        texts = parsed.values.get("text", [])
+        count = (1 if isinstance(texts, str) else len(texts)) + ("image" in parsed.values)
+        vectors = numbers_in(self.outputs(reply.payload), "embedding", count)
         return {"data": vectors, "shape": list(vectors.shape)}

@@ -7,7 +7,7 @@ from services.entry.tasks.base import ParsedInput, Rendered
 from services.entry.tasks.image_classification import SCHEMA
 from services.entry.tasks.schema import Schema
 from services.entry.tasks.tensor_task import Kinds, TensorTask
-from services.entry.tasks.told import numbers_in, texts_in
+from services.entry.tasks.told import column_in, numbers_in, texts_in
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 BOX: Schema = {
@@ -40,7 +40,7 @@ class ObjectDetection(TensorTask):
         """Return what was found, the surest first."""
         tensors = self.outputs(reply.payload)
         labels = texts_in(tensors, "label")
-        scores = numbers_in(tensors, "score", len(labels)).tolist()
+        scores = column_in(tensors, "score", len(labels)).tolist()
         boxes = numbers_in(tensors, "box", len(labels), len(SIDES)).tolist()
         found = [
             {"label": label, "score": score, "box": dict(zip(SIDES, box, strict=True))}

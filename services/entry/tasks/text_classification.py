@@ -12,7 +12,7 @@ from services.entry.tasks.base import ParsedInput, Rendered
 from services.entry.tasks.contexts import CONTEXTS, characters, check_query, texts_of
 from services.entry.tasks.schema import Schema
 from services.entry.tasks.tensor_task import Kinds, TensorTask, exactly_one
-from services.entry.tasks.told import RANKED, SCORED, numbers_in, ranked, scored
+from services.entry.tasks.told import RANKED, SCORED, column_in, ranked, scored
 
 SCHEMA: Schema = {
     "type": "object",
@@ -59,4 +59,4 @@ class TextClassification(TensorTask):
         if "query" not in values:
             return scored(tensors)
         count = len(values["contexts"])
-        return ranked(numbers_in(tensors, "score", count), values.get("top_k", count))
+        return ranked(column_in(tensors, "score", count), values.get("top_k", count))

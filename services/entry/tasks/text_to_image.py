@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Final
+
+import pybase64
 
 from libs.common.envelope import InferReply, Units
 from services.entry.bad_input import bad_input
@@ -94,5 +95,5 @@ class TextToImage(TensorTask):
         """Return the picture, or base64 of it."""
         image = bytes_in(self.outputs(reply.payload), "image")
         if self.model.base64_answers:
-            return {"image": base64.b64encode(image).decode()}
+            return {"image": pybase64.b64encode(image).decode()}
         return Binary(image, content_type_of(image))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Final
+
+import pybase64
 
 from libs.common.envelope import InferReply, Units
 from services.entry.tasks.base import Binary, ParsedInput, Rendered
@@ -79,7 +80,7 @@ class TextToSpeech(TensorTask):
         """Return the sound, or base64 of it."""
         audio = bytes_in(self.outputs(reply.payload), "audio")
         if self.model.base64_answers:
-            return {"audio": base64.b64encode(audio).decode()}
+            return {"audio": pybase64.b64encode(audio).decode()}
         kind = content_type_of(audio)
         if kind == OCTETS:
             kind = BARE.get(parsed.values.get("encoding", ""), OCTETS)

@@ -62,24 +62,27 @@ def texts_in(tensors: Tensors, name: str) -> list[str]:
     return [each.decode("utf-8", "replace") for each in _elements(tensors, name)]
 
 
-def numbers_in(tensors: Tensors, name: str, rows: int, columns: int = 0) -> NDArray[Any]:
-    """Return so many numbers, or rows of so many."""
+def numbers_in(tensors: Tensors, name: str, rows: int, columns: int = -1) -> NDArray[Any]:
+    """Return rows of so many numbers, by default of as many as there are."""
     tensor = needed(tensors, name)
-    shape = (rows, columns) if columns else (rows,)
     try:
-        return tensor.array().reshape(shape)
+        return tensor.array().reshape((rows, columns))
     except (TypeError, ValueError):
-        wanted = "x".join(map(str, shape))
-        problem = (
-            f"the model's {name} is {tensor.datatype}{list(tensor.shape)}, not {wanted} numbers"
-        )
+        wanted = f"{rows} rows" if columns < 0 else f"{rows}x{columns}"
+        found = f"{tensor.datatype}{list(tensor.shape)}"
+        problem = f"the model's {name} is {found}, not {wanted} of numbers"
         raise ModelFailed(problem, sent=True) from None
+
+
+def column_in(tensors: Tensors, name: str, rows: int) -> NDArray[Any]:
+    """Return so many numbers."""
+    return numbers_in(tensors, name, rows, 1).reshape(rows)
 
 
 def scored(tensors: Tensors) -> list[Result]:
     """Return labels with their scores, the highest first."""
     labels = texts_in(tensors, "label")
-    scores = numbers_in(tensors, "score", len(labels)).tolist()
+    scores = column_in(tensors, "score", len(labels)).tolist()
     pairs = [{"label": each, "score": score} for each, score in zip(labels, scores, strict=True)]
     return sorted(pairs, key=lambda pair: -pair["score"])
 
