@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import numpy as np
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel, Field
 
-from tests.system.harness import ACCOUNT, CHAT, EMBED, TOKEN, Up
+from tests.system.harness import ACCOUNT, CHAT, EMBED, TOKEN, Up, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
 MESSAGES: Any = [{"role": "user", "content": "What is the capital of France?"}]
@@ -21,6 +23,22 @@ ASKED: Any = {"model": CHAT, "messages": MESSAGES, "temperature": 0, "max_tokens
 ANSWER: Any = {"model": CHAT, "input": MESSAGES, "temperature": 0, "max_output_tokens": 40}
 TEXTS = ["a cat", "a kitten", "a tax form"]
 BASES = {"by account": f"/client/v4/accounts/{ACCOUNT}/ai/v1", "by token": "/v1"}
+WEATHER: Any = {
+    "name": "weather",
+    "description": "How the weather is.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"enum": ["Oslo", "Paris"]}},
+        "required": ["city"],
+    },
+}
+
+
+class Person(BaseModel):
+    """What JSON Mode is to fill in."""
+
+    name: str = Field(max_length=12)
+    age: int = Field(ge=0, le=120)
 
 
 @pytest.fixture(params=BASES.values(), ids=BASES.keys())
@@ -107,6 +125,55 @@ def test_raw_and_streaming_responses(up: Up, client: OpenAI) -> None:
     assert raw.headers["x-constellation-request-id"]
     assert raw.parse().choices[0].message.content == native(up)
     assert body["choices"][0]["message"]["content"] == native(up)
+
+
+# --- JSON Mode and tools ---
+
+
+def test_json_is_parsed_into_what_was_asked_for(client: OpenAI) -> None:
+    asked = {**ASKED, "max_tokens": 100}
+
+    chat = client.chat.completions.parse(response_format=Person, **asked)
+    with client.chat.completions.stream(response_format=Person, **asked) as stream:
+        streamed = stream.get_final_completion()
+    response = client.responses.parse(model=CHAT, input="Who is it?", text_format=Person)
+
+    assert 0 <= chat.choices[0].message.parsed.age <= 120
+    assert streamed.choices[0].message.parsed == chat.choices[0].message.parsed
+    assert response.output_parsed.name
+
+
+def test_a_tool_is_called_and_heard(client: OpenAI) -> None:
+    asked: Any = {"model": CHAT, "tools": [{"type": "function", "function": WEATHER}]}
+    first = client.chat.completions.create(messages=MESSAGES, tool_choice="required", **asked)
+    (call,) = first.choices[0].message.tool_calls
+    told = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
+
+    second = client.chat.completions.create(
+        messages=[*MESSAGES, first.choices[0].message, told], max_tokens=20, **asked
+    )
+
+    assert first.choices[0].finish_reason == "tool_calls"
+    assert json.loads(call.function.arguments)["city"] in ("Oslo", "Paris")
+    assert second.choices[0].finish_reason in ("stop", "length", "tool_calls")
+
+
+def test_a_tool_is_called_in_streams(client: OpenAI) -> None:
+    tools: Any = [{"type": "function", "function": WEATHER}]
+    asked: Any = {"model": CHAT, "messages": MESSAGES, "tools": tools, "tool_choice": "required"}
+
+    with client.chat.completions.stream(**asked) as stream:
+        chat = stream.get_final_completion()
+    with client.responses.stream(
+        model=CHAT,
+        input="How is it?",
+        tools=[{"type": "function", **WEATHER}],
+        tool_choice="required",
+    ) as events:
+        response = events.get_final_response()
+
+    assert chat.choices[0].message.tool_calls[0].function.name == "weather"
+    assert [(item.type, item.name) for item in response.output] == [("function_call", "weather")]
 
 
 # --- completions ---
@@ -232,18 +299,26 @@ def test_what_is_not_there_is_told(client: OpenAI) -> None:
 
 
 def test_a_full_house_is_told_and_tried_again(client: OpenAI) -> None:
-    whole, busy = {"options": {"cost": 4}}, {"options": {"rejectIfBusy": True}}
-    long = {**ASKED, "max_tokens": 500, "temperature": 2}
-    stream = client.chat.completions.create(stream=True, extra_body=whole, **long)
-    next(iter(stream))  # it has all permits until it is left
+    busy = {"options": {"rejectIfBusy": True}}
+    long = {**ASKED, "n": 8, "max_tokens": 500, "temperature": 2}
+    stream = client.chat.completions.create(stream=True, **long)
+    next(iter(stream))  # it has all permits until it is left, of a second instance, too
+    refused: list[openai.RateLimitError] = []
 
-    with pytest.raises(openai.RateLimitError) as refused:
-        client.with_options(max_retries=0).chat.completions.create(extra_body=busy, **ASKED)
+    def is_refused() -> bool:
+        try:
+            client.with_options(max_retries=0).chat.completions.create(extra_body=busy, **ASKED)
+        except openai.RateLimitError as error:
+            refused.append(error)
+        return bool(refused)
+
+    until(is_refused, seconds=10, what="a refusal")
     threading.Timer(0.2, stream.close).start()
-    raw = client.chat.completions.with_raw_response.create(extra_body=busy, **ASKED)
+    patient = client.with_options(max_retries=5)
+    raw = patient.chat.completions.with_raw_response.create(extra_body=busy, **ASKED)
 
-    assert refused.value.code == "out_of_capacity"
-    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    assert refused[0].code == "out_of_capacity"
+    assert 1 <= int(refused[0].response.headers["retry-after"]) <= 60
     assert raw.retries_taken > 0
     assert raw.parse().choices[0].message.content
 
