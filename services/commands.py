@@ -304,7 +304,7 @@ async def _several_entries(arguments: argparse.Namespace) -> None:
                 return [sys.executable, "-m", "services.cli", *sys.argv[1:], *given]
 
             async with Workers(command, count=arguments.workers).running() as told:
-                yield f"http {http}, grpc {grpc}, {told}"
+                yield f"{entry.scheme} {http}, grpc {grpc}, {told}"
 
     await run_until_signalled(_announced("entry", running()))
 

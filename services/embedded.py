@@ -58,7 +58,7 @@ class Running:
     """What is there once everything is up."""
 
     world: World
-    http: str
+    http: str  # the address, with its scheme
     grpc: str
 
 
@@ -87,7 +87,8 @@ class Embedded:
             await self._node(stack, plane, colo)
             await self._server(stack, plane, colo)
         bound = await self._entry(stack, plane, self.options.colos[0])
-        return Running(world=self.world, http=bound.http, grpc=bound.grpc)
+        http = f"{bound.scheme}://{bound.http}"
+        return Running(world=self.world, http=http, grpc=bound.grpc)
 
     async def _analytics(self, stack: AsyncExitStack) -> None:
         config = self.config.settings(

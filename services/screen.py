@@ -78,7 +78,7 @@ def screen(
         "",
         f"  Constellation is up after {took_s:.1f} s{memory}",
         "",
-        f"  HTTP     http://{http}",
+        f"  HTTP     {http}",
         f"  gRPC     {grpc}",
         f"  account  {account}",
         f"  token    {token}",
@@ -86,7 +86,7 @@ def screen(
         *_models(world),
         *(f"  {why}" for why in failures(world)),
         "",
-        *_calls(f"http://{http}/client/v4/accounts/{account}/ai", token),
+        *_calls(f"{http}/client/v4/accounts/{account}/ai", token),
         "  Ctrl-C stops everything.",
         "",
     ]

@@ -69,7 +69,7 @@ class Standalone:
             plane = await self._plane(stack, "entry")
             config = self.config.settings("entry", entry.Config, **self.options.flags)
             bound = await self._path(stack, plane).entry(config, local={})
-            yield f"http {bound.http}, grpc {bound.grpc}"
+            yield f"{bound.scheme} {bound.http}, grpc {bound.grpc}"
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[str]:
@@ -106,7 +106,7 @@ class Standalone:
             path = self._path(stack, plane)
             address, local = await path.server(settings, ServerMetrics(self.registry), {})
             bound = await path.entry(config, local={address: local})
-            yield f"http {bound.http}, grpc {bound.grpc}, server {address}"
+            yield f"{bound.scheme} {bound.http}, grpc {bound.grpc}, server {address}"
 
     def _path(self, stack: AsyncExitStack, plane: ControlClient) -> RequestPath:
         return RequestPath(

@@ -144,6 +144,11 @@ class Config:
         return None
 
     @property
+    def scheme(self) -> str:
+        """What the HTTP port speaks."""
+        return "https" if self.tls else "http"
+
+    @property
     def hop_tls(self) -> HopTls | None:
         """Return the files of mutual TLS to servers, None where it is not set up."""
         return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
@@ -155,6 +160,7 @@ class Bound:
 
     http: str = ""
     grpc: str = ""
+    scheme: str = "http"
 
 
 class Entry:
@@ -352,7 +358,7 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
             )
             await entry.health.serves(SERVICE)
         try:
-            yield Bound(http=address, grpc=rpc[0])
+            yield Bound(http=address, grpc=rpc[0], scheme=config.scheme)
         finally:
             entry.draining = True
             await entry.health.leave()
