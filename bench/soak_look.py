@@ -46,6 +46,8 @@ def _of_process(pid: int) -> Iterable[tuple[str, float]]:
     folder = PROC / str(pid)
     lines = (folder / "status").read_text().splitlines()
     told = dict(line.split(":", 1) for line in lines if ":" in line)
+    if "RssAnon" not in told:  # it has ended, and nobody has heard of that yet
+        return
     yield "memory_mb", int(told["RssAnon"].split()[0]) * 1024 / 1e6  # files' pages come and go
     yield "threads", float(told["Threads"])
     yield "descriptors", float(len(os.listdir(folder / "fd")))

@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("ours")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "interpreted: looks at frames, which compiled code has not")
+    config.addinivalue_line("markers", "long: runs only with `-m long`")
 
 
 @pytest.hookimpl(trylast=True)

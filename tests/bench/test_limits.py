@@ -21,6 +21,7 @@ def test_each_bound_is_missed_by_what_breaks_it() -> None:
     assert missed([*right, Tally(0.5, served=100, failed=1)]) == ["failed otherwise"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_two_entries_together_serve_what_accounts_may(
     capsys: pytest.CaptureFixture[str], kept_signals: None
@@ -31,4 +32,4 @@ def test_two_entries_together_serve_what_accounts_may(
     rows = [line.split() for line in out.splitlines() if line[:1].isdigit()]
     # Not the verdicts: in so short a time a call more or less is much.
     assert [float(row[4]) for row in rows] == [pytest.approx(30.0, abs=4.0)] * len(AT_FIRST)
-    assert max(int(row[5]) for row in rows) <= 33
+    assert max(int(row[5]) for row in rows) <= 34

@@ -163,7 +163,7 @@ async def test_a_stream_on_which_nothing_comes_is_given_up(folder: Path) -> None
 async def test_a_write_whose_caller_leaves_is_in_store_and_snapshot_or_in_none(
     folder: Path,
 ) -> None:
-    async with serving(folder) as control:
+    async with serving(folder) as control, following(control) as world:
         writes = [
             asyncio.create_task(control.put(Account(id=f"a{number}"))) for number in range(20)
         ]
@@ -171,7 +171,7 @@ async def test_a_write_whose_caller_leaves_is_in_store_and_snapshot_or_in_none(
         for write in writes:
             write.cancel()
         await asyncio.gather(*writes, return_exceptions=True)
-        await asyncio.sleep(0.3)
+        await seen(world, lambda world: len(world.table(Account)) == 21)
         first = await anext(control.watch())
 
     async with serving(folder) as control:

@@ -18,7 +18,6 @@ from tests.system.load import Streamed, counts, streamed
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("processes")]
 PERMITS = 10
-ROUNDS = 8
 # With a seed the demo model says the same whenever it is asked, and from wherever it goes on.
 BODIES: list[dict[str, Any]] = [
     {"prompt": f"Tell me a story, number {n}.", "seed": n + 1, "max_tokens": 100 + 10 * (n % 7)}
@@ -39,8 +38,13 @@ def two_instances(folder: Path) -> Path:
     return folder / "config"
 
 
+@pytest.mark.parametrize("rounds", [3, pytest.param(8, marks=pytest.mark.long)])
 def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
-    own: Callable[..., Up], state: Path, tmp_path: Path, told: Callable[[str, object], None]
+    own: Callable[..., Up],
+    state: Path,
+    tmp_path: Path,
+    told: Callable[[str, object], None],
+    rounds: int,
 ) -> None:
     up = own("--config", str(two_instances(tmp_path)))
 
@@ -59,7 +63,7 @@ def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
     with ThreadPoolExecutor(len(BODIES)) as pool:
         undisturbed = list(pool.map(ask, BODIES))
         assert not [each for each in undisturbed if each.problem]
-        for number in range(ROUNDS):
+        for number in range(rounds):
             asked = pool.map(ask, BODIES)
             time.sleep(0.3 + 0.05 * number)
             victim = _text_tritons(state)[number % 2]
@@ -71,8 +75,8 @@ def test_streams_in_flight_on_a_killed_triton_go_on_as_if_nothing_had_been(
 
     ends = {end: int(broken(end)) for end in ("continued", "whole", "lost")}
     counted = f"of {sum(ends.values())} in flight there {ends}, {len(wrong)} with another text"
-    told(f"kill -9 of a Triton, {ROUNDS} times", f"{counts({}, streams=all_seen)}; {counted}")
-    assert ends["continued"] + ends["whole"] >= 0.99 * sum(ends.values()) > 20
+    told(f"kill -9 of a Triton, {rounds} times", f"{counts({}, streams=all_seen)}; {counted}")
+    assert ends["continued"] + ends["whole"] >= 0.99 * sum(ends.values()) > 2 * rounds
     assert len(wrong) <= 0.01 * sum(ends.values()), wrong[:2]
     assert up.service.stop() == 0, up.service.text()[-5000:]
 
