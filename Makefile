@@ -25,8 +25,8 @@ run: setup ## start everything: constellation up
 	@exec $(BIN)/constellation up
 
 test: setup tools ## run every test; those of the hot path interpreted, too
-	@$(BIN)/pytest -n 4 --dist loadgroup
-	@CONSTELLATION_INTERPRETED=1 $(BIN)/pytest -n 4 --dist loadgroup $(HOT_TESTS)
+	@$(BIN)/pytest -n 3 --dist loadgroup
+	@CONSTELLATION_INTERPRETED=1 $(BIN)/pytest -n 3 --dist loadgroup $(HOT_TESTS)
 
 bench: .venv/.ready ## measure the gateway beside others; flags in ARGS, such as ARGS="--rounds 10"
 	@$(BIN)/constellation bench gateway $(ARGS)
