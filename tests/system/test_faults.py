@@ -21,7 +21,7 @@ from tests.system.harness import CHAT, cleaned_up, tritons_of, until
 from tests.system.load import LOST, Load
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("processes")]
-CALLS, STREAMS = 6, 4  # at a time
+CALLS, STREAMS = 3, 2  # at a time: more would leave the rest of two cores nothing
 PERMITS = 4  # of one instance
 Told = Callable[[str, object], None]
 
