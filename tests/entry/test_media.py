@@ -98,9 +98,10 @@ def test_anything_is_a_file_or_refused(value: Any) -> None:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    """Return what it takes of a CPU, however many others want it, too."""
+    begun = time.thread_time()
     work()
-    return time.perf_counter() - begun
+    return time.thread_time() - begun
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ async def test_a_silent_peer_is_pinged_and_then_given_up() -> None:
 
 
 async def test_a_silent_peer_that_answers_pings_is_alive() -> None:
-    wire = ClientWire(Limits(keepalive_s=0.03, keepalive_timeout_s=0.03))
+    wire = ClientWire(Limits(keepalive_s=0.03, keepalive_timeout_s=1.0))
     call = wire.channel.unary(ECHO, b"", timeout_s=5)
     pings = 0
     async with asyncio.timeout(5):
