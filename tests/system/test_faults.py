@@ -21,7 +21,8 @@ from tests.system.harness import CHAT, cleaned_up, tritons_of, until
 from tests.system.load import LOST, Load
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.xdist_group("processes")]
-CALLS, STREAMS = 3, 2  # at a time: more would leave the rest of two cores nothing
+CALLS, STREAMS = 6, 4  # at a time: more than one colo has permits for
+FEW = 2, 2  # where it does not matter: the model's own work takes both cores
 PERMITS = 4  # of one instance
 Told = Callable[[str, object], None]
 
@@ -53,10 +54,13 @@ class Run:
 
 
 @contextmanager
-def under_load(cluster: Cluster, told: Told, fault: str) -> Iterator[Run]:
+def under_load(
+    cluster: Cluster, told: Told, fault: str, at_a_time: tuple[int, int] = (CALLS, STREAMS)
+) -> Iterator[Run]:
     """Have calls and streams all the time; tell what became of them, and see all back again."""
     before = everywhere(cluster)
-    run = Run(Load(*cluster.clients, threads=CALLS, streams=STREAMS))
+    calls, streams = at_a_time
+    run = Run(Load(*cluster.clients, threads=calls, streams=streams))
     try:
         with run.load:
             goes_on(run.load)
@@ -100,7 +104,7 @@ def owner(cluster: Cluster, colo: str) -> str:
 def test_nobody_notices_that_what_no_request_needs_is_killed(
     cluster: Cluster, told: Told, name: str, fault: str
 ) -> None:
-    with under_load(cluster, told, f"kill -9 of {fault}") as run:
+    with under_load(cluster, told, f"kill -9 of {fault}", FEW) as run:
         cluster.services[name].kill()
         goes_on(run.load, seconds=6)  # past the time after which control gives up who is silent
         cluster.services[name].start().wait_for(" is up: ")
@@ -160,7 +164,7 @@ def test_a_colo_that_is_cut_off_is_left_and_found_again(cluster: Cluster, told: 
 
 def test_a_rolling_restart_of_everything_costs_nothing(cluster: Cluster, told: Told) -> None:
     tritons = everywhere(cluster)
-    with under_load(cluster, told, "rolling restart of everything") as run:
+    with under_load(cluster, told, "rolling restart of everything", FEW) as run:
         for name in cluster.services:  # scheduler, analytics, nodes, servers, entries
             restart(cluster, name)
             until(cluster.all_ready, seconds=30, what="every colo has its permits")
