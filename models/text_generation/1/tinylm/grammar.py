@@ -6,6 +6,7 @@ be read in more than one way.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ MOST_POSITIONS = 1000
 Stack = tuple[Any, ...]  # (part, rest, least length of both), or () at the end
 
 
-class Part:
+class Part(ABC):
     """A piece of a grammar; `least` is the fewest bytes that it can be."""
 
     def __init__(self, least: int) -> None:
@@ -23,9 +24,9 @@ class Part:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} least={self.least}>"
 
+    @abstractmethod
     def ways(self, rest: Stack) -> Iterable[Stack]:
         """The stacks that stand for it before `rest`."""
-        raise NotImplementedError
 
 
 class OneOf(Part):
@@ -34,6 +35,10 @@ class OneOf(Part):
     def __init__(self, values: Iterable[int]) -> None:
         super().__init__(1)
         self.values = frozenset(values)
+
+    def ways(self, rest: Stack) -> Iterable[Stack]:
+        """One: itself, which waits for a byte."""
+        return (push(self, rest),)
 
 
 class Chain(Part):
