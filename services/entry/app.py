@@ -201,28 +201,21 @@ class Entry:
             cors=config.cors,
         )
         cold = ColdRoutes(gateway=gateway, auth=auth, metrics=metrics)
-        models = Models(gateway=gateway, cold=cold)
-        requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
-        catalog = WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock)
+        tuning = Finetunes(
+            writes=finetunes, world=world, gateway=gateway, cold=cold, bounds=config.uploads
+        )
         ops = Ops(
             registry=metrics.registry,
             not_ready=self.not_ready,
             is_hot=lambda path: self.hot.find(path) is not None,
             cors=config.cors,
         )
-        tuning = Finetunes(
-            writes=finetunes,
-            world=world,
-            gateway=gateway,
-            cold=cold,
-            bounds=config.uploads,
-        )
-        docs = Docs(gateway=gateway, world=world)
+        requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
         self.others = (
-            *(docs.routes() if config.docs else ()),
-            *models.routes(),
+            *(Docs(gateway=gateway, world=world).routes() if config.docs else ()),
+            *Models(gateway=gateway, cold=cold).routes(),
             *requests.routes(),
-            *catalog.routes(),
+            *WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock).routes(),
             *tuning.routes(),
             *ops.routes(),
         )  # the last one takes all that is left
