@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ from libs.common.errors import KeyReused, ModelFailed, OutOfCapacity, StreamLost
 from libs.common.errors import Unavailable as NobodyThere
 from services.entry.options import SCHEMA
 from tests.certificates import certified
+from tests.clients.waits import Waits, calling
 from tests.entry.fakes import (
     ACCOUNT,
     SECRET,
@@ -54,46 +52,6 @@ from tests.entry.fakes import (
 from tests.fakes import put
 
 HI = {"prompt": "hi"}
-
-
-class Waits:
-    """The same calls of either client, awaited: the sync one runs in a thread."""
-
-    def __init__(self, client: AI | AsyncAI) -> None:
-        self.client = client
-
-    async def __call__(self, name: str, *args: Any, **rest: Any) -> Any:
-        method = getattr(self.client, name)
-        if inspect.iscoroutinefunction(method):
-            return await method(*args, **rest)
-        return await asyncio.to_thread(method, *args, **rest)
-
-    async def run(self, *args: Any, **rest: Any) -> Any:
-        return await self("run", *args, **rest)
-
-    async def parts(self, *args: Any, **rest: Any) -> list[Any]:
-        stream = await self.run(*args, stream=True, **rest)
-        if isinstance(self.client, AI):
-            return await asyncio.to_thread(list, stream)
-        return [each async for each in stream]
-
-
-@pytest.fixture(params=[AI, AsyncAI])
-def kind(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
-@asynccontextmanager
-async def calling(kind: Any, server: FakeServer, **rest: Any) -> AsyncIterator[Waits]:
-    entry = rest.pop("entry", {})
-    async with listening(server, http="", grpc="127.0.0.1:0", **entry) as bound:
-        address = bound.grpc.replace("127.0.0.1", "localhost") if entry else bound.grpc
-        client = kind(address, **{"token": SECRET, "timeout": 5.0} | rest)
-        waits = Waits(client)
-        try:
-            yield waits
-        finally:
-            await waits("close")
 
 
 async def test_run_returns_the_result(kind: Any) -> None:
