@@ -37,7 +37,7 @@ TASK = "text-embeddings"
 OFF = 0.05
 LATE_S = 1.0  # a load that is later measures this machine, and no limits
 AT_FIRST = (0.5, 0.9, 1.0)  # part of its calls that an account sends to the first entry
-DRAIN_S, SETTLE_S = 30.0, 15.0
+DRAIN_S, SETTLE_S = 30.0, 30.0
 OK, REFUSED, LIMITED = 200, 429, 3050
 
 

@@ -46,6 +46,10 @@ _PACKED = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
 _COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
 
 
+class StreamError(Exception):
+    """A stream's message is an error; its text is the server's."""
+
+
 class Tensor(Value):
     """One named array as Triton has it: `data` is little-endian, BYTES with length prefixes."""
 
@@ -172,12 +176,13 @@ def request_id(value: str) -> bytes:
 def stream_parts(messages: Sequence[bytes]) -> Together:
     """Return the ModelInferResponse inside of each ModelStreamInferResponse, not decoded.
 
-    Such a message is one field, number 2: a tag, a length, and the bytes.
+    Such a message is one field, number 2: a tag, a length, and the bytes. Raises StreamError for
+    one that has the text of an error in its place.
     """
     return Together(
         [
             message[3:]
-            if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
+            if len(message) > 2 and message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
             else _stream_part(message)
             for message in messages
         ]
@@ -185,11 +190,14 @@ def stream_parts(messages: Sequence[bytes]) -> Together:
 
 
 def _stream_part(message: bytes) -> bytes:
-    if message[0] == INFER_RESPONSE:
+    if message[:1] == bytes((INFER_RESPONSE,)):
         size, at = read_varint(message, 1)
         if at + size == len(message):
             return message[at:]
-    return kserve.ModelStreamInferResponse.FromString(message).infer_response.SerializeToString()
+    read = kserve.ModelStreamInferResponse.FromString(message)
+    if read.error_message:
+        raise StreamError(read.error_message)
+    return read.infer_response.SerializeToString()
 
 
 def counts(payload: bytes, *names: str) -> list[int | None]:

@@ -16,11 +16,15 @@ from libs.common.limit_shares import Shares, Use
 
 EVEN = ""  # the row of all limits that are not named
 FLOOR = 0.02  # of a limit is split evenly, so that who asks anew at an entry finds some there
-MEMORY_S = 4.5  # in which demand is forgotten
+MEMORY_S, SHORT_MEMORY_S = 20.0, 4.0  # in which demand is forgotten
+# So many times as much or as little, and by such a part of the limit, is no chance any more.
+CHANGED, CHANGED_PART = 4.0, 0.2
+QUIET_S = 10.0  # in which nobody asked: there is no demand
 LEAST_ASKED = 1e-3  # per second; less is no demand
 # By how much a share must be too large to be made smaller. What moves idles for two seconds, so
 # what an entry uses is left to it, unless another has far too little.
 UNUSED, USED = 0.01, 0.25
+SOLID = 1.4  # times what comes back must be asked for, so that all of it is used, as calls come
 TINY = 1e-6
 LEASE_MARGIN_S = 5.0  # an entry's last words may have been on their way for so long
 NOT_NAMED = -1.0
@@ -40,14 +44,42 @@ class Holding:
         return f"<Holding {self.share:.3f} at most {self.most:.3f}>"
 
 
+class Demand:
+    """What an entry asks of a limit, per second: a mean over long, as calls come by chance.
+
+    Where a mean over short says something else altogether, that is the demand from now on.
+    """
+
+    __slots__ = ("per_s", "quiet_s", "short")
+
+    def __init__(self) -> None:
+        self.per_s = 0.0
+        self.short = 0.0
+        self.quiet_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Demand {self.per_s:.3f} of late {self.short:.3f}>"
+
+    def add(self, asked: float, elapsed: float, limit: float) -> None:
+        """Take in what was asked for in the last so many seconds, of a limit per second."""
+        self.per_s += (1.0 - math.exp(-elapsed / MEMORY_S)) * (asked / elapsed - self.per_s)
+        self.short += (1.0 - math.exp(-elapsed / SHORT_MEMORY_S)) * (asked / elapsed - self.short)
+        less, more = sorted((self.per_s, self.short))
+        if more > less * CHANGED and more - less > limit * CHANGED_PART:
+            self.per_s = self.short
+        self.quiet_s = 0.0 if asked else self.quiet_s + elapsed
+        if self.quiet_s > QUIET_S:
+            self.per_s = self.short = 0.0
+
+
 class Row:
     """One limit, and what each entry has and asks of it; of a budget also what it has used."""
 
-    __slots__ = ("asked", "day", "gone", "holdings", "per_s", "used", "whole")
+    __slots__ = ("day", "demands", "gone", "holdings", "per_s", "used", "whole")
 
     def __init__(self, limit: float = 0.0, *, is_budget: bool = False, day: int = 0) -> None:
         self.holdings: dict[str, Holding] = {}
-        self.asked: dict[str, float] = {}  # per second
+        self.demands: dict[str, Demand] = {}
         self.whole = limit if is_budget else 0.0  # the budget, 0 for a rate
         self.per_s = 0.0 if is_budget else limit / 60.0  # the rate
         self.day = day
@@ -65,14 +97,19 @@ class Row:
     @property
     def is_wanted(self) -> bool:
         """Whether anybody asks for it."""
-        return sum(self.asked.values()) > LEAST_ASKED
+        return self.asked > LEAST_ASKED
+
+    @property
+    def asked(self) -> float:
+        """What all entries ask for, in a second."""
+        return sum(each.per_s for each in self.demands.values())
 
     def target(self, entry: str, entries: int) -> float:
         """Return the share that an entry should have."""
-        asked = sum(self.asked.values())
+        asked = self.asked
         part = 1.0 / entries
         if asked > LEAST_ASKED:
-            part = FLOOR / entries + (1 - FLOOR) * self.asked.get(entry, 0.0) / asked
+            part = FLOOR / entries + (1 - FLOOR) * self.demands[entry].per_s / asked
         if not self.whole:
             return part
         left = max(0.0, 1.0 - self.spent / self.whole)
@@ -82,7 +119,7 @@ class Row:
         """Return by how much an entry's share may be too large."""
         if not self.is_wanted:
             return TINY
-        is_used = self.asked.get(entry, 0.0) >= self.per_s * self.holdings[entry].share
+        is_used = self.demands[entry].per_s >= SOLID * self.per_s * self.holdings[entry].share
         return USED if is_used and not self.whole else UNUSED
 
     def free_for(self, entry: str) -> float:
@@ -108,7 +145,7 @@ class Row:
     def forget(self, entry: str) -> None:
         """Let go of an entry; what it has used stays used."""
         self.holdings.pop(entry, None)
-        self.asked.pop(entry, None)
+        self.demands.pop(entry, None)
         self.gone += self.used.pop(entry, 0.0)
 
     def on(self, day: int) -> None:
@@ -208,7 +245,6 @@ class Sharing:
 
     def _demand(self, entry: str, use: Use, *, elapsed: float, day: int, number: int) -> None:
         """Take in what was asked for, as a mean that forgets."""
-        weight = 1.0 - math.exp(-elapsed / MEMORY_S)
         asked = {limit.name: limit.asked for limit in use.limits}
         for limit in use.limits:
             row = self._row(limit.name, day)
@@ -223,8 +259,8 @@ class Sharing:
             if entry not in row.holdings:  # it acts on its even part until it hears of this one
                 even = self._rows[EVEN].holdings[entry]
                 row.holdings[entry] = Holding(even.share, even.most, number)
-            before = row.asked.get(entry, 0.0)
-            row.asked[entry] = before + weight * (asked.get(name, 0.0) / elapsed - before)
+            demand = row.demands.setdefault(entry, Demand())
+            demand.add(asked.get(name, 0.0), elapsed, row.per_s)
 
     def _row(self, name: str, day: int) -> Row | None:
         row = self._rows.get(name)

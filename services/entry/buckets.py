@@ -33,14 +33,19 @@ class Bucket:
         return f"<Bucket {self.name} {self.level:.1f}/{self.most:.1f}>"
 
     def divide(self, per_minute: float, share: float, now: float) -> None:
-        """Have another share, or a share of another limit; what is above it is lost."""
+        """Have another share, or a share of another limit.
+
+        A smaller one takes its part of what is there along, as it may be given out elsewhere.
+        """
         self.fill(now)
+        before = self.most
         self.per_minute = per_minute
         self.told = str(int(per_minute))
         self.share = share
         self.most = per_minute * share
         self.per_s = self.most / MINUTE_S
-        self.level = min(self.level, self.most)
+        if self.most < before and self.level > 0.0:
+            self.level *= self.most / before
 
     def fill(self, now: float) -> None:
         """Take in what has come back until now."""

@@ -81,9 +81,16 @@ def test_an_answer_is_cut_out_of_its_stream_message(size: int) -> None:
     answer = part(b"x" * size)
     inner = kserve.ModelInferResponse.FromString(answer)
     message = kserve.ModelStreamInferResponse(infer_response=inner).SerializeToString()
-    odd = kserve.ModelStreamInferResponse(error_message="e", infer_response=inner)
+    odd = b"\x18\x01" + message  # with a field that we do not know
 
-    assert wire.stream_parts([message, odd.SerializeToString(), message]) == [answer] * 3
+    assert wire.stream_parts([message, odd, message, b""]) == [answer] * 3 + [b""]
+
+
+def test_an_error_in_the_place_of_an_answer_is_raised() -> None:
+    message = kserve.ModelStreamInferResponse(error_message="no such thing").SerializeToString()
+
+    with pytest.raises(wire.StreamError, match="no such thing"):
+        wire.stream_parts([message])
 
 
 def flat(read: list[tuple[list[bytes], T]]) -> list[tuple[bytes, T]]:

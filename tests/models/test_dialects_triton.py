@@ -73,10 +73,45 @@ async def test_models_are_held_against_their_dialect_and_reached_again_after_a_d
     await backend.close()
 
 
+async def test_a_model_that_was_unloaded_has_not_seen_the_call(
+    tmp_path: Path, triton_environment: Path
+) -> None:
+    """So that it is asked elsewhere: Triton says this in other ways to a stream than to a call."""
+    backend = TritonBackend(connect)
+    async with TritonDriver(folder=tmp_path / "triton", environment=triton_environment) as driver:
+        address = (await driver.start(spec(CHAT))).address
+        await driver.start(spec(EMBED))
+        there = Endpoint(instance="i", address=address, concurrency=1)
+        await said(backend, there)
+        await embedded(backend, there)
+
+        await driver.stop(spec(CHAT).id)
+        with pytest.raises(Unavailable, match="no such model") as by_stream:
+            await said(backend, there)
+        await driver.start(spec(CHAT))
+        await driver.stop(spec(EMBED).id)
+        with pytest.raises(Unavailable, match="no such model") as by_call:
+            await embedded(backend, there)
+
+        assert not by_stream.value.sent
+        assert not by_call.value.sent
+    await backend.close()
+
+
 async def embedded(backend: TritonBackend, there: Endpoint) -> None:
-    task = TASKS["text-embeddings"](EMBED, str)
-    payload = task.payload(task.parse({"text": "hello"}), stream=False, adapter="")
-    await backend.infer(there, EMBED, a_request(payload=payload), timeout_s=5)
+    await asked(backend, there, EMBED, {"text": "hello"})
+
+
+async def said(backend: TritonBackend, there: Endpoint) -> None:
+    await asked(backend, there, CHAT, {"prompt": "hello", "max_tokens": 2})
+
+
+async def asked(
+    backend: TritonBackend, there: Endpoint, model: Model, body: dict[str, object]
+) -> None:
+    task = TASKS[model.task](model, str)
+    payload = task.payload(task.parse(body), stream=False, adapter="")
+    await backend.infer(there, model, a_request(payload=payload), timeout_s=5)
 
 
 async def seconds_until_answered(backend: TritonBackend, there: Endpoint) -> float:

@@ -65,6 +65,7 @@ class Load:
 
     def __init__(self, *clients: Client, threads: int = 4, streams: int = 0) -> None:
         self.statuses: list[tuple[float, int]] = []
+        self.refused: list[tuple[float, str]] = []  # when, and how the error's body began
         self.streams: list[Streamed] = []
         self.asked_again: Counter[str] = Counter()  # by what the first entry did
         self._clients = clients
@@ -99,7 +100,10 @@ class Load:
         status = LOST
         for number, client in enumerate(clients):
             try:
-                status = client.run(CHAT, prompt="Hello!", max_tokens=8).status_code
+                answer = client.run(CHAT, prompt="Hello!", max_tokens=8)
+                status = answer.status_code
+                if status != 200:
+                    self.refused.append((time.monotonic(), answer.text[:200]))
                 break
             except (OSError, httpx.TransportError) as error:
                 self._note(error.__class__.__name__, is_last=number + 1 == len(clients))

@@ -159,7 +159,7 @@ def test_a_colo_that_is_cut_off_is_left_and_found_again(cluster: Cluster, told: 
 
     assert set(run.load.ends()) <= {200, 503}
     assert run.load.failed <= 2 * CALLS + run.excused, "in flight there, and who asked once more"
-    assert run.crashes or set(run.load.ends(cut_off + 8)) == {200}
+    assert run.crashes or set(run.load.ends(cut_off + 9)) == {200}
 
 
 def test_a_rolling_restart_of_everything_costs_nothing(cluster: Cluster, told: Told) -> None:

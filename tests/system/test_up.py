@@ -154,10 +154,14 @@ def permits(up: Up) -> float:
 
 def stub_seconds(state: Path, *, over: float) -> float:
     """CPU that the models' processes use in some seconds."""
-    pids = [pid for pid, each in processes_of(state).items() if "python_backend_stub" in each]
-    before = cpu_seconds(pids)
+    before = {pid: cpu_seconds([pid]) for pid in stubs(state)}
     time.sleep(over)
-    return cpu_seconds(pids) - before
+    return sum(cpu_seconds([pid]) - before[pid] for pid in stubs(state) if pid in before)
+
+
+def stubs(state: Path) -> list[int]:
+    """The models' processes; the demo's may be unloaded at any time."""
+    return [pid for pid, each in processes_of(state).items() if "python_backend_stub" in each]
 
 
 def test_a_second_up_in_the_same_folder_or_on_the_same_port_is_refused(up: Up, state: Path) -> None:

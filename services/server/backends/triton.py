@@ -50,6 +50,8 @@ CLOSE_AFTER_S = 900.0
 QUEUE_FULL = ("queue", "Exceeds maximum")
 # Triton's words for a model whose process has died, as every call hears that is sent there.
 PROCESS_DEAD = ("is not healthy", "obtain the health mutex")
+# And for one that is not loaded yet, or not any more: it has not seen the call.
+NOT_LOADED = ("Request for unknown model", "is not at ready state")
 
 
 class TritonBackend:
@@ -125,6 +127,8 @@ class TritonBackend:
             await call.forward(pass_on)
         except RpcError as error:
             raise _meaning(error) from error
+        except wire.StreamError as error:
+            raise _failure(str(error)) from error
         finally:
             call.cancel()
 
@@ -224,7 +228,11 @@ class TritonBackend:
             call.cancel()
         if not first:
             raise ModelFailed("the model's stream ended without an answer", sent=True)
-        return Answer(wire.stream_parts(first)[0])
+        try:
+            (answer,) = wire.stream_parts(first)
+        except wire.StreamError as error:
+            raise _failure(str(error)) from error
+        return Answer(answer)
 
     def _call(
         self, endpoint: Endpoint, model: Model, request: InferRequest, deadline: Deadline
@@ -269,13 +277,20 @@ def _meaning(error: RpcError) -> RequestError:
             return DeadlineExceeded("the model did not answer in time", sent=True)
         case Status.UNAVAILABLE if any(word in text for word in QUEUE_FULL):
             return OutOfCapacity("the model's own queue is full", sent=True)
-        case Status.UNAVAILABLE:
+        case Status.UNAVAILABLE if not any(words in text for words in NOT_LOADED):
             lost = InstanceLost if error.sent else Unavailable
             return lost(f"the instance was lost: {text}", sent=error.sent)
         case Status.NOT_FOUND:
             return Unavailable(f"the instance has no such model: {text}")
         case Status.CANCELLED:
             return Unavailable("the instance ended the call", sent=True)
+    return _failure(text)
+
+
+def _failure(text: str) -> RequestError:
+    """Return what Triton's text alone means to us."""
+    if any(words in text for words in NOT_LOADED):
+        return Unavailable(f"the instance has no such model: {text}")
     if any(words in text for words in PROCESS_DEAD):
         return InstanceDead(f"the instance is dead: {text}", sent=True)
     return ModelFailed(f"the model failed: {text}", sent=True)
