@@ -1,0 +1,6 @@
+"""The decision, "priced quantiles": how many instances a model in a region should have."""
+
+from services.scheduler.deciding.series import Series
+from services.scheduler.deciding.values import Decision, Situation, Span
+
+__all__ = ["Decision", "Series", "Situation", "Span"]

@@ -1,0 +1,41 @@
+"""The reactive floor: what the last ten seconds need now, when the minute has not seen it coming.
+
+    if m10 > x + 3 sqrt(x):   n >= ceil((m10 + sqrt(m10)) / c)
+
+m10 is the demand of the last 10 s, x that of the last minutes: three standard deviations of a
+Poisson number are more than chance. Unit: instances. Source: reference measurements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+WINDOW_S = 10.0
+
+
+@dataclass(slots=True)
+class Recent:
+    """The demand of the last `WINDOW_S` seconds, from spans that are shorter or longer."""
+
+    spans: deque[tuple[float, float]] = field(default_factory=deque)  # seconds, demand
+
+    def add(self, seconds: float, load: float) -> None:
+        """Take in a span."""
+        self.spans.append((seconds, load))
+        while sum(each for each, _ in self.spans) - self.spans[0][0] >= WINDOW_S - 1e-6:
+            self.spans.popleft()
+
+    @property
+    def mean(self) -> float:
+        """Mean demand; 0 before there was any."""
+        seconds = sum(each for each, _ in self.spans)
+        return sum(each * load for each, load in self.spans) / seconds if seconds > 0 else 0.0
+
+
+def floor(recent: float, usual: float, permits: int) -> int:
+    """Return the fewest instances for a load that has just left what is usual; 0 if it has not."""
+    if recent <= usual + 3 * math.sqrt(usual) or recent <= 0:
+        return 0
+    return math.ceil((recent + math.sqrt(recent)) / permits - 1e-9)

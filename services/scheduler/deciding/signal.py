@@ -1,0 +1,98 @@
+"""The signal: what a model had to do in each minute, as calls that want a permit.
+
+    x = load                    while there are free permits
+    x = arrivals / s * service  while all are taken
+
+`load`, the mean of calls in flight and queued, is what is measured best; with all permits taken it
+says how long the queue has grown, and no more what is asked for (Little's law still does).
+Unit of x: permits. Source: reference measurements of priced quantiles; Little (1961).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from services.scheduler.deciding.values import Span
+
+MINUTE_S = 60.0
+SERVICE_HALF_LIFE = 200.0  # calls; after as many the older half of the estimate is forgotten
+USUAL_SERVICE_S = 1.0  # before anything has ended
+_SLACK_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minute:
+    """A minute that is over; `index` counts minutes since 1970."""
+
+    index: int
+    load: float  # x
+    arrivals: float
+    late: float
+
+
+@dataclass(slots=True)
+class Service:
+    """Mean seconds of service, over the last few hundred calls."""
+
+    seconds: float = 0.0
+
+    def add(self, span: Span) -> None:
+        """Take in what ended in a span."""
+        if span.service_s <= 0 or not math.isfinite(span.service_s):
+            return
+        if self.seconds <= 0:
+            self.seconds = span.service_s
+        kept = 0.5 ** (max(span.arrivals, 1.0) / SERVICE_HALF_LIFE)
+        self.seconds = kept * self.seconds + (1 - kept) * span.service_s
+
+    @property
+    def known(self) -> float:
+        """The estimate, or what is usual as long as there is none."""
+        return self.seconds if self.seconds > 0 else USUAL_SERVICE_S
+
+
+def demand(span: Span, service_s: float) -> float:
+    """Return x of a span."""
+    if span.saturated <= 0 or span.seconds <= 0:
+        return max(span.load, 0.0)
+    asked = span.arrivals / span.seconds * service_s
+    full = min(span.saturated, 1.0)
+    return max((1 - full) * span.load + full * min(asked, span.load), 0.0)
+
+
+@dataclass(slots=True)
+class Gathering:
+    """Adds spans up to minutes of the clock."""
+
+    index: int = -1
+    seconds: float = 0.0
+    load_s: float = 0.0
+    arrivals: float = 0.0
+    late: float = 0.0
+
+    def add(self, span: Span, load: float) -> Minute | None:
+        """Take in a span with its x; return the minute that ends with it, or ended before it."""
+        middle = span.until - span.seconds / 2
+        index = math.floor(middle / MINUTE_S)
+        done = None
+        if self.seconds > 0 and index > self.index:
+            done = self._end()
+        self.index = index
+        self.seconds += span.seconds
+        self.load_s += load * span.seconds
+        self.arrivals += span.arrivals
+        self.late += span.late
+        if done is None and span.until >= (index + 1) * MINUTE_S - _SLACK_S:
+            done = self._end()
+        return done
+
+    def _end(self) -> Minute:
+        minute = Minute(
+            index=self.index,
+            load=self.load_s / self.seconds,
+            arrivals=self.arrivals,
+            late=self.late,
+        )
+        self.seconds = self.load_s = self.arrivals = self.late = 0.0
+        return minute
