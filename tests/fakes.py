@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from libs.common.catalog import Backend as BackendConfig
-from libs.common.catalog import Model, Permits, Price
+from libs.common.catalog import Model, Permits, Price, Scaling
 from libs.common.clock import Clock, SystemClock
 from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest, TimeBounds
@@ -135,6 +135,7 @@ def a_model(name: str = MODEL, **changes: object) -> Model:
         "backend": BackendConfig(repository="models/echo"),
         "permits": Permits(per_instance=2, queue=2),
         "price": Price(per_request=1.0, per_token_out=0.5),
+        "scaling": Scaling(boot_s=1.0),
     }
     return Model(name=name, **{**defaults, **changes})  # type: ignore[arg-type]
 

@@ -66,6 +66,7 @@ ToolParser = Literal["", "hermes", "llama3_json", "mistral"]  # as vLLM names th
 Name = Annotated[str, MinLen(1)]
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)  # all that an adapter needs
+LONGEST_SCHEDULE_MIN = 7 * 24 * 60
 PUBLIC_PREFIX = "cf-public-"  # of the names under which everyone finds public finetunes
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what becomes a folder's or a file's name
 
@@ -122,6 +123,7 @@ class Backend:
     repository: str = ""
     served_as: str = ""
     external: tuple[str, ...] = ()
+    provider: str = ""
     dedicated: bool = False
     tensors: Mapping[str, str] = field(default_factory=dict)
     chat_template: str = ""
@@ -195,19 +197,24 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Fewest and most instances in one region; None: the model's own."""
+    """What is different in one region; None: as the model has it."""
 
     min: AtLeastZero | None = None
     max: AtLeastZero | None = None
+    slo_late_share: Share | None = None
+    boot_s: NotNegative | None = None
+    keep_alive_s: NotNegative | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """More (or fewer) instances from a cron time on, for so many minutes."""
+    """At least so many instances from a cron time on, for so many minutes."""
 
     cron: Name
-    minutes: AtLeastOne
+    minutes: Annotated[int, Ge(1), Le(LONGEST_SCHEDULE_MIN)]
     min: AtLeastZero
+    region: str = ""  # empty: every region
+    timezone: Name = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,9 @@ from libs.common.catalog import (
     Model,
     Probe,
     Scaling,
+    Schedule,
 )
+from libs.common.cron import read_cron, read_zone
 from libs.common.deprecation import PROPERTY, unix_ms
 from libs.common.messages import flaw
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
@@ -137,9 +139,32 @@ def _check_scaling(
             where = ("scaling", "region", region, "min")
             yield document.problem(where, f"{bounds.min} is above max, {most}")
         if regions is not None and region not in regions:
-            known = ", ".join(sorted(filter(None, regions))) or "none"
-            text = f"no colo is in this region; there are: {known}"
-            yield document.problem(("scaling", "region", region), text)
+            yield document.problem(("scaling", "region", region), _no_colo(regions))
+    for index, schedule in enumerate(scaling.schedules):
+        for name, why in _schedule_flaws(schedule, scaling, regions):
+            yield document.problem(("scaling", "schedules", index, name), why)
+
+
+def _no_colo(regions: Collection[str]) -> str:
+    known = ", ".join(sorted(filter(None, regions))) or "none"
+    return f"no colo is in this region; there are: {known}"
+
+
+def _schedule_flaws(
+    schedule: Schedule, scaling: Scaling, regions: Collection[str] | None
+) -> Iterator[tuple[str, str]]:
+    checks: tuple[tuple[str, Callable[[str], object]], ...]
+    checks = (("cron", read_cron), ("timezone", read_zone))
+    for name, check in checks:
+        try:
+            check(getattr(schedule, name))
+        except ValueError as error:
+            yield name, str(error)
+    if schedule.region and regions is not None and schedule.region not in regions:
+        yield "region", _no_colo(regions)
+    bounds = [bounds.max for bounds in scaling.region.values() if bounds.max is not None]
+    if schedule.min > (most := max((scaling.max, *bounds))):
+        yield "min", f"{schedule.min} is above max, {most}"
 
 
 def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator[Problem]:

@@ -316,10 +316,10 @@ class QueueTimeUsedUp(RequestError):
 
 
 class ModelStarting(RequestError):
-    """The model has no instance that is ready yet."""
+    """The model has no instance that is ready yet, and the call cannot wait for the boot."""
 
     code, status, http, reason, retryable = 3054, "RESOURCE_EXHAUSTED", 429, "model_starting", True
-    again = "after Retry-After"
+    again = "after Retry-After, what is left of the boot"
     should_retry = True
 
 

@@ -153,6 +153,7 @@ class ShardLoad:
     waited_1s: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)  # by source colo
     forwarded: Mapping[str, int] = field(default_factory=dict)  # by source colo
+    foreign: Mapping[str, int] = field(default_factory=dict)  # arrivals from other colos
 
     @property
     def key(self) -> str:
@@ -207,6 +208,8 @@ class Node:
     gpus: int = 0
     gpu_memory_mb: int = 0
     weights: tuple[str, ...] = ()  # models whose files it holds
+    gpu_model: str = ""
+    provider: str = ""  # who runs the machine, if it is not ours
 
     @property
     def key(self) -> str:
@@ -235,10 +238,11 @@ class Override:
 
     model: str
     region: str = ""  # empty: every region
-    min: int | None = None
-    max: int | None = None
+    min: AtLeastZero | None = None
+    max: AtLeastZero | None = None
     frozen: bool = False
-    expires_at_ms: int = 0
+    expires_at_ms: UnixMs = 0
+    dry_run: bool = False  # decide, and say so, but change nothing
 
     @property
     def key(self) -> str:
@@ -248,17 +252,35 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What the scheduler last decided for a model in a region, and from what."""
+    """What the scheduler decided for a model in a region, and from what."""
 
     model: str
     region: str
     at_ms: int
-    demand: float  # mean requests in flight and queued
-    forecast: float
+    demand: float  # mean requests in flight and queued; what was refused or sent on counts, too
+    forecast: float  # the demand that `required` covers
     running: int
     required: int
     desired: int
     reason: str = ""
+    cause: str = ""  # tick, floor, change or wake: what made it due
+    booting: int = 0
+    queued: int = 0
+    arrivals: float = 0.0  # of the last minute, as are those that were late
+    late: float = 0.0
+    service_s: float = 0.0
+    saturated: float = 0.0  # share of the minute in which all permits were taken
+    min: int = 0
+    max: int = 0
+    slo_late_share: float = 0.0
+    late_share: float = 0.0  # expected with `required`
+    boot_s: float = 0.0  # as measured, or the catalog's where nothing has booted yet
+    price: float = 0.0  # instance-minutes that one late request is worth
+    probabilities: tuple[float, ...] = ()
+    quantiles: tuple[float, ...] = ()  # of the largest demand until a later decision helps
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the forecast's experts
+    placed: int = 0  # what the fleet was told, which is less where there is no room
+    is_held: bool = False  # frozen or dry run: the fleet was told nothing
 
     @property
     def key(self) -> str:

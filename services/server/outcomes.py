@@ -65,7 +65,7 @@ class Outcomes:
         return Record(
             request,
             shard,
-            self.arrived(shard) if shard is not None else None,
+            self.arrived(shard, request) if shard is not None else None,
             deadline=deadlines.fix(request.time_bounds, now),
             clock=clock,
             ended=self.record,
@@ -74,9 +74,12 @@ class Outcomes:
             arrived=now,
         )
 
-    def arrived(self, shard: OwnedShard) -> TokenReader:
+    def arrived(self, shard: OwnedShard, request: InferRequest) -> TokenReader:
         """Count a call of the shard, and return what reads its tokens."""
         shard.counters.arrivals += 1
+        if (source := request.source_colo) != self._colo and source:
+            foreign = shard.counters.foreign
+            foreign[source] = foreign.get(source, 0) + 1
         tokens = self._tokens.get(shard.model.name)
         if tokens is None or tokens.model is not shard.model:
             tokens = self._tokens[shard.model.name] = TokenReader(shard.model)

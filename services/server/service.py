@@ -23,6 +23,7 @@ from libs.common.errors import (
 from libs.common.ports import Inference, Send
 from libs.common.world import World
 from libs.common.world_map import Report, Resource, Server, Shard, ShardLoad, shard_key
+from services.server.booting import boot_left_s
 from services.server.following import Followers
 from services.server.forwarding import Forwarding, Settings, expecting, honest
 from services.server.idempotency import KEPT, Idempotency, KeptLimits
@@ -291,14 +292,21 @@ class InferenceServer:
         left = record.deadline.until_first(began)
         patience = min(request.max_queue_ms / 1000 or left, left)
         if not shard.turnstile.permits:
-            self._wake()  # the scheduler should know at once that an instance is waited for
+            self._wake()  # the scheduler should know at once that an instance is asked for
+            if _is_starting(shard) and patience < (boot_s := self._boot_left_s(shard)):
+                raise _starting(shard, boot_s)
         try:
             return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
         except OutOfCapacity:  # at once, or from its place later
             record.queued = self._clock.now() - began > AT_ONCE_S
             raise
         except QueueTimeUsedUp as error:
+            if _is_starting(shard):
+                raise _starting(shard, self._boot_left_s(shard)) from None
             raise _with_wait(shard, request, _why(shard, error)) from None
+
+    def _boot_left_s(self, shard: OwnedShard) -> float:
+        return boot_left_s(self._world, shard.model, self.me.colo, now_ms=self._clock.unix_ms())
 
     async def _catch_up(self, record: Record) -> OwnedShard:
         """Return the shard of a call that came here in its right, if we only hear of it later.
@@ -319,19 +327,28 @@ class InferenceServer:
         shard = self.shards.find(request.model, request.shard)
         if shard is None or request.shard_epoch > shard.epoch:
             raise ServerLost(f"{request.model} is not served by {self.me.name} any more")
-        record.belongs_to(shard, self._outcomes.arrived(shard))
+        record.belongs_to(shard, self._outcomes.arrived(shard, request))
         return shard
 
 
+def _is_starting(shard: OwnedShard) -> bool:
+    """Whether there is no instance yet: none that is unhealthy or does not fit, either."""
+    return not shard.turnstile.endpoints and not shard.misfits
+
+
+def _starting(shard: OwnedShard, boot_s: float) -> ModelStarting:
+    """Say that a call's time ends before there is an instance, and when to try again."""
+    text = f"{shard.model.name} has no instance that is ready; one is expected in {boot_s:.1f} s"
+    return ModelStarting(text, retry_after_ms=honest(1000 * boot_s))
+
+
 def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
-    """Say why no permit came: all in use, none healthy, or no instance there yet."""
+    """Say why no permit came though there are instances: all in use, or none healthy."""
     if shard.turnstile.permits:
         return error
     if shard.turnstile.endpoints:
         return Unavailable(f"no instance of {shard.model.name} is healthy")
-    if shard.misfits:
-        return Unavailable(f"{shard.model.name} is not what the catalog says where it runs")
-    return ModelStarting(f"{shard.model.name} has no instance that is ready")
+    return Unavailable(f"{shard.model.name} is not what the catalog says where it runs")
 
 
 def _at_once(shard: OwnedShard, request: InferRequest) -> Lease:

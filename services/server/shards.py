@@ -34,6 +34,7 @@ class Counters:
     waited_1s: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     forwarded: dict[str, int] = field(default_factory=dict)
+    foreign: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +93,7 @@ class OwnedShard:
             waited_1s=self.counters.waited_1s,
             rejected=dict(self.counters.rejected),
             forwarded=dict(self.counters.forwarded),
+            foreign=dict(self.counters.foreign),
         )
 
 

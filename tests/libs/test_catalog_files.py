@@ -139,6 +139,24 @@ def test_a_server_with_openais_api_is_read(folder: Path) -> None:
             "one.yaml:5: scaling.region.eu.min: 5 is above max, 2",
         ),
         (
+            GOOD + "scaling: {schedules: [{cron: 0 25 * * *, minutes: 5, min: 1}]}\n",
+            "one.yaml:5: scaling.schedules.0.cron: hour: expected *, or 0 to 23, got '25'",
+        ),
+        (
+            GOOD
+            + "scaling: {schedules: [{cron: 0 5 * * *, minutes: 5, min: 1, timezone: Mars}]}\n",
+            "one.yaml:5: scaling.schedules.0.timezone: expected a name like Europe/Berlin, "
+            "got 'Mars'",
+        ),
+        (
+            GOOD + "scaling: {schedules: [{cron: 0 5 * * *, minutes: 5, min: 1, region: x}]}\n",
+            "one.yaml:5: scaling.schedules.0.region: no colo is in this region; there are: eu, us",
+        ),
+        (
+            GOOD + "scaling: {schedules: [{cron: 0 5 * * *, minutes: 5, min: 4}]}\n",
+            "one.yaml:5: scaling.schedules.0.min: 4 is above max, 1",
+        ),
+        (
             GOOD + "scaling: {region: {atlantis: {max: 0}}}\n",
             "one.yaml:5: scaling.region.atlantis: no colo is in this region; there are: eu, us",
         ),

@@ -244,6 +244,7 @@ class Model(_message.Message):
         PROBE_FIELD_NUMBER: _builtins.int
         KEY_FIELD_NUMBER: _builtins.int
         TOOL_PARSER_FIELD_NUMBER: _builtins.int
+        PROVIDER_FIELD_NUMBER: _builtins.int
         kind: _builtins.str
         dialect: _builtins.str
         repository: _builtins.str
@@ -256,6 +257,8 @@ class Model(_message.Message):
         """How the model writes calls of tools into its text: hermes, llama3_json or mistral; empty:
         not at all.
         """
+        provider: _builtins.str
+        """Who runs the `external` addresses."""
         @_builtins.property
         def external(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
         @_builtins.property
@@ -281,10 +284,11 @@ class Model(_message.Message):
             probe: Global___Model.Probe | None = ...,
             key: _builtins.str = ...,
             tool_parser: _builtins.str = ...,
+            provider: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "usage", b"usage"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "tool_parser", b"tool_parser", "usage", b"usage"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "provider", b"provider", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "tool_parser", b"tool_parser", "usage", b"usage"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -535,26 +539,47 @@ class Model(_message.Message):
 
         MIN_FIELD_NUMBER: _builtins.int
         MAX_FIELD_NUMBER: _builtins.int
+        SLO_LATE_SHARE_FIELD_NUMBER: _builtins.int
+        BOOT_S_FIELD_NUMBER: _builtins.int
+        KEEP_ALIVE_S_FIELD_NUMBER: _builtins.int
         min: _builtins.int
         max: _builtins.int
+        slo_late_share: _builtins.float
+        boot_s: _builtins.float
+        keep_alive_s: _builtins.float
         def __init__(
             self,
             *,
             min: _builtins.int | None = ...,
             max: _builtins.int | None = ...,
+            slo_late_share: _builtins.float | None = ...,
+            boot_s: _builtins.float | None = ...,
+            keep_alive_s: _builtins.float | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_boot_s", b"_boot_s", "_keep_alive_s", b"_keep_alive_s", "_max", b"_max", "_min", b"_min", "_slo_late_share", b"_slo_late_share", "boot_s", b"boot_s", "keep_alive_s", b"keep_alive_s", "max", b"max", "min", b"min", "slo_late_share", b"slo_late_share"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_boot_s", b"_boot_s", "_keep_alive_s", b"_keep_alive_s", "_max", b"_max", "_min", b"_min", "_slo_late_share", b"_slo_late_share", "boot_s", b"boot_s", "keep_alive_s", b"keep_alive_s", "max", b"max", "min", b"min", "slo_late_share", b"slo_late_share"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__boot_s: _TypeAlias = _typing.Literal["boot_s"]  # noqa: Y015
+        _WhichOneofArgType__boot_s: _TypeAlias = _typing.Literal["_boot_s", b"_boot_s"]  # noqa: Y015
+        _WhichOneofReturnType__keep_alive_s: _TypeAlias = _typing.Literal["keep_alive_s"]  # noqa: Y015
+        _WhichOneofArgType__keep_alive_s: _TypeAlias = _typing.Literal["_keep_alive_s", b"_keep_alive_s"]  # noqa: Y015
         _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
         _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
         _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
         _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+        _WhichOneofReturnType__slo_late_share: _TypeAlias = _typing.Literal["slo_late_share"]  # noqa: Y015
+        _WhichOneofArgType__slo_late_share: _TypeAlias = _typing.Literal["_slo_late_share", b"_slo_late_share"]  # noqa: Y015
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__boot_s) -> _WhichOneofReturnType__boot_s | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_s) -> _WhichOneofReturnType__keep_alive_s | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
         @_typing.overload
         def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+        @_typing.overload
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__slo_late_share) -> _WhichOneofReturnType__slo_late_share | None: ...
 
     @_typing.final
     class Schedule(_message.Message):
@@ -563,19 +588,27 @@ class Model(_message.Message):
         CRON_FIELD_NUMBER: _builtins.int
         MINUTES_FIELD_NUMBER: _builtins.int
         MIN_FIELD_NUMBER: _builtins.int
+        REGION_FIELD_NUMBER: _builtins.int
+        TIMEZONE_FIELD_NUMBER: _builtins.int
         cron: _builtins.str
         minutes: _builtins.int
         min: _builtins.int
+        region: _builtins.str
+        """Empty: every region."""
+        timezone: _builtins.str
+        """IANA's name of the zone that `cron` is read in."""
         def __init__(
             self,
             *,
             cron: _builtins.str = ...,
             minutes: _builtins.int = ...,
             min: _builtins.int = ...,
+            region: _builtins.str = ...,
+            timezone: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "min", b"min", "minutes", b"minutes"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "min", b"min", "minutes", b"minutes", "region", b"region", "timezone", b"timezone"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1133,6 +1166,26 @@ class ShardLoad(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ForeignEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     COLO_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
@@ -1149,6 +1202,7 @@ class ShardLoad(_message.Message):
     WAITED_1S_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     FORWARDED_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     colo: _builtins.str
     index: _builtins.int
@@ -1170,6 +1224,10 @@ class ShardLoad(_message.Message):
 
     @_builtins.property
     def forwarded(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def foreign(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Those of `arrivals` that entered in another colo."""
+
     def __init__(
         self,
         *,
@@ -1189,10 +1247,11 @@ class ShardLoad(_message.Message):
         waited_1s: _builtins.int = ...,
         rejected: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         forwarded: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        foreign: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "boot_epoch", b"boot_epoch", "colo", b"colo", "done", b"done", "endpoints", b"endpoints", "forwarded", b"forwarded", "free", b"free", "in_flight", b"in_flight", "index", b"index", "model", b"model", "permits", b"permits", "queued", b"queued", "rejected", b"rejected", "server", b"server", "service_s", b"service_s", "waited_1s", b"waited_1s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "boot_epoch", b"boot_epoch", "colo", b"colo", "done", b"done", "endpoints", b"endpoints", "foreign", b"foreign", "forwarded", b"forwarded", "free", b"free", "in_flight", b"in_flight", "index", b"index", "model", b"model", "permits", b"permits", "queued", b"queued", "rejected", b"rejected", "server", b"server", "service_s", b"service_s", "waited_1s", b"waited_1s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1317,12 +1376,17 @@ class Node(_message.Message):
     GPUS_FIELD_NUMBER: _builtins.int
     GPU_MEMORY_MB_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    GPU_MODEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     colo: _builtins.str
     cpus: _builtins.float
     memory_mb: _builtins.int
     gpus: _builtins.int
     gpu_memory_mb: _builtins.int
+    gpu_model: _builtins.str
+    provider: _builtins.str
+    """Who runs the machine; empty: it is ours."""
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models whose files it holds."""
@@ -1337,10 +1401,12 @@ class Node(_message.Message):
         gpus: _builtins.int = ...,
         gpu_memory_mb: _builtins.int = ...,
         weights: _abc.Iterable[_builtins.str] | None = ...,
+        gpu_model: _builtins.str = ...,
+        provider: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "cpus", b"cpus", "gpu_memory_mb", b"gpu_memory_mb", "gpus", b"gpus", "memory_mb", b"memory_mb", "name", b"name", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "cpus", b"cpus", "gpu_memory_mb", b"gpu_memory_mb", "gpu_model", b"gpu_model", "gpus", b"gpus", "memory_mb", b"memory_mb", "name", b"name", "provider", b"provider", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1389,14 +1455,18 @@ class Override(_message.Message):
     MAX_FIELD_NUMBER: _builtins.int
     FROZEN_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     region: _builtins.str
     """Empty: every region."""
     min: _builtins.int
     max: _builtins.int
     frozen: _builtins.bool
+    """Neither up nor down."""
     expires_at_ms: _builtins.int
     """0: never."""
+    dry_run: _builtins.bool
+    """Decisions are made and kept, and change nothing."""
     def __init__(
         self,
         *,
@@ -1406,10 +1476,11 @@ class Override(_message.Message):
         max: _builtins.int | None = ...,
         frozen: _builtins.bool = ...,
         expires_at_ms: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "expires_at_ms", b"expires_at_ms", "frozen", b"frozen", "max", b"max", "min", b"min", "model", b"model", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "dry_run", b"dry_run", "expires_at_ms", b"expires_at_ms", "frozen", b"frozen", "max", b"max", "min", b"min", "model", b"model", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
@@ -1424,9 +1495,29 @@ Global___Override: _TypeAlias = Override  # noqa: Y015
 
 @_typing.final
 class Decision(_message.Message):
-    """What the scheduler last decided for a model in a region, and from what."""
+    """What the scheduler decided for a model in a region, and from what."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     MODEL_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
@@ -1437,16 +1528,70 @@ class Decision(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     DESIRED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    BOOTING_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    ARRIVALS_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    SERVICE_S_FIELD_NUMBER: _builtins.int
+    SATURATED_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    SLO_LATE_SHARE_FIELD_NUMBER: _builtins.int
+    LATE_SHARE_FIELD_NUMBER: _builtins.int
+    BOOT_S_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    QUANTILES_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    PLACED_FIELD_NUMBER: _builtins.int
+    IS_HELD_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     region: _builtins.str
     at_ms: _builtins.int
     demand: _builtins.float
-    """Mean requests in flight and queued."""
+    """Mean requests in flight and queued; what was refused or sent on counts where it came from."""
     forecast: _builtins.float
+    """The demand that `required` covers."""
     running: _builtins.int
     required: _builtins.int
     desired: _builtins.int
+    """What is left of it after damping, bounds and the operators' word; `reason` says why."""
     reason: _builtins.str
+    cause: _builtins.str
+    """What made it due: tick, floor, change, wake."""
+    booting: _builtins.int
+    queued: _builtins.int
+    arrivals: _builtins.float
+    """Of the last minute: requests, those that waited a second or more or were refused, mean
+    seconds of service, and the share of time in which all permits were taken.
+    """
+    late: _builtins.float
+    service_s: _builtins.float
+    saturated: _builtins.float
+    min: _builtins.int
+    max: _builtins.int
+    slo_late_share: _builtins.float
+    """Allowed, and expected with `required` instances."""
+    late_share: _builtins.float
+    boot_s: _builtins.float
+    """Measured, or the catalog's where nothing has booted yet."""
+    price: _builtins.float
+    """Instance-minutes that one late request is worth."""
+    placed: _builtins.int
+    """What the fleet was told; less than `desired` where there is no room."""
+    is_held: _builtins.bool
+    """Frozen, or a dry run: the fleet was told nothing new."""
+    @_builtins.property
+    def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Of the largest demand until a later decision helps."""
+
+    @_builtins.property
+    def quantiles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Of the forecast's experts."""
+
     def __init__(
         self,
         *,
@@ -1459,14 +1604,67 @@ class Decision(_message.Message):
         required: _builtins.int = ...,
         desired: _builtins.int = ...,
         reason: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        booting: _builtins.int = ...,
+        queued: _builtins.int = ...,
+        arrivals: _builtins.float = ...,
+        late: _builtins.float = ...,
+        service_s: _builtins.float = ...,
+        saturated: _builtins.float = ...,
+        min: _builtins.int = ...,
+        max: _builtins.int = ...,
+        slo_late_share: _builtins.float = ...,
+        late_share: _builtins.float = ...,
+        boot_s: _builtins.float = ...,
+        price: _builtins.float = ...,
+        probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        quantiles: _abc.Iterable[_builtins.float] | None = ...,
+        weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        placed: _builtins.int = ...,
+        is_held: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "demand", b"demand", "desired", b"desired", "forecast", b"forecast", "model", b"model", "reason", b"reason", "region", b"region", "required", b"required", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrivals", b"arrivals", "at_ms", b"at_ms", "boot_s", b"boot_s", "booting", b"booting", "cause", b"cause", "demand", b"demand", "desired", b"desired", "forecast", b"forecast", "is_held", b"is_held", "late", b"late", "late_share", b"late_share", "max", b"max", "min", b"min", "model", b"model", "placed", b"placed", "price", b"price", "probabilities", b"probabilities", "quantiles", b"quantiles", "queued", b"queued", "reason", b"reason", "region", b"region", "required", b"required", "running", b"running", "saturated", b"saturated", "service_s", b"service_s", "slo_late_share", b"slo_late_share", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ScaleSnapshot(_message.Message):
+    """How a model stood in a region at a moment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    QUEUE_LENGTH_FIELD_NUMBER: _builtins.int
+    REPLICA_COUNT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    region: _builtins.str
+    at_ms: _builtins.int
+    queue_length: _builtins.int
+    """Requests that waited for a permit."""
+    replica_count: _builtins.int
+    """Instances that were ready."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        region: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        queue_length: _builtins.int = ...,
+        replica_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "model", b"model", "queue_length", b"queue_length", "region", b"region", "replica_count", b"replica_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleSnapshot: _TypeAlias = ScaleSnapshot  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):
@@ -1769,15 +1967,27 @@ class ExplainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
+    region: _builtins.str
+    """Empty: every region."""
+    at_ms: _builtins.int
+    """The newest that were made by then; 0: now."""
+    count: _builtins.int
+    """At most so many per region; 0: one."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
+        region: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "count", b"count", "model", b"model", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1788,16 +1998,22 @@ class ExplainResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISIONS_FIELD_NUMBER: _builtins.int
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]: ...
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScaleSnapshot]:
+        """At most 120 per region, the oldest first; none with `at_ms`."""
+
     def __init__(
         self,
         *,
         decisions: _abc.Iterable[Global___Decision] | None = ...,
+        snapshots: _abc.Iterable[Global___ScaleSnapshot] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "snapshots", b"snapshots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -123,9 +123,11 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Why a model has as many instances as it has: the last decision per region.
+        """Why a model has as many instances as it has, or had at a time: decisions per region, the
+        newest first, and what the queue and the instances were lately.
         Possible errors:
         * `INVALID_ARGUMENT` (5007): no such model.
+        * `UNAVAILABLE`: what was decided cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -82,9 +82,11 @@ class ControlServiceStub:
     * `INVALID_ARGUMENT`: a kind that is not written.
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_control_pb2.ExplainRequest, _control_pb2.ExplainResponse]
-    """Why a model has as many instances as it has: the last decision per region.
+    """Why a model has as many instances as it has, or had at a time: decisions per region, the
+    newest first, and what the queue and the instances were lately.
     Possible errors:
     * `INVALID_ARGUMENT` (5007): no such model.
+    * `UNAVAILABLE`: what was decided cannot be read.
     """
 
 @_typing.type_check_only
@@ -133,9 +135,11 @@ class ControlServiceAsyncStub(ControlServiceStub):
     * `INVALID_ARGUMENT`: a kind that is not written.
     """
     Explain: _aio.UnaryUnaryMultiCallable[_control_pb2.ExplainRequest, _control_pb2.ExplainResponse]  # type: ignore[assignment]
-    """Why a model has as many instances as it has: the last decision per region.
+    """Why a model has as many instances as it has, or had at a time: decisions per region, the
+    newest first, and what the queue and the instances were lately.
     Possible errors:
     * `INVALID_ARGUMENT` (5007): no such model.
+    * `UNAVAILABLE`: what was decided cannot be read.
     """
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -211,9 +215,11 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ExplainResponse, _abc.Awaitable[_control_pb2.ExplainResponse]]:
-        """Why a model has as many instances as it has: the last decision per region.
+        """Why a model has as many instances as it has, or had at a time: decisions per region, the
+        newest first, and what the queue and the instances were lately.
         Possible errors:
         * `INVALID_ARGUMENT` (5007): no such model.
+        * `UNAVAILABLE`: what was decided cannot be read.
         """
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
