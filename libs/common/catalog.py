@@ -187,9 +187,9 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one instance needs."""
+    """What one instance needs: whole GPUs for itself, or with none but memory a part of one."""
 
-    gpu_memory_mb: AtLeastZero = 0
+    gpu_memory_mb: AtLeastZero = 0  # of each of its GPUs
     gpus: AtLeastZero = 0
     cpus: NotNegative = 1.0
     memory_mb: AtLeastZero = 0

@@ -206,7 +206,7 @@ class Node:
     cpus: float = 0.0
     memory_mb: int = 0
     gpus: int = 0
-    gpu_memory_mb: int = 0
+    gpu_memory_mb: int = 0  # of each of its GPUs
     weights: tuple[str, ...] = ()  # models whose files it holds
     gpu_model: str = ""
     provider: str = ""  # who runs the machine, if it is not ours

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.world import World
 from libs.common.world_map import Instance, InstanceState, Node, Report, Resource
-from services.node.ports import BootFailed, InstanceDriver, InstanceSpec, RunningInstance
-from services.node.reconcile import Actions, Managed, backoff_s, decide, note_deaths
+from services.node.ports import NOTHING, BootFailed, InstanceDriver, InstanceSpec, RunningInstance
+from services.node.reconcile import (
+    Actions,
+    Managed,
+    backoff_s,
+    decide,
+    note_deaths,
+    with_room,
+)
 from services.node.wanted import let_go, wanted_instances
 
 LEAST_DRAIN_S = 1.5  # a server's last report may be older than its knowledge of the instance
@@ -35,8 +43,9 @@ class Agent:
         drain_s: float,
         longest_backoff_s: float,
         fetched: Callable[[str], Path | None] = lambda finetune: None,
+        weights: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
-        """`fetched` returns where the files of an uploaded finetune are, if they are here."""
+        """`fetched` finds an uploaded finetune's files, `weights` tells whose models' are here."""
         self.changed = asyncio.Event()
         self._me = me
         self._world = world
@@ -47,6 +56,7 @@ class Agent:
         self._drain_s = drain_s
         self._longest_backoff_s = longest_backoff_s
         self._fetched = fetched
+        self._weights = weights
         self._managed: dict[str, Managed] = {}
         self._stopping: set[str] = set()
 
@@ -72,7 +82,7 @@ class Agent:
     def report(self) -> Report:
         """Say which instances there are and how they are."""
         instances = (self._instance(id_, each) for id_, each in self._managed.items())
-        resources: tuple[Resource, ...] = (self._me, *instances)
+        resources: tuple[Resource, ...] = (replace(self._me, weights=self._weights()), *instances)
         return Report(kind="node", name=self._me.name, colo=self._me.colo, resources=resources)
 
     async def _step(self, boots: asyncio.TaskGroup) -> None:
@@ -99,9 +109,19 @@ class Agent:
             idle=[id_ for id_, each in self._managed.items() if self._is_idle(id_, each)],
             now=now,
         )
+        actions = replace(actions, start=self._that_have_room(actions.start, wanted))
         await self._act(actions, boots)
         if dead or actions != Actions():
             self.changed.set()
+
+    def _that_have_room(
+        self, starts: Sequence[InstanceSpec], wanted: Mapping[str, InstanceSpec]
+    ) -> list[InstanceSpec]:
+        """Return what may start now: what goes yet may hold what it needs."""
+        there = {id_: each.spec for id_, each in self._managed.items() if each.state != "failed"}
+        staying = [spec for id_, spec in there.items() if id_ in wanted]
+        going = [spec for id_, spec in there.items() if id_ not in wanted]
+        return with_room(starts, staying=staying, going=going, node=self._me)
 
     def _adopt(
         self, wanted: Mapping[str, InstanceSpec], running: Mapping[str, RunningInstance]
@@ -112,12 +132,17 @@ class Agent:
         """
         for id_ in running.keys() - self._managed.keys():
             found = running[id_]
-            spec = wanted.get(id_) or InstanceSpec(
-                id=id_, model=found.model, served_as="", repository=Path()
-            )
+            spec = wanted.get(id_) or self._spec_of(found)
             # with no adapters that are known: so it is given those that it should have
             bare = replace(spec, adapters={})
             self._managed[id_] = self._now("ready", bare, address=found.address)
+
+    def _spec_of(self, found: RunningInstance) -> InstanceSpec:
+        model = self._world.table(Model).get(found.model)
+        needs = model.resources if model else NOTHING
+        return InstanceSpec(
+            id=found.id, model=found.model, served_as="", repository=Path(), resources=needs
+        )
 
     async def _act(self, actions: Actions, boots: asyncio.TaskGroup) -> None:
         for spec in actions.start:

@@ -7,19 +7,31 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import AtLeastOne, Niceness, Seconds, SecondsOrNone
+from libs.common.bounds import (
+    AtLeastOne,
+    AtLeastZero,
+    Niceness,
+    NotNegative,
+    Seconds,
+    SecondsOrNone,
+)
 from libs.common.clock import Clock
 from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Node
+from services.node import machine
 from services.node.agent import Agent
 from services.node.drivers.triton import TritonDriver
 from services.node.fetching import Fetching
 from services.node.metrics import NodeMetrics
+from services.node.weights import Weights
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +54,12 @@ class Config:
     stop_s: SecondsOrNone = 10.0
     nice: Niceness = 10  # of Tritons: who takes requests comes first where CPUs are shared
     fetches_at_once: AtLeastOne = 4  # of uploaded finetunes
+    cpus: NotNegative | None = None  # what the scheduler may count on; None: what is found
+    memory_mb: AtLeastZero | None = None
+    gpus: AtLeastZero | None = None
+    gpu_memory_mb: AtLeastZero | None = None  # of each
+    gpu_model: str | None = None
+    provider: str = ""  # who runs the machine; empty: it is ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +97,7 @@ def build(
         longest_backoff_s=config.longest_backoff_s,
     )
     agent = Agent(
-        me=_node(config),
+        me=describe(config),
         world=world,
         driver=driver,
         root=config.root,
@@ -88,6 +106,7 @@ def build(
         drain_s=config.drain_s,
         longest_backoff_s=config.longest_backoff_s,
         fetched=fetching.adapter,
+        weights=Weights(world=world, root=config.root, clock=clock).here,
     )
     metrics.watch(agent.report)
     return App(agent=agent, driver=driver, fetching=fetching)
@@ -117,11 +136,20 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
         yield
 
 
-def _node(config: Config) -> Node:
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+def describe(config: Config) -> Node:
+    """Return what the node has: what the settings say, else what is found."""
+    found = machine.gpus() if config.gpus is None else machine.Gpus(config.gpus)
+
+    def given(setting: T | None, otherwise: T) -> T:
+        return otherwise if setting is None else setting
+
     return Node(
         name=config.name,
         colo=config.colo,
-        cpus=float(os.cpu_count() or 0),
-        memory_mb=pages * size // 2**20,
+        cpus=given(config.cpus, float(os.cpu_count() or 0)),
+        memory_mb=given(config.memory_mb, machine.memory_mb()),
+        gpus=found.count,
+        gpu_memory_mb=given(config.gpu_memory_mb, found.memory_mb),
+        gpu_model=given(config.gpu_model, found.model),
+        provider=config.provider,
     )

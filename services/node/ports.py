@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from libs.common.catalog import Resources
+
+NOTHING: Final = Resources(cpus=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,7 @@ class InstanceSpec:
     dedicated: bool = False  # a process of its own, shared with no other model
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """Adapter name -> folder with adapter_config.json and adapter_model.safetensors."""
+    resources: Resources = NOTHING  # what it needs of the node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

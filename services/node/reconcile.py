@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from libs.common.world_map import InstanceState
+from libs.common.room import Room
+from libs.common.world_map import InstanceState, Node
 from services.node.ports import InstanceSpec
 
 STEADY_S = 60.0  # who has run for so long starts again without a wait
@@ -57,6 +58,27 @@ def decide(
         if id_ not in wanted:
             _end(actions, id_, known, id_ in idle or known.drain_until <= now)
     return actions
+
+
+def with_room(
+    starts: Sequence[InstanceSpec],
+    *,
+    staying: Iterable[InstanceSpec],
+    going: Collection[InstanceSpec],
+    node: Node,
+) -> list[InstanceSpec]:
+    """Return what may start beside what is `going`; when nothing is, all that is wanted may."""
+    if not going:
+        return list(starts)
+    room = Room(node)
+    for spec in (*staying, *going):
+        room.take(spec.resources)
+    able = []
+    for spec in starts:
+        if not room.lacks(spec.resources):
+            room.take(spec.resources)
+            able.append(spec)
+    return able
 
 
 def note_deaths(

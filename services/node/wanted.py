@@ -59,4 +59,5 @@ def _spec(
         repository=root / model.backend.repository,
         dedicated=model.backend.dedicated,
         adapters=adapters,
+        resources=model.resources,
     )

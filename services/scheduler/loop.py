@@ -14,12 +14,13 @@ from libs.common.errors import RequestError
 from libs.common.world import World
 from libs.common.world_map import KIND_OF, Node, Override, Update
 from services.scheduler.metrics import Metrics
-from services.scheduler.placement import FleetState, Want, place
+from services.scheduler.placement import FleetState, place
 from services.scheduler.plan import Plan, make_plan
 from services.scheduler.ports import Fleet
 from services.scheduler.sizing import Moment, Sizer
 from services.scheduler.usage import Key, read, regions
 from services.scheduler.waking import Waking
+from services.scheduler.worth import Want
 
 AT_ONCE = {"model", "colo", "node", "override"}  # changes that do not wait for the next tick
 GATHER_S = 0.2  # such changes come in bunches
@@ -92,7 +93,12 @@ class Scheduler:
         )
         sizings = self._sizer.size(moment)
         wants = [
-            Want(model=models[key.model], region=key.region, instances=each.desired)
+            Want(
+                model=models[key.model],
+                region=key.region,
+                instances=each.desired,
+                least=each.desired if each.limits.frozen else each.limits.min,
+            )
             for key, each in sizings.items()
         ]
         placement = place(wants, state, region_of)

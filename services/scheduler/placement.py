@@ -1,20 +1,23 @@
 """Which node runs how many instances of each model.
 
 What is placed stays where it is. What is too much goes from the node that has
-most of it; what is missing goes to nodes that have room, one by one, to the
-least loaded first, so that a model is spread over colos and nodes.
+most of it; what is missing goes to nodes that have room, one by one, what matters
+most first: spread over colos and nodes, before that to nodes that have the weights,
+and packed so that whole GPUs stay whole. Where there is no room, instances that
+matter less give way.
 """
 
 from __future__ import annotations
 
-import math
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from libs.common.catalog import Model, Resources
 from libs.common.world_map import Node
+from services.scheduler.board import Board
 from services.scheduler.usage import Key
+from services.scheduler.worth import Want
 
 
 class Seat(NamedTuple):
@@ -33,20 +36,6 @@ class FleetState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
-    """So many instances of a model in a region."""
-
-    model: Model
-    region: str
-    instances: int
-
-    @property
-    def key(self) -> Key:
-        """What is decided about."""
-        return Key(self.model.name, self.region)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """How many instances each node should run, and why a want is not met."""
 
@@ -55,111 +44,67 @@ class Placement:
 
 
 def place(wants: Iterable[Want], fleet: FleetState, region_of: Mapping[str, str]) -> Placement:
-    """Place every want; those of higher priority choose first."""
-    ordered = sorted(wants, key=lambda want: (-want.model.priority, want.key))
-    board = _Board([_Room(node, region_of.get(node.colo, "")) for node in fleet.nodes])
-    for want in ordered:
-        board.keep(want, fleet.assigned)
-    unmet = {want.key: why for want in ordered if (why := board.fill(want))}
-    counts = {
-        Seat(room.node.name, model): count
-        for room in board.rooms
-        for model, count in room.counts.items()
-        if count
-    }
+    """Place every want as far as there is room, what matters most first."""
+    by_region: dict[str, list[Want]] = {}
+    for want in wants:
+        by_region.setdefault(want.region, []).append(want)
+    counts: dict[Seat, int] = {}
+    unmet: dict[Key, str] = {}
+    for region, mine in by_region.items():
+        nodes = [node for node in fleet.nodes if region_of.get(node.colo, "") == region]
+        board = Board(nodes, mine)
+        for want in mine:
+            board.keep(
+                want,
+                {
+                    node: count
+                    for (node, model), count in fleet.assigned.items()
+                    if model == want.model.name
+                },
+            )
+        unmet |= _fill(board, mine)
+        counts |= {Seat(*seat): count for seat, count in board.counts()}
     return Placement(counts=counts, unmet=unmet)
 
 
-@dataclass(slots=True)
-class _Room:
-    """What is placed on a node, and what that takes."""
+def _fill(board: Board, wants: Sequence[Want]) -> dict[Key, str]:
+    """Place what is missing; return why that was not possible.
 
-    node: Node
-    region: str
-    counts: dict[str, int] = field(default_factory=dict)
-    cpus: float = 0.0
-    memory_mb: int = 0
-    gpus: int = 0
-    gpu_memory_mb: int = 0
-
-    def add(self, model: Model, count: int) -> None:
-        """Take room for `count` instances; fewer than 0 gives it back."""
-        self.counts[model.name] = self.counts.get(model.name, 0) + count
-        need = model.resources
-        self.cpus += need.cpus * count
-        self.memory_mb += need.memory_mb * count
-        self.gpus += need.gpus * count
-        self.gpu_memory_mb += need.gpu_memory_mb * count
-
-    def refusal(self, model: Model) -> str:
-        """Return why one more instance cannot run here, or nothing."""
-        if not model.backend.dedicated and self.counts.get(model.name):
-            return "has an instance already"
-        lacks = [name for name, fits in self._fits(model.resources) if not fits]
-        return f"lacks {', '.join(lacks)}" if lacks else ""
-
-    def load(self) -> float:
-        """Return how full the node is: the share taken of what is most scarce."""
-        parts = (
-            (self.cpus, self.node.cpus),
-            (self.memory_mb, self.node.memory_mb),
-            (self.gpus, self.node.gpus),
-            (self.gpu_memory_mb, self.node.gpu_memory_mb),
-        )
-        return max(used / total if total else 0.0 for used, total in parts)
-
-    def _fits(self, need: Resources) -> tuple[tuple[str, bool], ...]:
-        """CPUs and memory may be unknown (0); a GPU is there or not."""
-        node = self.node
-        return (
-            ("CPUs", self.cpus + need.cpus <= (node.cpus or math.inf)),
-            ("memory", self.memory_mb + need.memory_mb <= (node.memory_mb or math.inf)),
-            ("GPUs", self.gpus + need.gpus <= node.gpus),
-            ("GPU memory", self.gpu_memory_mb + need.gpu_memory_mb <= node.gpu_memory_mb),
-        )
+    Each step makes what is placed matter more, so it comes to an end. Who found no room is asked
+    again as long as others found some: there may be others to give way now.
+    """
+    by_key = {want.key: want for want in wants}
+    queue = [entry for want in wants if (entry := _next(board, want))]
+    heapq.heapify(queue)
+    failed: dict[Key, int] = {}  # and how much had been placed by then
+    steps = 0
+    while queue:
+        want = by_key[heapq.heappop(queue)[1]]
+        if _next(board, want) is None:
+            continue
+        displaced = set() if (added := board.add(want)) else board.displace(want)
+        if added or displaced:
+            steps += 1
+            failed.pop(want.key, None)
+        else:
+            failed[want.key] = steps
+        again = {want.key, *displaced} if added or displaced else set()
+        if not queue and not again:
+            again = {key for key, since in failed.items() if since < steps}
+        for key in again:
+            if entry := _next(board, by_key[key]):
+                heapq.heappush(queue, entry)
+    return {
+        key: f"no room for {missing}: {board.why_not(by_key[key])}"
+        for key in failed
+        if (missing := by_key[key].instances - board.placed(by_key[key])) > 0
+    }
 
 
-class _Board:
-    """All nodes while instances are being placed on them."""
-
-    def __init__(self, rooms: Sequence[_Room]) -> None:
-        self.rooms = rooms
-
-    def keep(self, want: Want, assigned: Mapping[Seat, int]) -> None:
-        """Place what is placed already, without what is too much."""
-        model, rooms = want.model, self._of(want.region)
-        for room in rooms:
-            count = assigned.get(Seat(room.node.name, model.name), 0)
-            room.add(model, count if model.backend.dedicated else min(count, 1))
-        for _ in range(self._placed(want) - want.instances):
-            most = max(rooms, key=lambda room: (*_fullness(room, model), room.node.name))
-            most.add(model, -1)
-
-    def fill(self, want: Want) -> str:
-        """Place what is missing; return why that was not possible, or nothing."""
-        model = want.model
-        for missing in range(want.instances - self._placed(want), 0, -1):
-            rooms = self._of(want.region)
-            able = [room for room in rooms if not room.refusal(model)]
-            if not able:
-                why = "; ".join(f"{room.node.name} {room.refusal(model)}" for room in rooms)
-                return f"no room for {missing}: {why or 'the region has no nodes'}"
-            min(able, key=lambda room: self._order(room, model)).add(model, 1)
-        return ""
-
-    def _order(self, room: _Room, model: Model) -> tuple[float | str, ...]:
-        """Sort the best place first."""
-        in_colo = (each for each in self.rooms if each.node.colo == room.node.colo)
-        there = sum(each.counts.get(model.name, 0) for each in in_colo)
-        return (there, *_fullness(room, model), room.node.name)
-
-    def _placed(self, want: Want) -> int:
-        return sum(room.counts.get(want.model.name, 0) for room in self._of(want.region))
-
-    def _of(self, region: str) -> list[_Room]:
-        return [room for room in self.rooms if room.region == region]
-
-
-def _fullness(room: _Room, model: Model) -> tuple[float, float, float]:
-    count = room.counts.get(model.name, 0)
-    return (count, room.load(), sum(room.counts.values()))
+def _next(board: Board, want: Want) -> tuple[tuple[bool, int, float], Key] | None:
+    """Return the instance that is to be placed next, what matters most first, if one is missing."""
+    placed = board.placed(want)
+    if placed >= want.instances:
+        return None
+    promised, priority, worth = want.rank(placed + 1)
+    return (not promised, -priority, -worth), want.key

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.catalog import Resources
+from libs.common.world_map import Node
 from services.node.ports import InstanceSpec
-from services.node.reconcile import STEADY_S, Actions, Managed, backoff_s, decide, note_deaths
+from services.node.reconcile import (
+    STEADY_S,
+    Actions,
+    Managed,
+    backoff_s,
+    decide,
+    note_deaths,
+    with_room,
+)
 
 SPEC = InstanceSpec(id="n/echo/0", model="m", served_as="echo", repository=Path("r"))
 OTHER = InstanceSpec(
@@ -66,6 +76,30 @@ def test_decisions(
     )
 
     assert actions == expected
+
+
+def spec(name: str, cpus: float) -> InstanceSpec:
+    return InstanceSpec(
+        id=name, model=name, served_as=name, repository=Path(), resources=Resources(cpus=cpus)
+    )
+
+
+@pytest.mark.parametrize(
+    ("going", "started"),
+    [([], ["b", "c", "d"]), ([spec("x", 2)], ["c"]), ([spec("x", 0.5)], ["b", "c"])],
+    ids=["nothing goes: the scheduler's word stands", "what goes holds it", "there is room"],
+)
+def test_what_has_no_room_beside_what_goes_waits_for_it(
+    going: list[InstanceSpec], started: list[str]
+) -> None:
+    found = with_room(
+        [spec("b", 2), spec("c", 0.5), spec("d", 1)],
+        staying=[spec("a", 1)],
+        going=going,
+        node=Node(name="n", colo="ams", cpus=4),
+    )
+
+    assert [each.id for each in found] == started
 
 
 def test_a_death_is_noticed_and_mended_at_once() -> None:

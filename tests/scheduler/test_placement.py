@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 
 from libs.common.catalog import Backend, Model, Resources
 from libs.common.world_map import Node
-from services.scheduler.placement import FleetState, Placement, Seat, Want, place
+from services.scheduler.placement import FleetState, Placement, Seat, place
 from services.scheduler.usage import Key
+from services.scheduler.worth import Want
 
 REGIONS = {"ams": "eu", "lhr": "eu", "sfo": "us"}
 
@@ -26,8 +29,8 @@ def model(name: str = "m", *, dedicated: bool = True, priority: int = 5, **need:
     )
 
 
-def want(model: Model, instances: int, region: str = "eu") -> Want:
-    return Want(model=model, region=region, instances=instances)
+def want(model: Model, instances: int, region: str = "eu", **more: Any) -> Want:
+    return Want(model=model, region=region, instances=instances, **more)
 
 
 def placed(
@@ -36,8 +39,8 @@ def placed(
     return place(wants, FleetState(nodes=nodes, assigned=assigned or {}), REGIONS)
 
 
-def node(name: str, colo: str = "ams", **has: int) -> Node:
-    return Node(name=name, colo=colo, **has)  # type: ignore[arg-type]
+def node(name: str, colo: str = "ams", **has: Any) -> Node:
+    return Node(name=name, colo=colo, **has)
 
 
 def test_a_dedicated_model_is_spread_and_then_stacked() -> None:
@@ -51,9 +54,7 @@ def test_a_node_holds_one_instance_of_a_model_that_shares() -> None:
     found = placed([want(model(dedicated=False), 3)], [node("n1"), node("n2")])
 
     assert found.counts == {Seat("n1", "m"): 1, Seat("n2", "m"): 1}
-    assert found.unmet == {
-        Key("m", "eu"): "no room for 1: n1 has an instance already; n2 has an instance already"
-    }
+    assert found.unmet == {Key("m", "eu"): "no room for 1: there is an instance on n1, n2"}
 
 
 def test_colos_of_a_region_come_before_nodes_of_a_colo() -> None:
@@ -90,9 +91,21 @@ def test_what_ran_on_a_node_that_is_gone_is_placed_elsewhere() -> None:
         ({"memory_mb": 600}, {"memory_mb": 1000}, 1, "memory"),
         ({"cpus": 2, "memory_mb": 600}, {"cpus": 64}, 3, ""),
         ({"gpus": 1}, {}, 0, "GPUs"),
-        ({"gpus": 1, "gpu_memory_mb": 9}, {"gpus": 2, "gpu_memory_mb": 9}, 1, "GPU memory"),
+        ({"gpus": 1, "gpu_memory_mb": 9}, {"gpus": 2, "gpu_memory_mb": 9}, 2, "GPUs"),
+        ({"gpus": 1, "gpu_memory_mb": 9}, {"gpus": 2, "gpu_memory_mb": 8}, 0, "GPU memory"),
+        ({"gpu_memory_mb": 5}, {"gpus": 2, "gpu_memory_mb": 9}, 2, "GPU memory"),
+        ({"gpu_memory_mb": 3}, {"gpus": 2, "gpu_memory_mb": 9}, 3, ""),
     ],
-    ids=["cpus", "memory", "memory unknown", "no gpu", "gpu memory"],
+    ids=[
+        "cpus",
+        "memory",
+        "memory unknown",
+        "no gpu",
+        "whole gpus",
+        "small gpus",
+        "parts of gpus do not span two",
+        "parts share a gpu",
+    ],
 )
 def test_a_node_takes_no_more_than_it_has(
     need: dict[str, float], has: dict[str, int], fits: int, lacks: str
@@ -101,7 +114,7 @@ def test_a_node_takes_no_more_than_it_has(
 
     assert sum(found.counts.values()) == fits
     assert found.unmet == (
-        {Key("m", "eu"): f"no room for {3 - fits}: n1 lacks {lacks}"} if lacks else {}
+        {Key("m", "eu"): f"no room for {3 - fits}: not enough {lacks} on n1"} if lacks else {}
     )
 
 
@@ -111,13 +124,115 @@ def test_a_region_without_nodes_says_so() -> None:
     assert found.unmet == {Key("m", "us"): "no room for 1: the region has no nodes"}
 
 
-def test_priority_chooses_first_but_takes_nothing_away() -> None:
-    low, high = model("low", priority=1, cpus=1), model("high", priority=9, cpus=1)
-    nodes = [node("n1", cpus=1)]
+def test_reasons_are_told_once_and_of_few_nodes_by_name() -> None:
+    nodes = [node(f"n{i}", cpus=1) for i in range(5)]
 
-    assert placed([want(low, 1), want(high, 1)], nodes).counts == {Seat("n1", "high"): 1}
-    kept = placed([want(low, 1), want(high, 1)], nodes, {Seat("n1", "low"): 1})
-    assert kept.counts == {Seat("n1", "low"): 1}
+    found = placed([want(model(cpus=2), 1)], [*nodes, node("big", cpus=9, memory_mb=1)])
+    full = placed([want(model(cpus=2, memory_mb=5), 1)], [*nodes, node("big", cpus=9, memory_mb=1)])
+
+    assert found.unmet == {}
+    assert full.unmet == {
+        Key("m", "eu"): "no room for 1: not enough CPUs on n0, n1, n2 and 2 more; "
+        "not enough memory on big"
+    }
+
+
+LOW, HIGH = model("low", priority=1, cpus=1), model("high", priority=9, cpus=1)
+ONE = [node("n1", cpus=1)]
+
+
+def test_a_higher_priority_chooses_first_and_is_given_way_to() -> None:
+    assert placed([want(LOW, 1), want(HIGH, 1)], ONE).counts == {Seat("n1", "high"): 1}
+
+    found = placed([want(LOW, 1), want(HIGH, 1)], ONE, {Seat("n1", "low"): 1})
+
+    assert found.counts == {Seat("n1", "high"): 1}
+    assert found.unmet == {
+        Key("low", "eu"): "no room for 1: not enough CPUs on n1; what runs there comes first"
+    }
+
+
+def test_what_is_promised_to_one_is_given_to_no_higher_priority() -> None:
+    found = placed([want(LOW, 1, least=1), want(HIGH, 1)], ONE, {Seat("n1", "high"): 1})
+
+    assert found.counts == {Seat("n1", "low"): 1}
+
+
+def test_models_of_one_priority_lack_the_same_share() -> None:
+    a, b = model("a", cpus=1), model("b", cpus=1)
+
+    found = placed([want(a, 2), want(b, 6)], [node("n1", cpus=4)])
+
+    assert found.counts == {Seat("n1", "a"): 1, Seat("n1", "b"): 3}
+
+
+@pytest.mark.parametrize(
+    ("worth_a", "worth_b", "runs"),
+    [
+        ((9.0, 8.0), (3.0, 1.0), {"a": 2}),
+        ((9.0, 1.0), (3.0, 1.0), {"a": 1, "b": 1}),
+    ],
+    ids=["all to one", "one each"],
+)
+def test_an_instance_goes_to_whom_it_is_worth_most(
+    worth_a: tuple[float, ...], worth_b: tuple[float, ...], runs: dict[str, int]
+) -> None:
+    a, b = model("a", cpus=1), model("b", cpus=1)
+    wants = [want(a, 2, worth=worth_a), want(b, 2, worth=worth_b)]
+    nodes = [node("n1", cpus=2)]
+
+    for before in ({"b": 2}, {"a": 1, "b": 1}, {}):
+        found = placed(wants, nodes, {Seat("n1", name): n for name, n in before.items()})
+        assert found.counts == {Seat("n1", name): n for name, n in runs.items()}
+
+
+def test_what_is_hardly_worth_more_is_not_worth_a_move() -> None:
+    a, b = model("a", cpus=1), model("b", cpus=1)
+    wants = [want(a, 1, worth=(1.1,)), want(b, 2, worth=(3.0, 1.0))]
+
+    for assigned in ({Seat("n1", "b"): 2}, {Seat("n1", "a"): 1, Seat("n1", "b"): 1}):
+        assert placed(wants, [node("n1", cpus=2)], assigned).counts == assigned
+
+
+def test_no_more_give_way_than_must() -> None:
+    small, large = model("small", priority=1, cpus=1), model("large", cpus=2)
+    nodes = [node("n1", cpus=3), node("n2", cpus=2)]
+    assigned = {Seat("n1", "small"): 3, Seat("n2", "small"): 2}
+
+    found = placed([want(small, 5), want(large, 1)], nodes, assigned)
+
+    assert sum(found.counts.values()) == 4
+    assert sum(count for seat, count in found.counts.items() if seat.model == "large") == 1
+
+
+def test_many_do_not_give_way_to_one_that_is_worth_less_than_all_of_them() -> None:
+    small, large = model("small", cpus=1), model("large", cpus=2)
+    wants = [want(small, 2, worth=(5.0, 4.0)), want(large, 1, worth=(8.0,))]
+    assigned = {Seat("n1", "small"): 2}
+
+    assert placed(wants, [node("n1", cpus=2)], assigned).counts == assigned
+
+
+def test_nodes_that_have_the_weights_come_first() -> None:
+    nodes = [node("n1"), node("n2", weights=("m",)), node("n3", weights=("m",))]
+
+    assert placed([want(model(), 1)], nodes).counts == {Seat("n2", "m"): 1}
+    assert placed([want(model(), 2)], nodes).counts == {Seat("n2", "m"): 1, Seat("n3", "m"): 1}
+
+
+def test_whole_gpus_stay_whole_for_those_that_need_them() -> None:
+    part, whole = model("part", gpu_memory_mb=4), model("whole", gpus=1, gpu_memory_mb=9)
+    nodes = [node("n1", gpus=1, gpu_memory_mb=9), node("n2", gpus=1, gpu_memory_mb=9)]
+
+    found = placed([want(part, 2), want(whole, 1)], nodes, {Seat("n1", "part"): 1})
+
+    assert found.unmet == {}
+
+
+def test_what_needs_no_gpu_leaves_the_nodes_that_have_some() -> None:
+    nodes = [node("a1", gpus=8, gpu_memory_mb=9), node("a2")]
+
+    assert placed([want(model(), 1)], nodes).counts == {Seat("a2", "m"): 1}
 
 
 def test_the_emptier_node_is_taken_first() -> None:
@@ -136,11 +251,18 @@ def cases(draw: st.DrawFn) -> tuple[list[Want], list[Node], dict[Seat, int]]:
         for i in range(draw(st.integers(0, 5)))
     ]
     models = [
-        model(f"m{i}", dedicated=draw(st.booleans()), cpus=draw(st.integers(0, 2)))
+        model(
+            f"m{i}",
+            dedicated=draw(st.booleans()),
+            priority=draw(st.integers(4, 6)),
+            cpus=draw(st.integers(0, 2)),
+        )
         for i in range(draw(st.integers(1, 4)))
     ]
     wants = [
-        want(each, draw(st.integers(0, 5)), region) for each in models for region in ("eu", "us")
+        want(each, draw(st.integers(0, 5)), region, least=draw(st.integers(0, 1)))
+        for each in models
+        for region in ("eu", "us")
     ]
     return wants, nodes, {}
 
@@ -151,10 +273,7 @@ def test_placements_fit_do_not_move_needlessly_and_come_to_rest(
 ) -> None:
     wants, nodes, _ = case
     first = placed(wants, nodes)
-    changed = [
-        Want(model=w.model, region=w.region, instances=count)
-        for w, count in zip(wants, later, strict=False)
-    ]
+    changed = [replace(w, instances=count) for w, count in zip(wants, later, strict=False)]
     second = placed(changed, nodes, dict(first.counts))
 
     for these, found in ((wants, first), (changed, second)):
@@ -178,13 +297,16 @@ def test_placements_fit_do_not_move_needlessly_and_come_to_rest(
             )
             assert used <= n.cpus or n.cpus == 0
 
-    # nothing is both taken from one node and given to another of the region
+    # nothing is both taken from one node and given to another, unless it has given way
     for each in changed:
         names = {n.name for n in nodes if REGIONS[n.colo] == each.region}
-        moves = [
-            second.counts.get(Seat(n, each.model.name), 0)
-            - first.counts.get(Seat(n, each.model.name), 0)
-            for n in names
-        ]
-        assert not (any(m > 0 for m in moves) and any(m < 0 for m in moves))
+        moves = {n: moved(first, second, n, each.model.name) for n in names}
+        for name in (n for n, m in moves.items() if m < 0 and max(moves.values()) > 0):
+            others = (w.model.name for w in changed if w.region == each.region)
+            assert any(moved(first, second, name, other) > 0 for other in others)
     assert placed(changed, nodes, dict(second.counts)).counts == second.counts
+
+
+def moved(first: Placement, second: Placement, node: str, model: str) -> int:
+    seat = Seat(node, model)
+    return second.counts.get(seat, 0) - first.counts.get(seat, 0)

@@ -255,7 +255,7 @@ async def test_a_decision_says_why_nothing_fits(folder: Path) -> None:
                 while "no room" not in _reason(site.world):
                     await site.world.changed()
 
-    assert _reason(site.world).endswith("no room for 2: n1 has an instance already")
+    assert _reason(site.world).endswith("no room for 2: there is an instance on n1")
 
 
 def _reason(world: World) -> str:

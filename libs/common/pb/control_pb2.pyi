@@ -509,6 +509,8 @@ class Model(_message.Message):
 
     @_typing.final
     class Resources(_message.Message):
+        """What one instance needs."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         GPU_MEMORY_MB_FIELD_NUMBER: _builtins.int
@@ -516,7 +518,9 @@ class Model(_message.Message):
         CPUS_FIELD_NUMBER: _builtins.int
         MEMORY_MB_FIELD_NUMBER: _builtins.int
         gpu_memory_mb: _builtins.int
+        """Of each of its GPUs; with no `gpus`, of one that it shares."""
         gpus: _builtins.int
+        """Whole ones, for itself."""
         cpus: _builtins.float
         memory_mb: _builtins.int
         def __init__(
@@ -1384,7 +1388,9 @@ class Node(_message.Message):
     memory_mb: _builtins.int
     gpus: _builtins.int
     gpu_memory_mb: _builtins.int
+    """Of each of its GPUs, of the smallest where they differ."""
     gpu_model: _builtins.str
+    """As its driver calls it, such as "NVIDIA L4"; empty: none, or unknown."""
     provider: _builtins.str
     """Who runs the machine; empty: it is ours."""
     @_builtins.property

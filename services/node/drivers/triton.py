@@ -24,7 +24,7 @@ from services.node.drivers.guard import Guard
 from services.node.drivers.model_control import ControlFailed, model_control
 from services.node.drivers.processes import Process
 from services.node.drivers.tritonserver import TritonServer
-from services.node.ports import BootFailed, InstanceSpec, RunningInstance
+from services.node.ports import NOTHING, BootFailed, InstanceSpec, RunningInstance
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ class Instance:
         return bool(self.processes) and all(process.is_alive() for process in self.processes)
 
     def differs_from(self, spec: InstanceSpec) -> bool:
-        """Whether it must be started anew for this; other adapters alone are no reason."""
-        return replace(self.spec, adapters={}) != replace(spec, adapters={})
+        """Whether it must be started anew for this; other adapters or needs are no reason."""
+        bare = replace(self.spec, adapters={}, resources=NOTHING)
+        return bare != replace(spec, adapters={}, resources=NOTHING)
 
 
 class TritonDriver:
