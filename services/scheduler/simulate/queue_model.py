@@ -40,6 +40,9 @@ class Queue:
         self._extra = 0
         self._extra_by = np.zeros(size, np.int32)
         self._away_by = np.zeros(size, np.int32)
+        self.ended, self.service_s = 0, 0.0  # of those who never wait, which is near enough
+        self._ended_at = load.ended.data
+        self._service_at = load.service_s.data
         self._base_at = load.demand.data
         self._first_at = load.first.data
         self._extra_at = self._extra_by.data
@@ -58,6 +61,7 @@ class Queue:
             if start < end:
                 self._step(start, room)
                 start += 1
+        self.ended, self.service_s = self._ended_at[end], self._service_at[end]
 
     def end(self, t: int) -> None:
         """Have the waits of those who still wait counted."""

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.scheduler.simulate.load import Load
 from services.scheduler.simulate.policy import Observation, Terms
-from services.scheduler.simulate.replay import Replay, replay
+from services.scheduler.simulate.replay import replay
+from services.scheduler.simulate.service import Outcome, queue_service
 from tests.scheduler.simulate.loads import Request, load
 
 TERMS = Terms(permits=2, boot_s=10, minimum=1, maximum=5)
@@ -30,6 +32,10 @@ class Told:
         return self.wants(seen.t)
 
 
+def run(load: Load, policy: Told, terms: Terms = TERMS, *, max_wait_s: int = 60) -> Outcome:
+    return replay(queue_service(load, terms, max_wait_s=max_wait_s, seed=1), policy).outcome
+
+
 def steps(*points: tuple[float, int]) -> Callable[[float], int]:
     """The last number whose time has come."""
     return lambda t: [number for at, number in points if at <= t][-1]
@@ -38,7 +44,7 @@ def steps(*points: tuple[float, int]) -> Callable[[float], int]:
 def test_an_instance_takes_requests_when_it_has_booted_and_is_paid_from_its_start() -> None:
     three_at_once = load([(5, 20)] * 3, seconds=40)
 
-    done = replay(three_at_once, Told(steps((0, 1), (3, 2))), TERMS)
+    done = run(three_at_once, Told(steps((0, 1), (3, 2))))
 
     assert done.late_by.tolist() == [0] * 5 + [1] + [0] * 34
     assert done.longest_wait_s == 13 - 5
@@ -52,7 +58,7 @@ def test_an_instance_that_drains_is_paid_until_it_is_empty() -> None:
     two_long_ones = load([(0, 20), (0, 20)], seconds=40)
     terms = Terms(permits=1, boot_s=0, minimum=1, maximum=5)
 
-    done = replay(two_long_ones, Told(steps((0, 2), (5, 1))), terms)
+    done = run(two_long_ones, Told(steps((0, 2), (5, 1))), terms)
 
     assert done.late == 0
     assert done.serving.tolist() == [2] * 5 + [1] * 35
@@ -62,7 +68,7 @@ def test_an_instance_that_drains_is_paid_until_it_is_empty() -> None:
 def test_the_newest_boots_are_cancelled_first() -> None:
     policy = Told(steps((0, 1), (1, 2), (4, 3), (6, 2)))
 
-    done = replay(load([(0, 1)], seconds=30), policy, TERMS)
+    done = run(load([(0, 1)], seconds=30), policy)
 
     assert done.serving.tolist() == [1] * 11 + [2] * 19
     assert done.paid.tolist() == [1] + [2] * 3 + [3] * 2 + [2] * 24
@@ -71,7 +77,7 @@ def test_the_newest_boots_are_cancelled_first() -> None:
 
 @pytest.mark.parametrize(("wants", "have"), [(0, 1), (-3, 1), (99, 5)])
 def test_the_bounds_hold_whatever_is_wanted(wants: int, have: int) -> None:
-    done = replay(load([(0, 1)], seconds=9), Told(lambda t: wants), TERMS)
+    done = run(load([(0, 1)], seconds=9), Told(lambda t: wants))
 
     assert done.paid.tolist() == [have] * 9
 
@@ -81,7 +87,7 @@ def test_a_policy_sees_what_was_since_it_was_asked_last() -> None:
     some = load([(1, 4), (5, 3), (5, 4), (5, 2)], seconds=24)
     policy = Told(lambda t: 1, every_s=6)
 
-    replay(some, policy, TERMS)
+    run(some, policy)
 
     first, second, third, last = policy.seen
     assert first == (0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0.0, 0, 0.0)
@@ -110,7 +116,7 @@ def test_a_policy_sees_what_was_since_it_was_asked_last() -> None:
 def test_it_is_asked_as_often_as_it_says_whatever_happens_between() -> None:
     policy = Told(steps((0, 1), (7, 3), (21, 1)), every_s=7)
 
-    replay(load([(0, 1)], seconds=50), policy, TERMS)
+    run(load([(0, 1)], seconds=50), policy)
 
     assert [seen.t for seen in policy.seen] == [0, 7, 14, 21, 28, 35, 42, 49]
     assert [seen.booting for seen in policy.seen] == [0, 0, 2, 0, 0, 0, 0, 0]
@@ -118,7 +124,7 @@ def test_it_is_asked_as_often_as_it_says_whatever_happens_between() -> None:
 
 def test_the_warm_up_is_not_counted() -> None:
     requests = [(2, 9)] * 4 + [(30, 9)] * 3
-    done = replay(load(requests, seconds=60, warmup_s=25), Told(steps((0, 1), (3, 2))), TERMS)
+    done = run(load(requests, seconds=60, warmup_s=25), Told(steps((0, 1), (3, 2))))
 
     assert (done.requests, done.late) == (3, 0)
     assert done.paid_s == 2 * 35
@@ -126,14 +132,14 @@ def test_the_warm_up_is_not_counted() -> None:
 
 
 def test_who_has_waited_the_longest_time_is_dropped_and_was_late() -> None:
-    done = replay(load([(0, 50)] * 3, seconds=40), Told(lambda t: 1), TERMS, max_wait_s=12)
+    done = run(load([(0, 50)] * 3, seconds=40), Told(lambda t: 1), max_wait_s=12)
 
     assert (done.late, done.very_late, done.dropped) == (1, 1, 1)
     assert done.longest_wait_s == 12
 
 
 def test_who_still_waits_at_the_end_is_counted() -> None:
-    done = replay(load([(0, 50)] * 3, seconds=40), Told(lambda t: 1), TERMS, max_wait_s=60)
+    done = run(load([(0, 50)] * 3, seconds=40), Told(lambda t: 1), max_wait_s=60)
 
     assert (done.late, done.very_late, done.dropped, done.longest_wait_s) == (1, 1, 0, 40)
 
@@ -148,11 +154,9 @@ def test_all_requests_are_served_or_dropped_or_still_there(
     requests: Sequence[Request], wants: Sequence[int], every_s: float
 ) -> None:
     policy = Told(lambda t: wants[int(t)], every_s=every_s)
-    run = Replay(load(requests, seconds=200), policy, TERMS, max_wait_s=15, seed=3)
 
-    run.go_on(200)
+    done = run(load(requests, seconds=200), policy, max_wait_s=15)
 
-    done = run.outcome()
     last = policy.seen[-1]
     served = sum(seen.served for seen in policy.seen)
     arrived = sum(seen.arrivals for seen in policy.seen)
