@@ -1,9 +1,10 @@
 """The prior: what a load may become, for a series of which too little is known.
 
-    quantile_p = expm1(L + z_p sqrt(0.2^2 + 1 / (1 + x)))
+    quantile_p = exp(L + z_p sqrt(0.2^2 + x / (1 + x)^2)) - 1
 
 a lognormal spread of a fifth, and the chance of a Poisson number besides. z_p is the normal
-quantile; L the smoothed log(1 + x). Unit: permits; shape as the probabilities.
+quantile; L the smoothed log(1 + x). Its share falls with the minutes n known: 120 / (120 + n).
+Unit: permits; shape: (P,).
 """
 
 from __future__ import annotations
@@ -12,27 +13,22 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+
+from services.scheduler.deciding.minutes import Floats
+from services.scheduler.deciding.residuals import PROBABILITIES
 
 SPREAD = 0.2
-
-# The body by what has been seen, the tail beyond .99 by an exponential fit to it.
-PROBABILITIES = np.array(
-    [0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9998]
-)
+MINUTES = 120.0
 _NORMAL = np.array([NormalDist().inv_cdf(float(each)) for each in PROBABILITIES])
 
 
-def _shares() -> NDArray[np.float64]:
-    edges = np.concatenate([[0.0], (PROBABILITIES[1:] + PROBABILITIES[:-1]) / 2, [1.0]])
-    return np.diff(edges)
-
-
-SHARES = _shares()  # the weight of each quantile as a scenario
-
-
-def quantiles(smoothed: float) -> NDArray[np.float64]:
+def quantiles(smoothed: float) -> Floats:
     """Return the quantiles of the load around a smoothed log(1 + x)."""
-    load = math.expm1(smoothed)
-    spread = math.sqrt(SPREAD**2 + 1 / (1 + load))
+    chance = math.exp(-smoothed) - math.exp(-2 * smoothed)
+    spread = math.sqrt(SPREAD**2 + chance)
     return np.expm1(np.maximum(smoothed + _NORMAL * spread, 0.0))
+
+
+def share(minutes: int) -> float:
+    """Return how much the prior counts beside what is known."""
+    return MINUTES / (MINUTES + max(minutes, 0))

@@ -7,85 +7,113 @@ clock or does I/O: the live loop and the simulator run the very same code.
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from services.scheduler.deciding import damping, floor, prior, sizing
-from services.scheduler.deciding.signal import Gathering, Service, demand
+from services.scheduler.deciding import (
+    damping,
+    experts,
+    floor,
+    keeping,
+    residuals,
+    sizing,
+    target,
+)
+from services.scheduler.deciding.forecast import Forecast
+from services.scheduler.deciding.guard import Guard
+from services.scheduler.deciding.minutes import Floats
+from services.scheduler.deciding.price import PRICES, Price, Terms
+from services.scheduler.deciding.signal import (
+    MINUTE_S,
+    Gathering,
+    Minute,
+    Service,
+    demand,
+    sound,
+)
 from services.scheduler.deciding.values import Decision, Situation, Span
 
-FORMAT = 1
-_KEPT_MINUTES = 3
+_PROBABILITIES = tuple(residuals.PROBABILITIES.tolist())
 
 
 class Series:
-    """Observes and decides; its state goes to bytes and comes back from them."""
+    """Observes and decides; `phase` (minutes) says when its refits are due within day and hour."""
 
-    def __init__(self) -> None:
-        self._service = Service()
+    def __init__(self, *, phase: int = 0) -> None:
+        self.forecast = Forecast(phase=phase)
+        self.price = Price()
+        self.guard = Guard()
+        self.service = Service()
+        self.last_call = -math.inf
         self._gathering = Gathering()
         self._recent = floor.Recent()
         self._damping = damping.Damping()
-        self._loads: list[float] = []  # x of the last minutes
-        self._last_call = -math.inf
-        self._required: Decision | None = None
+        self._terms: Terms | None = None
+        self._made: Decision | None = None
 
     def __repr__(self) -> str:
-        load = self._loads[-1] if self._loads else 0.0
-        return f"<Series load={load:.1f} service={self._service.known:.2f}s>"
+        return f"<Series {self.forecast.minutes!r} {self.price!r}>"
 
     def observe(self, span: Span) -> None:
         """Take in what happened in the last seconds."""
-        self._service.add(span)
-        load = demand(span, self._service.known)
+        span = sound(span)
+        self.service.add(span)
+        load = demand(span, self.service.known)
         self._recent.add(span.seconds, load)
         if span.arrivals > 0 or span.load > 0:
-            self._last_call = span.until
+            self.last_call = span.until
         if (minute := self._gathering.add(span, load)) is not None:
-            self._loads = [*self._loads[1 - _KEPT_MINUTES :], minute.load]
+            self._learn(minute)
+
+    def _learn(self, minute: Minute) -> None:
+        self.forecast.learn(minute.index, minute.load)
+        self.guard.learn(self.forecast.minutes)
+        if self._terms is not None:
+            self.price.learn(minute, self._terms)
 
     def decide(self, now: Situation) -> Decision:
-        """Size anew, once a minute."""
-        smoothed = self._smoothed()
-        loads = prior.quantiles(smoothed)
+        """Size anew; once a minute."""
+        self._terms = terms = _terms(now, self.service.known)
+        loads = self.forecast.quantiles(terms.horizon)
         instances = sizing.candidates(loads, now.permits)
-        risks = sizing.risk(instances, loads, prior.SHARES, now.permits, self._service.known)
-        price = 0.5
-        best = int(sizing.cheapest(instances, risks, np.array([price]))[0])
-        load = self._loads[-1] if self._loads else self._recent.mean
-        ready = max(now.ready, 1) * now.permits
-        self._required = Decision(
-            at=now.at,
-            instances=int(instances[best]),
-            required=int(instances[best]),
-            load=load,
-            service_s=self._service.known,
-            measured=load / ready,
-            estimated=math.expm1(smoothed) / ready,
-            forecast=float(loads[-4]) / ready,
-            probabilities=tuple(prior.PROBABILITIES.tolist()),
-            quantiles=tuple(loads.tolist()),
-            price=price,
-            late_share=float(risks[best]) * self._service.known / max(60 * load, 1e-9),
-        )
-        return self._limited(self._required, now)
+        risks = sizing.risk(instances, loads, residuals.SHARES, now.permits, terms.service_s)
+        price = self.price.now(now.slo, now.aim)
+        best = sizing.cheapest(instances, risks, np.append(PRICES, price))
+        self.price.record(instances[best[:-1]], taken=price)
+        self._made = self._described(now, loads, instances[best[-1]], risks[best[-1]])
+        return self._limited(self._made, now)
 
     def floor(self, now: Situation) -> Decision:
-        """Look at the last seconds; sizes anew where nothing has been decided yet."""
-        if self._required is None:
-            return self.decide(now)
-        return self._limited(self._required, now)
+        """Look at the last seconds; sizes where nothing has been decided yet."""
+        return self.decide(now) if self._made is None else self._limited(self._made, now)
 
-    def _smoothed(self) -> float:
-        loads = self._loads or [self._recent.mean]
-        return float(np.mean(np.log1p(loads[-_KEPT_MINUTES:])))
+    def _described(
+        self, now: Situation, loads: Floats, required: np.float64, risk: np.float64
+    ) -> Decision:
+        minutes, service_s = self.forecast.minutes, float(self.service.known)
+        ready = max(now.ready, 1) * now.permits
+        covered = int(np.searchsorted(loads, required * now.permits, side="right"))
+        calls = float(residuals.SHARES @ loads) * MINUTE_S / service_s
+        return Decision(
+            at=now.at,
+            instances=int(required),
+            required=int(required),
+            load=minutes.load,
+            service_s=service_s,
+            measured=minutes.load / ready,
+            estimated=math.expm1(minutes.smoothed) / ready,
+            forecast=float(loads[max(covered - 1, 0)]) / ready,
+            probabilities=_PROBABILITIES,
+            quantiles=tuple(loads.tolist()),
+            weights=tuple(zip(experts.NAMES, self.forecast.weights.tolist(), strict=True)),
+            price=self.price.taken,
+            late_share=min(float(risk / calls), 1.0) if calls > 0 else 0.0,
+        )
 
     def _limited(self, made: Decision, now: Situation) -> Decision:
-        """Apply floor, damping, keep-alive and bounds to a requirement, in this order."""
+        """Apply guard, floor, damping, keep-alive and bounds to a requirement, in this order."""
         wanted, reasons = made.required, list[str]()
 
         def at_least(instances: int, reason: str) -> None:
@@ -94,13 +122,20 @@ class Series:
                 wanted = instances
                 reasons.append(reason)
 
-        usual = math.expm1(self._smoothed())
+        minutes = self.forecast.minutes
+        held = self.guard.instances(int(now.at // MINUTE_S), now.permits)
+        at_least(held, f"the load fell for the first time, from {self.guard.level:.1f}")
         recent = self._recent.mean
-        at_least(floor.floor(recent, usual, now.permits), f"the last 10 s had {recent:.1f}")
+        sudden = floor.floor(recent, math.expm1(minutes.smoothed), now.permits)
+        at_least(sudden, f"the last 10 s had {recent:.1f}")
         held_s = damping.hold_s(now.boot_s)
         at_least(self._damping.largest(now.at, wanted, held_s), f"needed within {held_s:.0f} s")
-        if now.at - self._last_call <= now.keep_alive_s:
-            at_least(1, f"kept alive for {now.keep_alive_s:.0f} s after the last call")
+        if now.keep_alive_s is not None and now.min == 0:
+            kept = now.at - self.last_call <= now.keep_alive_s
+            at_least(int(kept), f"kept for {now.keep_alive_s:.0f} s after the last call")
+            if not kept and wanted == 1:
+                wanted = 0
+                reasons.append(f"no call for {now.keep_alive_s:.0f} s")
         at_least(now.min, f"the minimum is {now.min}")
         if wanted > now.max:
             wanted = now.max
@@ -109,32 +144,40 @@ class Series:
 
     def to_bytes(self) -> bytes:
         """Return the state, to be kept over a restart."""
-        file = io.BytesIO()
-        np.savez_compressed(
-            file,
-            format=np.array(FORMAT),
-            service=np.array(self._service.seconds),
-            last_call=np.array(self._last_call),
-            loads=np.array(self._loads),
+        return keeping.pack(
+            {
+                "service": np.array(self.service.seconds),
+                "last_call": np.array(self.last_call),
+                "held": np.array(self._damping.kept).reshape(-1, 2),
+                **self.forecast.kept(),
+                **self.price.kept(),
+                **self.guard.kept(),
+            }
         )
-        return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Series:
-        """Return the series that was kept; raises ValueError for what is none, or too old."""
+    def from_bytes(cls, data: bytes, *, phase: int = 0) -> Series:
+        """Return the series that was kept; raises ValueError for what is none."""
+        arrays = keeping.unpack(data)
+        series = cls(phase=phase)
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-                arrays = dict(kept)
-            return cls._restored(arrays)
-        except Exception as error:  # whatever a damaged archive raises
-            raise ValueError(f"no kept series: {error}") from error
-
-    @classmethod
-    def _restored(cls, arrays: Mapping[str, np.ndarray]) -> Series:
-        if int(arrays["format"]) != FORMAT:
-            raise ValueError(f"format {int(arrays['format'])}, not {FORMAT}")
-        series = cls()
-        series._service.seconds = float(arrays["service"])
-        series._last_call = float(arrays["last_call"])
-        series._loads = [float(each) for each in arrays["loads"]]
+            series.service.seconds = float(arrays["service"])
+            series.last_call = float(arrays["last_call"])
+            series._damping.kept.extend((float(at), int(n)) for at, n in arrays["held"])
+            series.forecast.restore(arrays)
+            series.price.restore(arrays)
+            series.guard.restore(arrays)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a kept series without {error}") from error
         return series
+
+
+def _terms(now: Situation, service_s: float) -> Terms:
+    return Terms(
+        permits=now.permits,
+        service_s=service_s,
+        horizon=target.horizon(now.boot_s),
+        hold=round(damping.hold_s(now.boot_s) / MINUTE_S),
+        min=now.min,
+        max=now.max,
+    )

@@ -11,13 +11,14 @@ Unit of x: permits. Source: reference measurements of priced quantiles; Little (
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.scheduler.deciding.values import Span
 
 MINUTE_S = 60.0
 SERVICE_HALF_LIFE = 200.0  # calls; after as many the older half of the estimate is forgotten
 USUAL_SERVICE_S = 1.0  # before anything has ended
+MOST = 1e6  # permits, calls or seconds: what is beyond is an error of measurement
 _SLACK_S = 1e-6
 
 
@@ -39,7 +40,7 @@ class Service:
 
     def add(self, span: Span) -> None:
         """Take in what ended in a span."""
-        if span.service_s <= 0 or not math.isfinite(span.service_s):
+        if span.service_s <= 0:
             return
         if self.seconds <= 0:
             self.seconds = span.service_s
@@ -50,6 +51,26 @@ class Service:
     def known(self) -> float:
         """The estimate, or what is usual as long as there is none."""
         return self.seconds if self.seconds > 0 else USUAL_SERVICE_S
+
+
+def sound(span: Span) -> Span:
+    """Return the span without what cannot be: no NaN, nothing negative or beyond all measure."""
+    values = (span.load, span.arrivals, span.late, span.service_s, span.saturated)
+    if span.seconds > 0 and all(0 <= each <= MOST for each in values):
+        return span
+
+    def fixed(value: float) -> float:
+        return min(max(value, 0.0), MOST) if math.isfinite(value) else 0.0
+
+    return replace(
+        span,
+        seconds=max(fixed(span.seconds), 1e-3),
+        load=fixed(span.load),
+        arrivals=fixed(span.arrivals),
+        late=fixed(span.late),
+        service_s=fixed(span.service_s),
+        saturated=fixed(span.saturated),
+    )
 
 
 def demand(span: Span, service_s: float) -> float:

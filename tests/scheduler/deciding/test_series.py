@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import math
+from dataclasses import replace
 
-from services.scheduler.deciding import Decision, Series, Situation, Span
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.scheduler.deciding import Decision, Series, Situation, Span, keeping
+
+any_number = st.floats(allow_nan=True, allow_infinity=True)
 
 
 def now(at: float, *, low: int = 1, high: int = 1000) -> Situation:
@@ -26,7 +34,7 @@ def test_a_steady_load_gets_room_for_chance_and_not_more() -> None:
     made = steady(Series(), 80.0, minutes=5)
 
     assert 11 <= made.instances <= 24
-    assert made.load == pytest.approx(80)
+    assert made.load == pytest.approx(80, rel=1e-3)
 
 
 def test_a_jump_between_two_minutes_is_seen_by_the_floor() -> None:
@@ -53,3 +61,60 @@ def test_what_was_kept_decides_as_the_one_that_kept_it() -> None:
 def test_bytes_that_are_no_series_are_refused() -> None:
     with pytest.raises(ValueError, match="no kept series"):
         Series.from_bytes(b"damaged")
+
+
+def test_bytes_without_a_part_are_refused() -> None:
+    with pytest.raises(ValueError, match="without 'service'"):
+        Series.from_bytes(keeping.pack({}))
+
+
+def test_bytes_of_another_format_are_refused() -> None:
+    with pytest.raises(ValueError, match="another format"):
+        Series.from_bytes(keeping.pack({"format": np.array(99)}))
+
+
+def test_an_idle_model_with_a_keep_alive_goes_and_comes_back_with_a_call() -> None:
+    series = Series()
+
+    def instances(at: float, arrivals: float) -> int:
+        series.observe(Span(until=at, seconds=5, load=arrivals / 5, arrivals=arrivals))
+        asked = replace(now(at, low=0), keep_alive_s=600.0)
+        made = series.decide(asked) if at % 60 == 0 else series.floor(asked)
+        return made.instances
+
+    found = [instances(at, 1.0 if at in (300, 1500) else 0.0) for at in range(5, 3000, 5)]
+
+    assert found[0] == 0
+    assert all(each >= 1 for each in found[60 : 60 + 119])
+    assert found[200] == 0
+    assert found[300] >= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(any_number, any_number, any_number, any_number), min_size=1, max_size=80),
+    st.integers(0, 5),
+    st.integers(0, 50),
+    st.floats(0, 1000),
+)
+def test_no_input_makes_it_leave_its_bounds(
+    spans: list[tuple[float, float, float, float]], low: int, more: int, boot_s: float
+) -> None:
+    series = Series()
+    asked = replace(now(0.0, low=low, high=low + more), boot_s=boot_s)
+    for count, (load, arrivals, late, service_s) in enumerate(spans, start=1):
+        series.observe(
+            Span(
+                until=count * 30.0,
+                seconds=30.0,
+                load=load,
+                arrivals=arrivals,
+                late=late,
+                service_s=service_s,
+                saturated=1.0,
+            )
+        )
+        made = (series.decide if count % 2 else series.floor)(replace(asked, at=count * 30.0))
+        assert low <= made.instances <= low + more
+        assert all(math.isfinite(each) for each in (*made.quantiles, made.price, made.late_share))
+    assert repr(Series.from_bytes(series.to_bytes()).forecast) == repr(series.forecast)

@@ -1,0 +1,148 @@
+"""The price of a late call: the lowest at which the last days would have kept the SLO.
+
+Each minute is replayed for a ladder of prices p_k at once. With n_k(t) the requirement at p_k,
+
+    w_k(t)     = max of n_k over the hold of damping          what there should be
+    ready_k(t) = min of w_k over t - h .. t - 1     what serves: boots take time, stops do not
+    late_k(t)  = arrivals * max(late(x, c ready_k), share of the minute that a backlog lasts)
+
+and, with sums that halve every 5 days and a prior that counts as much as 6 hours,
+
+    share_k = sum late_k / sum arrivals
+    price   = least p with share(p) * truth <= aim * slo         log-linear between the rungs
+
+`truth` = late calls that there were / those that the replay says for the prices that were taken,
+between 1/4 and 4: it takes in what the replay does not know, as boots that fail, or the floor.
+A dual ascent (Arrow, Hurwicz, Uzawa 1958) learns from one price at a time, and takes days.
+Unit: instance-minutes for a late call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.scheduler.deciding import sizing
+from services.scheduler.deciding.keeping import Arrays
+from services.scheduler.deciding.minutes import DAY, Floats
+from services.scheduler.deciding.signal import MINUTE_S, Minute
+
+PRICES: Floats = np.geomspace(0.004, 524.0, 35)
+HALF_LIFE = 5.0 * DAY
+PRIOR_MINUTES = 360.0
+START = 0.5  # instance-minutes that suit an SLO of 0.3 %, before anything is known
+LONGEST_WAIT_S = 60.0  # a backlog does not last longer, as callers leave
+_KEPT = 0.5 ** (1 / HALF_LIFE)
+_MOST_TRUTH = 4.0
+_PRIOR: Floats = 0.003 * START / PRICES
+_LOGS: Floats = np.log(PRICES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a replayed minute depends on beside the load."""
+
+    permits: int
+    service_s: float
+    horizon: int  # minutes: a decision answers for so many
+    hold: int  # minutes of damping
+    min: int
+    max: int
+
+
+class Price:
+    """Replays each minute at all prices; remembers sums, backlogs and the last requirements."""
+
+    def __init__(self) -> None:
+        self.late: Floats = np.zeros(PRICES.size)
+        self.arrivals = 0.0
+        self.minutes = 0.0
+        self.seen = 0.0  # late calls that there were
+        self.replayed = 0.0  # those that the replay has at the prices taken
+        self.taken = START
+        self._backlog: Floats = np.zeros(PRICES.size)
+        self._required: deque[NDArray[np.float64]] = deque(maxlen=64)
+
+    def __repr__(self) -> str:
+        return f"<Price {self.taken:.3g} truth={self.truth(0.003):.2f}>"
+
+    def learn(self, minute: Minute, terms: Terms) -> None:
+        """Replay a minute that is over."""
+        late = self._replay(minute, terms)
+        self.late = self.late * _KEPT + late
+        self.arrivals = self.arrivals * _KEPT + minute.arrivals
+        self.minutes = self.minutes * _KEPT + 1
+        self.seen = self.seen * _KEPT + min(minute.late, minute.arrivals + minute.late)
+        self.replayed = self.replayed * _KEPT + float(np.interp(np.log(self.taken), _LOGS, late))
+        if self._required:
+            self._required.append(self._required[-1])  # until `record` says better
+
+    def record(self, required: Floats, *, taken: float) -> None:
+        """Take in the requirement at each price after the newest minute, and the price taken."""
+        if self._required:
+            self._required.pop()
+        self._required.append(required)
+        self.taken = taken
+
+    def shares(self) -> Floats:
+        """Return the share of late calls at each price, descending: (K,)."""
+        total = self.minutes + PRIOR_MINUTES
+        seen = self.late / self.arrivals if self.arrivals > 0 else _PRIOR
+        return (seen * self.minutes + _PRIOR * PRIOR_MINUTES) / total
+
+    def truth(self, slo: float) -> float:
+        """Return how many calls are late for one that the replay has."""
+        usual = 0.3 * slo * self.arrivals + 1.0
+        found = (self.seen + usual) / (self.replayed + usual)
+        return min(max(found, 1 / _MOST_TRUTH), _MOST_TRUTH)
+
+    def now(self, slo: float, aim: float) -> float:
+        """Return the price that keeps a share `aim` of the SLO."""
+        wanted = np.log(aim * slo / self.truth(slo))
+        shares = np.log(np.maximum(self.shares(), 1e-12))
+        return float(np.exp(np.interp(-wanted, -shares, _LOGS)))
+
+    def kept(self) -> Arrays:
+        """Return what is kept over a restart."""
+        sums = [self.arrivals, self.minutes, self.seen, self.replayed, self.taken]
+        return {
+            "price_late": self.late,
+            "price_backlog": self._backlog,
+            "price_sums": np.array(sums),
+            "price_required": np.array(self._required).reshape(-1, PRICES.size),
+        }
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take in what `kept` returned; of another ladder of prices, nothing."""
+        if arrays["price_late"].shape != PRICES.shape:
+            return
+        self.late, self._backlog = arrays["price_late"], arrays["price_backlog"]
+        sums = arrays["price_sums"].tolist()
+        self.arrivals, self.minutes, self.seen, self.replayed, self.taken = sums
+        self._required.extend(arrays["price_required"])
+
+    def _replay(self, minute: Minute, terms: Terms) -> Floats:
+        """Return the late calls of a minute at each price, and carry its backlogs on."""
+        if len(self._required) <= terms.hold + terms.horizon:
+            return np.minimum(_PRIOR, 1.0) * minute.arrivals
+        ready = np.clip(_ready(self._required, terms), terms.min, terms.max) * terms.permits
+        late = sizing.late(np.array(minute.load), ready, terms.service_s)
+        spare = (ready - minute.load) * (MINUTE_S / terms.service_s)  # calls in a minute
+        lasting = np.where(spare > 0, self._backlog / np.maximum(spare, 1e-9), 1.0)
+        late = np.where(self._backlog > 0, np.maximum(late, np.minimum(lasting, 1.0)), late)
+        longest = ready * (LONGEST_WAIT_S / terms.service_s)
+        self._backlog = np.clip(self._backlog - spare, 0.0, longest)
+        return late * minute.arrivals
+
+
+def _ready(required: deque[NDArray[np.float64]], terms: Terms) -> Floats:
+    """Return what serves at each price, of the requirements of the last minutes."""
+    rows = list(required)
+    wanted = [
+        np.maximum.reduce(rows[max(end - terms.hold, 0) : end + 1])
+        for end in range(len(rows) - terms.horizon, len(rows))
+    ]
+    return np.asarray(np.minimum.reduce(wanted))

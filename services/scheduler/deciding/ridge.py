@@ -1,0 +1,56 @@
+"""The ridge: a linear forecast of the log-ratio y - L, and one of its own error.
+
+    w = (X'X + lambda I)^-1 X'(y - L)           lambda = 3, on 14 days, once a day
+    v = (X'X + lambda I)^-1 X'|y - L - X w|
+
+centre = X w, in log units; scale = X v, held between a quarter and four times the mean error, so
+that it never vanishes. 20,160 x 30 takes about 5 ms. Source: Hoerl, Kennard (1970).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.scheduler.deciding import features
+from services.scheduler.deciding.minutes import Floats, Minutes
+from services.scheduler.deciding.target import targets
+
+LAMBDA = 3.0
+LEAST_MINUTES = 240  # a quarter of the day's harmonics alone would fit anything before
+_LEAST_ERROR = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ridge:
+    """What was fitted: the weights of centre and scale (F, 2), and the mean error."""
+
+    weights: Floats
+    error: float
+
+    def predict(self, table: Floats) -> tuple[Floats, Floats]:
+        """Return centre and scale of each row of features: (m,), (m,)."""
+        both = table @ self.weights
+        return both[:, 0], np.clip(both[:, 1], self.error / 4, self.error * 4)
+
+
+def fit(minutes: Minutes, horizon: int) -> Ridge | None:
+    """Fit to all minutes kept whose target is known; None while they are too few."""
+    known = minutes.count - horizon
+    if known < LEAST_MINUTES:
+        return None
+    table = features.matrix(minutes, 0, horizon)[:known]
+    level = table[:, _LEVEL]
+    wanted = targets(minutes.logs, horizon).astype(np.float64) - level
+    gram = table.T @ table
+    gram[np.diag_indices_from(gram)] += LAMBDA
+    centre = np.linalg.solve(gram, table.T @ wanted)
+    errors = np.abs(wanted - table @ centre)
+    scale = np.linalg.solve(gram, table.T @ errors)
+    return Ridge(
+        weights=np.stack([centre, scale], axis=1), error=max(float(errors.mean()), _LEAST_ERROR)
+    )
+
+
+_LEVEL = features.COUNT - 3 - 8  # the column of L
