@@ -71,12 +71,15 @@ class Price:
 
     def learn(self, minute: Minute, terms: Terms) -> None:
         """Replay a minute that is over."""
-        late = self._replay(minute, terms)
+        is_known = len(self._required) > terms.hold + terms.horizon
+        late = self._replay(minute, terms) if is_known else _PRIOR * minute.arrivals
         self.late = self.late * _KEPT + late
         self.arrivals = self.arrivals * _KEPT + minute.arrivals
         self.minutes = self.minutes * _KEPT + 1
-        self.seen = self.seen * _KEPT + min(minute.late, minute.arrivals + minute.late)
-        self.replayed = self.replayed * _KEPT + float(np.interp(np.log(self.taken), _LOGS, late))
+        if is_known:
+            at_taken = float(np.interp(np.log(self.taken), _LOGS, late))
+            self.seen = self.seen * _KEPT + minute.late
+            self.replayed = self.replayed * _KEPT + at_taken
         if self._required:
             self._required.append(self._required[-1])  # until `record` says better
 
@@ -126,8 +129,6 @@ class Price:
 
     def _replay(self, minute: Minute, terms: Terms) -> Floats:
         """Return the late calls of a minute at each price, and carry its backlogs on."""
-        if len(self._required) <= terms.hold + terms.horizon:
-            return np.minimum(_PRIOR, 1.0) * minute.arrivals
         ready = np.clip(_ready(self._required, terms), terms.min, terms.max) * terms.permits
         late = sizing.late(np.array(minute.load), ready, terms.service_s)
         spare = (ready - minute.load) * (MINUTE_S / terms.service_s)  # calls in a minute

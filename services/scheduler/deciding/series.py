@@ -34,6 +34,7 @@ from services.scheduler.deciding.signal import (
     sound,
 )
 from services.scheduler.deciding.values import Decision, Situation, Span
+from services.scheduler.deciding.worth import worths
 
 _PROBABILITIES = tuple(residuals.PROBABILITIES.tolist())
 
@@ -88,6 +89,19 @@ class Series:
     def floor(self, now: Situation) -> Decision:
         """Look at the last seconds; sizes where nothing has been decided yet."""
         return self.decide(now) if self._made is None else self._limited(self._made, now)
+
+    def worth(self, count: int) -> tuple[float, ...]:
+        """Return how many late calls a minute each of the first instances spares."""
+        if self._terms is None or self._made is None or count < 1:
+            return ()
+        found = worths(
+            np.array(self._made.quantiles),
+            residuals.SHARES,
+            self._terms.permits,
+            self._terms.service_s,
+            count,
+        )
+        return tuple(found.tolist())
 
     def _described(
         self, now: Situation, loads: Floats, required: np.float64, risk: np.float64
