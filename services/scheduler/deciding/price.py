@@ -8,8 +8,13 @@ Each minute is replayed for a ladder of prices p_k at once. With n_k(t) the requ
 
 and, with sums that halve every 5 days and a prior that counts as much as 6 hours,
 
-    share_k = sum late_k / sum arrivals
-    price   = least p with share(p) * truth <= aim * slo         log-linear between the rungs
+    over_k = truth * (sum late_k / sum arrivals) / (aim * slo)
+    kept   = least p with over(p) <= 1                          log-linear between the rungs
+    worth  = argmin_p  sum w_k / min_k sum w_k + KNEE * max(over_k - 1, 0)
+    price  = min(kept, worth)
+
+The second ends what the first would begin where calls are late at any price, as after a jump that
+nothing foretold: a fleet as large again is paid for one SLO's worth of late calls, and no more.
 
 `truth` = late calls that there were / those that the replay says for the prices that were taken,
 between 1/4 and 4: it takes in what the replay does not know, as boots that fail, or the floor.
@@ -35,6 +40,7 @@ HALF_LIFE = 5.0 * DAY
 PRIOR_MINUTES = 360.0
 START = 0.5  # instance-minutes that suit an SLO of 0.3 %, before anything is known
 LONGEST_WAIT_S = 60.0  # a backlog does not last longer, as callers leave
+KNEE = 0.3  # fleets that one more of what the SLO allows is worth
 _KEPT = 0.5 ** (1 / HALF_LIFE)
 _MOST_TRUTH = 4.0
 _PRIOR: Floats = 0.003 * START / PRICES
@@ -58,6 +64,7 @@ class Price:
 
     def __init__(self) -> None:
         self.late: Floats = np.zeros(PRICES.size)
+        self.cost: Floats = np.zeros(PRICES.size)  # instance-minutes
         self.arrivals = 0.0
         self.minutes = 0.0
         self.seen = 0.0  # late calls that there were
@@ -74,6 +81,9 @@ class Price:
         is_known = len(self._required) > terms.hold + terms.horizon
         late = self._replay(minute, terms) if is_known else _PRIOR * minute.arrivals
         self.late = self.late * _KEPT + late
+        if is_known:
+            wanted = np.maximum.reduce(list(self._required)[-terms.hold - 1 :])
+            self.cost = self.cost * _KEPT + np.clip(wanted, terms.min, terms.max)
         self.arrivals = self.arrivals * _KEPT + minute.arrivals
         self.minutes = self.minutes * _KEPT + 1
         if is_known:
@@ -104,15 +114,19 @@ class Price:
 
     def now(self, slo: float, aim: float) -> float:
         """Return the price that keeps a share `aim` of the SLO."""
-        wanted = np.log(aim * slo / self.truth(slo))
-        shares = np.log(np.maximum(self.shares(), 1e-12))
-        return float(np.exp(np.interp(-wanted, -shares, _LOGS)))
+        over = np.maximum(self.shares() * (self.truth(slo) / (aim * slo)), 1e-12)
+        kept = float(np.exp(np.interp(0.0, -np.log(over), _LOGS)))
+        if not self.cost[0] > 0:
+            return kept
+        costs = self.cost / self.cost.min() + KNEE * np.maximum(over - 1, 0)
+        return min(kept, float(PRICES[costs.argmin()]))
 
     def kept(self) -> Arrays:
         """Return what is kept over a restart."""
         sums = [self.arrivals, self.minutes, self.seen, self.replayed, self.taken]
         return {
             "price_late": self.late,
+            "price_cost": self.cost,
             "price_backlog": self._backlog,
             "price_sums": np.array(sums),
             "price_required": np.array(self._required).reshape(-1, PRICES.size),
@@ -122,7 +136,8 @@ class Price:
         """Take in what `kept` returned; of another ladder of prices, nothing."""
         if arrays["price_late"].shape != PRICES.shape:
             return
-        self.late, self._backlog = arrays["price_late"], arrays["price_backlog"]
+        self.late, self.cost = arrays["price_late"], arrays["price_cost"]
+        self._backlog = arrays["price_backlog"]
         sums = arrays["price_sums"].tolist()
         self.arrivals, self.minutes, self.seen, self.replayed, self.taken = sums
         self._required.extend(arrays["price_required"])
