@@ -25,6 +25,7 @@ from services.scheduler.deciding.target import rolling_max
 _LAGS = np.array([0, 1, 2, 3, 5, 8, 13, 21, 34])
 _MEANS = np.array([15, 60, 240])
 _PEAKS = (3, 10, 30, 60)
+_PEAK_ENDS = np.array(_PEAKS) - 1
 _DAYS = np.array([1, 2, 7]) * DAY
 _HARMONICS = 4
 COUNT = len(_LAGS) + len(_MEANS) + len(_PEAKS) + len(_DAYS) + 2 + 2 * _HARMONICS + 1
@@ -43,7 +44,7 @@ def matrix(minutes: Minutes, start: int, horizon: int) -> Floats:
     logs, at = minutes.logs, np.arange(start, minutes.count)
     table = np.empty((at.size, COUNT))
     lags = logs[np.maximum(at[:, None] - _LAGS, 0)]
-    level = lags[:, :3].mean(axis=1)
+    level = (lags[:, 0] + lags[:, 1] + lags[:, 2]) / 3
     column = 0
     for values in (
         lags,
@@ -74,6 +75,8 @@ def _peaks(minutes: Minutes, start: int) -> Floats:
     if start < most:
         logs = np.concatenate([np.full(most - start, logs[0]), logs])
     wanted = minutes.count - start
+    if wanted == 1:  # as every minute: one pass for all windows
+        return np.asarray(np.maximum.accumulate(logs[::-1])[None, _PEAK_ENDS])
     return np.stack([rolling_max(logs, each)[-wanted:] for each in _PEAKS], axis=1)
 
 

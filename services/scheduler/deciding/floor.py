@@ -19,19 +19,17 @@ WINDOW_S = 10.0
 class Recent:
     """The demand of the last `WINDOW_S` seconds, from spans that are shorter or longer."""
 
+    mean: float = 0.0  # 0 before there was any
     spans: deque[tuple[float, float]] = field(default_factory=deque)  # seconds, demand
 
     def add(self, seconds: float, load: float) -> None:
         """Take in a span."""
-        self.spans.append((seconds, load))
-        while sum(each for each, _ in self.spans) - self.spans[0][0] >= WINDOW_S - 1e-6:
-            self.spans.popleft()
-
-    @property
-    def mean(self) -> float:
-        """Mean demand; 0 before there was any."""
-        seconds = sum(each for each, _ in self.spans)
-        return sum(each * load for each, load in self.spans) / seconds if seconds > 0 else 0.0
+        spans = self.spans
+        spans.append((seconds, load))
+        total = sum([each for each, _ in spans])
+        while total - spans[0][0] >= WINDOW_S - 1e-6:
+            total -= spans.popleft()[0]
+        self.mean = sum([each * load for each, load in spans]) / total
 
 
 def floor(recent: float, usual: float, permits: int) -> int:

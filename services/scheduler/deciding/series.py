@@ -23,6 +23,7 @@ from services.scheduler.deciding import (
 )
 from services.scheduler.deciding.forecast import Forecast
 from services.scheduler.deciding.guard import Guard
+from services.scheduler.deciding.idle import keep_alive
 from services.scheduler.deciding.minutes import Floats
 from services.scheduler.deciding.price import PRICES, Price, Terms
 from services.scheduler.deciding.signal import (
@@ -53,6 +54,8 @@ class Series:
         self._damping = damping.Damping()
         self._terms: Terms | None = None
         self._made: Decision | None = None
+        self._last: tuple[Decision, Decision] | None = None  # as required, and as limited
+        self._usual = 0.0  # the smoothed load
 
     def __repr__(self) -> str:
         return f"<Series {self.forecast.minutes!r} {self.price!r}>"
@@ -71,6 +74,7 @@ class Series:
     def _learn(self, minute: Minute) -> None:
         self.forecast.learn(minute.index, minute.load)
         self.guard.learn(self.forecast.minutes)
+        self._usual = math.expm1(self.forecast.minutes.smoothed)
         if self._terms is not None:
             self.price.learn(minute, self._terms)
 
@@ -87,7 +91,7 @@ class Series:
         return self._limited(self._made, now)
 
     def floor(self, now: Situation) -> Decision:
-        """Look at the last seconds; sizes where nothing has been decided yet."""
+        """Look at the last seconds; the same decision as before where they change nothing."""
         return self.decide(now) if self._made is None else self._limited(self._made, now)
 
     def worth(self, count: int) -> tuple[float, ...]:
@@ -117,7 +121,7 @@ class Series:
             load=minutes.load,
             service_s=service_s,
             measured=minutes.load / ready,
-            estimated=math.expm1(minutes.smoothed) / ready,
+            estimated=self._usual / ready,
             forecast=float(loads[max(covered - 1, 0)]) / ready,
             probabilities=_PROBABILITIES,
             quantiles=tuple(loads.tolist()),
@@ -127,34 +131,33 @@ class Series:
         )
 
     def _limited(self, made: Decision, now: Situation) -> Decision:
-        """Apply guard, floor, damping, keep-alive and bounds to a requirement, in this order."""
-        wanted, reasons = made.required, list[str]()
-
-        def at_least(instances: int, reason: str) -> None:
-            nonlocal wanted
-            if instances > wanted:
-                wanted = instances
-                reasons.append(reason)
-
-        minutes = self.forecast.minutes
-        held = self.guard.instances(int(now.at // MINUTE_S), now.permits)
-        at_least(held, f"the load fell for the first time, from {self.guard.level:.1f}")
+        """Apply what may change a requirement; return the last decision where nothing does."""
         recent = self._recent.mean
-        sudden = floor.floor(recent, math.expm1(minutes.smoothed), now.permits)
-        at_least(sudden, f"the last 10 s had {recent:.1f}")
         held_s = damping.hold_s(now.boot_s)
-        at_least(self._damping.largest(now.at, wanted, held_s), f"needed within {held_s:.0f} s")
-        if now.keep_alive_s is not None and now.min == 0:
-            kept = now.at - self.last_call <= now.keep_alive_s
-            at_least(int(kept), f"kept for {now.keep_alive_s:.0f} s after the last call")
-            if not kept and wanted == 1:
-                wanted = 0
-                reasons.append(f"no call for {now.keep_alive_s:.0f} s")
-        at_least(now.min, f"the minimum is {now.min}")
-        if wanted > now.max:
-            wanted = now.max
-            reasons.append(f"the maximum is {now.max}")
-        return replace(made, at=now.at, instances=wanted, reasons=tuple(reasons))
+        held = self.guard.instances(int(now.at // MINUTE_S), now.permits)
+        sudden = floor.floor(recent, self._usual, now.permits)
+        pressed = max(made.required, held, sudden)
+        stays = self._damping.largest(now.at, pressed, held_s)
+        kept = keep_alive(stays, now, idle_s=now.at - self.last_call)
+        instances = min(max(kept, now.min), now.max)
+        last = self._last
+        if last is not None and last[0] is made and last[1].instances == instances:
+            return last[1]
+        reasons = (
+            (
+                held > made.required,
+                f"the load fell for the first time, from {self.guard.level:.1f}",
+            ),
+            (sudden > max(made.required, held), f"the last 10 s had {recent:.1f}"),
+            (stays > pressed, f"{stays} were needed within {held_s:.0f} s"),
+            (kept != stays, f"the last call was {now.at - self.last_call:.0f} s ago"),
+            (kept < now.min, f"the minimum is {now.min}"),
+            (max(kept, now.min) > now.max, f"the maximum is {now.max}"),
+        )
+        told = tuple(text for applies, text in reasons if applies)
+        found = replace(made, at=now.at, instances=instances, reasons=told)
+        self._last = made, found
+        return found
 
     def to_bytes(self) -> bytes:
         """Return the state, to be kept over a restart."""
@@ -181,6 +184,7 @@ class Series:
             series.forecast.restore(arrays)
             series.price.restore(arrays)
             series.guard.restore(arrays)
+            series._usual = math.expm1(series.forecast.minutes.smoothed)
         except (KeyError, TypeError) as error:
             raise ValueError(f"a kept series without {error}") from error
         return series

@@ -7,7 +7,9 @@ import pytest
 from services.scheduler.deciding.damping import Damping, hold_s
 from services.scheduler.deciding.floor import Recent, floor
 from services.scheduler.deciding.guard import Guard
+from services.scheduler.deciding.idle import keep_alive
 from services.scheduler.deciding.minutes import Minutes
+from services.scheduler.deciding.values import Situation
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,25 @@ def test_what_was_kept_guards_alike() -> None:
     again.restore(guard.kept())
 
     assert again == guard
+
+
+@pytest.mark.parametrize(
+    ("wanted", "low", "keep_alive_s", "idle_s", "instances"),
+    [
+        (0, 0, 600.0, 599.0, 1),
+        (1, 0, 600.0, 601.0, 0),
+        (2, 0, 600.0, 601.0, 2),
+        (3, 0, 600.0, 1.0, 3),
+        (1, 0, None, 9999.0, 1),
+        (1, 1, 600.0, 9999.0, 1),
+    ],
+    ids=["kept", "over", "more is wanted", "at work", "as the SLO asks", "a minimum"],
+)
+def test_keep_alive(
+    wanted: int, low: int, keep_alive_s: float | None, idle_s: float, instances: int
+) -> None:
+    now = Situation(
+        at=0, ready=1, booting=0, permits=8, boot_s=5, min=low, keep_alive_s=keep_alive_s
+    )
+
+    assert keep_alive(wanted, now, idle_s=idle_s) == instances
