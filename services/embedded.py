@@ -194,5 +194,6 @@ def _served_by(triton: str, model: Model) -> Model:
     """Return the model with a Triton that others run as its only endpoint, if it is of Triton."""
     if model.backend.kind != "triton":
         return model
-    backend = replace(model.backend, external=(triton,), repository="", served_as=model.served_as)
+    backend = replace(model.backend, external=(triton,), repository="", command=())
+    backend = replace(backend, served_as=model.served_as)
     return replace(model, backend=backend)

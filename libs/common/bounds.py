@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Final
 
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator
 
 MOST: Final = 2**32 - 1  # what the protos' uint32 holds
 LONGEST_S: Final = 30 * 24 * 3600  # a month: as milliseconds it is still a uint32
+
+
+def http_url(text: str) -> str:
+    """Check an address that can be posted to, or nothing."""
+    if text and not re.fullmatch(r"https?://[^/\s]+\S*", text):
+        raise ValueError("expected http(s)://host[:port][/path]")
+    return text
+
 
 AtLeastZero = Annotated[int, Ge(0), Le(MOST)]
 FewOrNone = Annotated[int, Ge(0), Le(16)]
@@ -23,4 +33,5 @@ ShareOrNone = Annotated[float, Ge(0), Le(1)]  # 0: nothing of it
 Factor = Annotated[float, Ge(1), Lt(math.inf)]
 Seconds = Annotated[float, Gt(0), Le(LONGEST_S)]
 SecondsOrNone = Annotated[float, Ge(0), Le(LONGEST_S)]  # 0: not at all
+HttpUrl = Annotated[str, AfterValidator(http_url)]  # empty: none
 MessageBytes = Annotated[int, Ge(1), Le(2**31 - 1)]  # what gRPC's own bound holds

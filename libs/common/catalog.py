@@ -131,6 +131,13 @@ class Backend:
     usage: UsageTensors = UsageTensors()
     probe: Probe = Probe()
     key: str = ""
+    command: tuple[Name, ...] = ()
+    ready_path: str = ""
+
+    @property
+    def shares(self) -> bool:
+        """Whether its instances share a node's Triton, which holds one of each model."""
+        return not self.dedicated and not self.command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

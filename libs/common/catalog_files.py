@@ -186,11 +186,20 @@ def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator
 
 def _check_addresses(document: Document, backend: Backend) -> Iterator[Problem]:
     is_http = backend.kind == "openai_http"
-    if is_http and (backend.repository or not backend.external):
-        text = "give `external` addresses, and no `repository`: nodes run none of this kind"
+    if backend.command and (backend.repository or backend.external):
+        text = "a `command` stands alone: give no `repository` and no `external` addresses"
+        yield document.problem(("backend", "command"), text)
+    elif is_http and (backend.repository or not (backend.external or backend.command)):
+        text = "give `external` addresses or a `command`, and no `repository`: no Triton loads this"
         yield document.problem(("backend",), text)
-    elif not backend.repository and not backend.external:
-        yield document.problem(("backend",), "give a `repository` to load, or `external` addresses")
+    elif not (backend.repository or backend.external or backend.command):
+        text = "give a `repository` to load, a `command` to run, or `external` addresses"
+        yield document.problem(("backend",), text)
+    if backend.command and not any("{port}" in part for part in backend.command):
+        text = "nothing in it says {port}, which is where each instance is to listen"
+        yield document.problem(("backend", "command"), text)
+    if backend.ready_path and not backend.ready_path.startswith("/"):
+        yield document.problem(("backend", "ready_path"), "expected a path that begins with /")
     for address in backend.external:
         try:
             (base_url if is_http else host_port)(address)

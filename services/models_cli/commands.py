@@ -62,7 +62,7 @@ async def _list(arguments: argparse.Namespace) -> None:
 
 def _row(model: Model, world: World | None) -> dict[str, Any]:
     backend = model.backend
-    where = ", ".join(backend.external) or backend.repository
+    where = ", ".join(backend.external) or backend.repository or " ".join(backend.command)
     ready = "-" if world is None else len(_addresses(model, world))
     return {
         "name": model.name,

@@ -12,7 +12,14 @@ from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.world import World
 from libs.common.world_map import Instance, InstanceState, Node, Report, Resource
-from services.node.ports import NOTHING, BootFailed, InstanceDriver, InstanceSpec, RunningInstance
+from services.node.ports import (
+    NOTHING,
+    BootFailed,
+    InstanceDriver,
+    InstanceSpec,
+    RunningInstance,
+    SetupRun,
+)
 from services.node.reconcile import (
     Actions,
     Managed,
@@ -21,7 +28,7 @@ from services.node.reconcile import (
     note_deaths,
     with_room,
 )
-from services.node.wanted import let_go, wanted_instances
+from services.node.wanted import is_listed, let_go, wanted_instances
 
 LEAST_DRAIN_S = 1.5  # a server's last report may be older than its knowledge of the instance
 LOG_SHOWN = 2_000  # characters of a failed boot's log that go into the report
@@ -44,8 +51,12 @@ class Agent:
         longest_backoff_s: float,
         fetched: Callable[[str], Path | None] = lambda finetune: None,
         weights: Callable[[], tuple[str, ...]] = tuple,
+        booted: Callable[[SetupRun], None] = lambda run: None,
     ) -> None:
-        """`fetched` finds an uploaded finetune's files, `weights` tells whose models' are here."""
+        """`fetched` finds an uploaded finetune's files, `weights` tells whose models' are here.
+
+        `booted` hears of each boot that has come to its end, good or bad.
+        """
         self.changed = asyncio.Event()
         self._me = me
         self._world = world
@@ -57,6 +68,8 @@ class Agent:
         self._longest_backoff_s = longest_backoff_s
         self._fetched = fetched
         self._weights = weights
+        self._booted = booted
+        self._wanted_since: dict[str, int] = {}
         self._managed: dict[str, Managed] = {}
         self._stopping: set[str] = set()
 
@@ -90,6 +103,8 @@ class Agent:
             self._world, node=self._me.name, root=self._root, fetched=self._fetched
         )
         running = await self._driver.running()
+        since = {id_: self._wanted_since.get(id_, self._clock.unix_ms()) for id_ in wanted}
+        self._wanted_since = since
         for id_ in self._stopping:  # neither to be mended nor to be adopted
             wanted.pop(id_, None)
         self._adopt(wanted, running)
@@ -107,6 +122,7 @@ class Agent:
             wanted=wanted,
             managed={id_: each for id_, each in self._managed.items() if id_ not in stopping},
             idle=[id_ for id_, each in self._managed.items() if self._is_idle(id_, each)],
+            listed=[id_ for id_ in self._managed if is_listed(self._world, id_)],
             now=now,
         )
         actions = replace(actions, start=self._that_have_room(actions.start, wanted))
@@ -134,7 +150,7 @@ class Agent:
             found = running[id_]
             spec = wanted.get(id_) or self._spec_of(found)
             # with no adapters that are known: so it is given those that it should have
-            bare = replace(spec, adapters={})
+            bare = replace(found.spec or spec, adapters={}, resources=spec.resources)
             self._managed[id_] = self._now("ready", bare, address=found.address)
 
     def _spec_of(self, found: RunningInstance) -> InstanceSpec:
@@ -179,21 +195,41 @@ class Agent:
             log.exception("the adapters of %s could not be placed", spec.id)
 
     async def _boot(self, spec: InstanceSpec) -> None:
-        began = self._clock.now()
+        began, began_ms = self._clock.now(), self._clock.unix_ms()
         known = self._managed[spec.id]
+        log_, why = "", ""
         try:
-            known.address = (await self._driver.start(spec)).address
+            running = await self._driver.start(spec)
         except BootFailed as error:
-            self._boot_failed(known, f"{error.reason}\n{error.log[-LOG_SHOWN:]}".rstrip())
+            why, log_ = error.reason, error.log
         except Exception as error:  # a full disk, say: tried again like any other failure
             log.exception("%s failed to boot for a reason of ours", spec.id)
-            self._boot_failed(known, repr(error))
+            why = repr(error)
         else:
+            known.address, log_ = running.address, running.log
             known.boot_s = self._clock.now() - began
             known.ready_at = self._clock.now()
             self._enter(known, "ready")
             log.info("%s is ready after %.1f s", spec.id, known.boot_s)
+        if why:
+            self._boot_failed(known, f"{why}\n{log_[-LOG_SHOWN:]}".rstrip())
+        self._tell(spec, began_ms, why, log_)
         self.changed.set()
+
+    def _tell(self, spec: InstanceSpec, began_ms: int, why: str, log_: str) -> None:
+        self._booted(
+            SetupRun(
+                instance=spec.id,
+                model=spec.model,
+                status="failed" if why else "ready",
+                scheduled_ms=min(began_ms, self._wanted_since.get(spec.id, began_ms)),
+                started_ms=began_ms,
+                completed_ms=self._clock.unix_ms(),
+                driver=spec.driver,
+                error=why,
+                logs=log_,
+            )
+        )
 
     def _boot_failed(self, known: Managed, why: str) -> None:
         known.failures += 1

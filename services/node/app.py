@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,22 +14,28 @@ from libs.common.backoff import Backoff
 from libs.common.bounds import (
     AtLeastOne,
     AtLeastZero,
+    HttpUrl,
     Niceness,
     NotNegative,
     Seconds,
     SecondsOrNone,
 )
+from libs.common.clients.posts import Posts
 from libs.common.clock import Clock
 from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
+from libs.common.spans import PATH, Tracer
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Node
 from services.node import machine
 from services.node.agent import Agent
+from services.node.drivers.process import ProcessDriver
+from services.node.drivers.several import Drivers
 from services.node.drivers.triton import TritonDriver
 from services.node.fetching import Fetching
 from services.node.metrics import NodeMetrics
+from services.node.state_reports import StateReports
 from services.node.weights import Weights
 
 T = TypeVar("T")
@@ -53,7 +60,13 @@ class Config:
     load_s: Seconds = 120.0
     stop_s: SecondsOrNone = 10.0
     nice: Niceness = 10  # of Tritons: who takes requests comes first where CPUs are shared
+    process_boot_s: Seconds = 600.0
     fetches_at_once: AtLeastOne = 4  # of uploaded finetunes
+    state_url: HttpUrl = ""  # gets what each instance did; empty: nobody is told
+    setup_url: HttpUrl = ""  # gets how each boot went
+    report_token: str = ""  # the Bearer token for both
+    state_s: Seconds = 15.0
+    otlp: HttpUrl = ""  # an OpenTelemetry collector's HTTP address, for spans of boots
     cpus: NotNegative | None = None  # what the scheduler may count on; None: what is found
     memory_mb: AtLeastZero | None = None
     gpus: AtLeastZero | None = None
@@ -64,11 +77,13 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """An agent and its driver."""
+    """An agent, its drivers, and what it tells others."""
 
     agent: Agent
-    driver: TritonDriver
+    driver: Drivers
     fetching: Fetching
+    reports: StateReports
+    posts: tuple[Posts, ...] = ()
 
 
 def build(
@@ -76,16 +91,6 @@ def build(
 ) -> App:
     """Assemble a node without starting anything; `source` has what is uploaded."""
     folder = config.state_dir / "nodes" / config.name
-    driver = TritonDriver(
-        folder=folder,
-        environment=config.environment,
-        detach=config.detach,
-        host=config.host,
-        boot_seconds=config.boot_s,
-        load_seconds=config.load_s,
-        stop_seconds=config.stop_s,
-        nice=config.nice,
-    )
     fetching = Fetching(
         node=config.name,
         folder=folder.absolute() / "finetunes",
@@ -96,8 +101,11 @@ def build(
         step_s=config.step_s,
         longest_backoff_s=config.longest_backoff_s,
     )
+    me, posts = describe(config), Addresses(config)
+    reports = posts.reports(me, world=world, clock=clock)
+    driver = _drivers(config, folder)
     agent = Agent(
-        me=describe(config),
+        me=me,
         world=world,
         driver=driver,
         root=config.root,
@@ -107,9 +115,10 @@ def build(
         longest_backoff_s=config.longest_backoff_s,
         fetched=fetching.adapter,
         weights=Weights(world=world, root=config.root, clock=clock).here,
+        booted=reports.ran,
     )
     metrics.watch(agent.report)
-    return App(agent=agent, driver=driver, fetching=fetching)
+    return App(agent=agent, driver=driver, fetching=fetching, reports=reports, posts=posts.everyone)
 
 
 @asynccontextmanager
@@ -132,8 +141,66 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
         await app.fetching.take_stock()
         fetching = background(app.fetching.run(), name=f"{config.name} fetching")
         await stack.enter_async_context(fetching)
+        for each in app.posts:
+            await stack.enter_async_context(background(each.run(), name=f"{config.name} {each!r}"))
+        telling = background(app.reports.run(app.agent.report), name=f"{config.name} tells")
+        await stack.enter_async_context(telling)
         await stack.enter_async_context(background(app.agent.run(), name=f"{config.name} agent"))
         yield
+
+
+class Addresses:
+    """Where others are told of instances, one sender for each address that the settings give."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.states = self._to(config.state_url)
+        self.setups = self._to(config.setup_url)
+        self.spans = Posts(config.otlp.rstrip("/") + PATH) if config.otlp else None
+
+    @property
+    def everyone(self) -> tuple[Posts, ...]:
+        """Return those that there are."""
+        return tuple(each for each in (self.states, self.setups, self.spans) if each is not None)
+
+    def reports(self, me: Node, *, world: World, clock: Clock) -> StateReports:
+        """Return what tells them."""
+        return StateReports(
+            me=me,
+            world=world,
+            clock=clock,
+            tracer=Tracer("constellation-node", self.spans),
+            version=version("constellation-inference"),
+            every_s=self._config.state_s,
+            states=self.states,
+            setups=self.setups,
+        )
+
+    def _to(self, url: str) -> Posts | None:
+        return Posts(url, token=self._config.report_token) if url else None
+
+
+def _drivers(config: Config, folder: Path) -> Drivers:
+    triton = TritonDriver(
+        folder=folder,
+        environment=config.environment,
+        detach=config.detach,
+        host=config.host,
+        boot_seconds=config.boot_s,
+        load_seconds=config.load_s,
+        stop_seconds=config.stop_s,
+        nice=config.nice,
+    )
+    process = ProcessDriver(
+        folder=folder,
+        root=config.root,
+        detach=config.detach,
+        host=config.host,
+        boot_seconds=config.process_boot_s,
+        stop_seconds=config.stop_s,
+        nice=config.nice,
+    )
+    return Drivers(triton=triton, process=process)
 
 
 def describe(config: Config) -> Node:

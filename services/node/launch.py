@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True, help="process id of the starter")
     parser.add_argument("--detach", action="store_true", help="outlive the starter")
     parser.add_argument("--nice", type=int, default=0, help="how far to step back for others")
+    parser.add_argument("--folder", default="", help="where the command runs")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
@@ -35,6 +36,8 @@ def main() -> None:
     for setting in arguments.settings:
         name, _, value = setting.partition("=")
         os.environ[name] = value
+    if arguments.folder:
+        os.chdir(arguments.folder)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what a library of the starter let through
     os.execvp(arguments.command[0], arguments.command)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from libs.common.catalog import Resources
 
@@ -24,6 +24,29 @@ class InstanceSpec:
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """Adapter name -> folder with adapter_config.json and adapter_model.safetensors."""
     resources: Resources = NOTHING  # what it needs of the node
+    command: tuple[str, ...] = ()  # what starts it as a process; none: a Triton loads it
+    ready_path: str = ""  # where the process answers with 200 once it serves; empty: it listens
+
+    @property
+    def driver(self) -> str:
+        """What runs it."""
+        return "process" if self.command else "triton"
+
+    def differs_from(self, other: InstanceSpec) -> bool:
+        """Whether it must be started anew to become that; adapters and needs are no reason."""
+        return self._bare() != other._bare()
+
+    def _bare(self) -> InstanceSpec:
+        repository = Path() if self.command else self.repository.absolute()
+        dedicated = bool(self.command) or self.dedicated
+        return replace(
+            self,
+            repository=repository,
+            dedicated=dedicated,
+            adapters={},
+            resources=NOTHING,
+            ready_path="",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +55,24 @@ class RunningInstance:
 
     id: str
     model: str
-    address: str  # host:port of its gRPC
+    address: str  # host:port of its gRPC, or of its HTTP for a process
+    log: str = ""  # the last of what its boot logged
+    spec: InstanceSpec | None = None  # what was started, where that is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupRun:
+    """One boot of an instance, from its start to its end."""
+
+    instance: str
+    model: str
+    status: Literal["ready", "failed"]
+    scheduled_ms: int  # when it was first wanted here
+    started_ms: int
+    completed_ms: int
+    driver: str
+    error: str = ""
+    logs: str = ""
 
 
 class BootFailed(Exception):

@@ -45,18 +45,23 @@ def decide(
     wanted: Mapping[str, InstanceSpec],
     managed: Mapping[str, Managed],
     idle: Collection[str],
+    listed: Collection[str] = (),
     now: float,
 ) -> Actions:
     """Return what brings the node nearer to `wanted`.
 
-    `idle` are the draining instances that every server has let go of.
+    `idle` are the draining instances that every server has let go of, `listed` those that the map
+    still shows as ready: servers may not know yet that they drain. What should run as
+    something else, another command say, is drained and stopped like what should not run at all.
     """
     actions = Actions()
+    may_stop = {id_ for id_, each in managed.items() if id_ in idle or each.drain_until <= now}
+    may_stop.difference_update(listed)
     for id_, spec in wanted.items():
-        _keep(actions, id_, spec, managed.get(id_), now)
+        _keep(actions, spec, managed.get(id_), id_ in may_stop, now)
     for id_, known in managed.items():
         if id_ not in wanted:
-            _end(actions, id_, known, id_ in idle or known.drain_until <= now)
+            _end(actions, id_, known, id_ in may_stop)
     return actions
 
 
@@ -103,12 +108,14 @@ def backoff_s(failures: int, longest_s: float) -> float:
 
 
 def _keep(
-    actions: Actions, id_: str, spec: InstanceSpec, known: Managed | None, now: float
+    actions: Actions, spec: InstanceSpec, known: Managed | None, may_stop: bool, now: float
 ) -> None:
     if known is None or (known.state == "failed" and known.retry_at <= now):
         actions.start.append(spec)
+    elif known.state in ALIVE and known.spec.differs_from(spec):
+        _end(actions, spec.id, known, may_stop)  # and then begins anew
     elif known.state == "draining":
-        actions.undrain.append(id_)
+        actions.undrain.append(spec.id)
     elif known.state == "ready" and known.spec != spec:
         actions.relink.append(spec)
 

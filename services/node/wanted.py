@@ -7,7 +7,7 @@ from pathlib import Path
 
 from libs.common.catalog import Finetune, Model
 from libs.common.world import World
-from libs.common.world_map import EndpointLoad, ShardLoad
+from libs.common.world_map import EndpointLoad, Instance, ShardLoad
 from services.node.ports import InstanceSpec
 
 
@@ -26,7 +26,7 @@ def wanted_instances(
     specs = {}
     for assignment in world.assignments(node=node):
         model = world.table(Model).get(assignment.model)
-        if model is None or not model.backend.repository:
+        if model is None or not (model.backend.repository or model.backend.command):
             continue
         finetunes = world.table(Finetune).values()
         mine = ((each.id, adapter(each)) for each in finetunes if each.model == model.name)
@@ -41,6 +41,18 @@ def let_go(world: World, *, instance: str, model: str, colo: str) -> bool:
     """Whether no server leases on an instance any more, nor has calls in flight there."""
     loads = [e for e in _endpoints(world, model, colo) if e.instance == instance]
     return all(each.state == "draining" and each.in_flight == 0 for each in loads)
+
+
+def is_listed(world: World, instance: str) -> bool:
+    """Whether the map shows an instance as one that takes calls."""
+    shown = world.table(Instance).get(instance)
+    return shown is not None and shown.state == "ready"
+
+
+def in_flight(world: World, *, instance: str, model: str, colo: str) -> int:
+    """Return how many calls are in flight on an instance, as its servers last said."""
+    loads = _endpoints(world, model, colo)
+    return sum(each.in_flight for each in loads if each.instance == instance)
 
 
 def _endpoints(world: World, model: str, colo: str) -> list[EndpointLoad]:
@@ -60,4 +72,6 @@ def _spec(
         dedicated=model.backend.dedicated,
         adapters=adapters,
         resources=model.resources,
+        command=model.backend.command,
+        ready_path=model.backend.ready_path,
     )

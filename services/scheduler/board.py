@@ -39,7 +39,7 @@ class Board:
         model = want.model
         for seats in self._seats:
             count = assigned.get(seats.node.name, 0)
-            seats.add(model, count if model.backend.dedicated else min(count, 1))
+            seats.add(model, min(count, 1) if model.backend.shares else count)
         for _ in range(self.placed(want) - want.instances):
             most = max(self._seats, key=lambda seats: (*seats.fullness(model), seats.node.name))
             most.remove(model)
@@ -87,7 +87,7 @@ class Board:
         Those that matter least go first; whoever could have stayed in the end, stays.
         """
         victims: dict[tuple[str, int], Rank] = {}
-        if not want.model.backend.dedicated and seats.counts.get(want.model.name):
+        if want.model.backend.shares and seats.counts.get(want.model.name):
             return victims
         trial = seats.copy()
         left = {name: self.placed(self._wants[name]) for name in trial.counts}
@@ -167,7 +167,7 @@ class Seats:
 
     def refusals(self, model: Model) -> tuple[str, ...]:
         """Return why one more instance cannot run here, or nothing."""
-        if not model.backend.dedicated and self.counts.get(model.name):
+        if model.backend.shares and self.counts.get(model.name):
             return ("there is an instance",)
         return tuple(f"not enough {what}" for what in self.room.lacks(model.resources))
 

@@ -44,7 +44,7 @@ def regions(world: World) -> dict[str, str]:
 
 def is_scaled(model: Model) -> bool:
     """Whether nodes run this model; what others run is theirs to scale."""
-    return bool(model.backend.repository) and not model.backend.external
+    return bool(model.backend.repository or model.backend.command) and not model.backend.external
 
 
 def read(world: World) -> dict[Key, Usage]:

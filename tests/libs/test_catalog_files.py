@@ -20,6 +20,10 @@ lora: {enabled: true}
 HTTP = GOOD.replace("{external", "{kind: openai_http, dialect: vllm, external").replace(
     "127.0.0.1:8001", "https://models.example"
 )
+COMMAND = GOOD.replace(
+    '{external: ["127.0.0.1:8001"]}',
+    "{kind: openai_http, dialect: vllm, command: [serve, '--port={port}'], ready_path: /health}",
+)
 
 
 @pytest.fixture
@@ -59,6 +63,15 @@ def test_a_server_with_openais_api_is_read(folder: Path) -> None:
 
     assert model.backend.external == ("https://models.example",)
     assert (model.served_as, model.backend.key) == ("org/Model-7B", "mine")
+
+
+def test_a_command_that_nodes_run_is_read(folder: Path) -> None:
+    (folder / "models/one.yaml").write_text(COMMAND)
+
+    (model,) = load_catalog(folder, root=folder.parent).models
+
+    assert model.backend.command == ("serve", "--port={port}")
+    assert not model.backend.shares
 
 
 @pytest.mark.parametrize(
@@ -101,13 +114,22 @@ def test_a_server_with_openais_api_is_read(folder: Path) -> None:
         ),
         (
             HTTP.replace("external:", "repository: r, external:"),
-            "one.yaml:3: backend: give `external` addresses, and no `repository`",
+            "one.yaml:3: backend: give `external` addresses or a `command`, and no `repository`",
         ),
         (
             HTTP.replace("https://", "ftp://"),
             "one.yaml:3: backend.external: expected host:port, or http(s)://host",
         ),
-        ("name: a\ntask: dumb-pipe\n", "one.yaml:1: backend: give a `repository` to load, or"),
+        (
+            COMMAND.replace("command:", "external: [a:1], command:"),
+            "one.yaml:3: backend.command: a `command` stands alone",
+        ),
+        (COMMAND.replace("{port}", "80"), "one.yaml:3: backend.command: nothing in it says {port}"),
+        (
+            COMMAND.replace("/health", "health"),
+            "one.yaml:3: backend.ready_path: expected a path that begins with /",
+        ),
+        ("name: a\ntask: dumb-pipe\n", "one.yaml:1: backend: give a `repository` to load, a `command`"),
         (GOOD + "access: {accounts: [1]}\n", "one.yaml:5: access.accounts"),
         (GOOD + "timeouts: {total_s: .inf}\n", "one.yaml:5: timeouts.total_s: input should be"),
         (GOOD + "timeouts: {idle_s: .nan}\n", "one.yaml:5: timeouts.idle_s: input should be"),

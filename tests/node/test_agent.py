@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from libs.common.catalog import Finetune
+from libs.common.catalog import Finetune, Model
 from libs.common.clock import SystemClock
 from libs.common.lifecycle import background
 from libs.common.world import World
@@ -19,8 +20,9 @@ from libs.common.world_map import (
 )
 from services.node import agent as agents
 from services.node.agent import Agent
-from services.node.ports import BootFailed, InstanceSpec, RunningInstance
+from services.node.ports import BootFailed, InstanceSpec, RunningInstance, SetupRun
 from tests.fakes import MODEL, a_world, put
+from tests.waiting import until
 
 NODE = "ams-node"
 FIRST, SECOND = "ams-node/echo/0", "ams-node/echo/1"
@@ -43,7 +45,9 @@ class FakeDriver:
         if self.failures:
             self.failures -= 1
             raise BootFailed("no memory", log="the log")
-        self.alive[spec.id] = RunningInstance(id=spec.id, model=spec.model, address="127.0.0.1:1")
+        self.alive[spec.id] = RunningInstance(
+            id=spec.id, model=spec.model, address="127.0.0.1:1", log="it is up", spec=spec
+        )
         return self.alive[spec.id]
 
     async def stop(self, instance_id: str) -> None:
@@ -64,8 +68,13 @@ def world() -> World:
 
 
 @pytest.fixture
+def boots() -> list[SetupRun]:
+    return []
+
+
+@pytest.fixture
 async def agent(
-    world: World, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+    world: World, driver: FakeDriver, boots: list[SetupRun], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Agent]:
     monkeypatch.setattr(agents, "LEAST_DRAIN_S", 0.05)
     made = Agent(
@@ -77,6 +86,7 @@ async def agent(
         step_s=0.01,
         drain_s=5.0,
         longest_backoff_s=0.05,
+        booted=boots.append,
     )
     async with background(made.run(), name="agent") as task:
         yield made
@@ -106,7 +116,7 @@ async def test_assigned_instances_are_started_and_reported(world: World, agent: 
 
 
 async def test_a_failed_boot_is_reported_with_its_log_and_tried_again(
-    world: World, agent: Agent, driver: FakeDriver
+    world: World, agent: Agent, driver: FakeDriver, boots: list[SetupRun]
 ) -> None:
     driver.failures = 2
     await assign(world, 1)
@@ -116,6 +126,13 @@ async def test_a_failed_boot_is_reported_with_its_log_and_tried_again(
 
     await until_states(agent, _0="ready")
     assert len(driver.started) == 3
+    assert [(each.status, each.error, each.logs) for each in boots] == [
+        ("failed", "no memory", "the log"),
+        ("failed", "no memory", "the log"),
+        ("ready", "", "it is up"),
+    ]
+    assert all(e.scheduled_ms <= e.started_ms <= e.completed_ms for e in boots)
+    assert len({each.scheduled_ms for each in boots}) == 1
 
 
 async def test_one_that_dies_is_started_again(
@@ -132,8 +149,8 @@ async def test_one_that_dies_is_started_again(
     await until_states(agent, _0="ready")
 
 
-def serving(state: str, in_flight: int) -> ShardLoad:
-    endpoint = EndpointLoad(instance=SECOND, address="", state=state, in_flight=in_flight)  # type: ignore[arg-type]
+def serving(state: str, in_flight: int, instance: str = SECOND) -> ShardLoad:
+    endpoint = EndpointLoad(instance=instance, address="", state=state, in_flight=in_flight)  # type: ignore[arg-type]
     return ShardLoad(model=MODEL, colo="ams", index=0, server="s", endpoints=(endpoint,))
 
 
@@ -168,6 +185,25 @@ async def test_one_that_is_wanted_again_is_not_stopped(
 
     await until_states(agent, _0="ready")
     assert len(driver.started) == 1
+
+
+async def test_a_model_that_becomes_another_is_drained_before_it_is_started_anew(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    put(world, serving("healthy", 1, FIRST))
+    await until_states(agent, _0="ready")
+    before = world.table(Model)[MODEL]
+
+    put(world, replace(before, backend=replace(before.backend, command=("serve", "{port}"))))
+    await until_states(agent, _0="draining")
+    await asyncio.sleep(0.1)
+    assert driver.alive[FIRST].spec == driver.started[0]
+
+    put(world, serving("draining", 0, FIRST))
+    await until(lambda: len(driver.started) == 2)
+    assert driver.started[1].command == ("serve", "{port}")
+    await until_states(agent, _0="ready")
 
 
 async def test_what_runs_already_is_adopted(world: World, agent: Agent, driver: FakeDriver) -> None:

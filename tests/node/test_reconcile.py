@@ -1,5 +1,6 @@
 """What the agent decides, from what should run and what does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ OTHER = InstanceSpec(
 )
 
 
+ANEW = replace(SPEC, command=("serve",))
+
+
 def managed(state: str, **changes: object) -> Managed:
     return Managed(spec=SPEC, state=state, since_ms=0, **changes)  # type: ignore[arg-type]
 
@@ -43,6 +47,10 @@ def managed(state: str, **changes: object) -> Managed:
         (None, managed("draining", drain_until=101.0), True, Actions(stop=["n/echo/0"])),
         (None, managed("draining", drain_until=99.0), False, Actions(stop=["n/echo/0"])),
         (None, managed("failed"), False, Actions(stop=["n/echo/0"])),
+        (ANEW, managed("ready"), False, Actions(drain=["n/echo/0"])),
+        (ANEW, managed("draining", drain_until=101.0), False, Actions()),
+        (ANEW, managed("draining", drain_until=101.0), True, Actions(stop=["n/echo/0"])),
+        (ANEW, managed("failed", retry_at=99.0), False, Actions(start=[ANEW])),
         (None, None, False, Actions()),
     ],
     ids=[
@@ -59,6 +67,10 @@ def managed(state: str, **changes: object) -> Managed:
         "draining, idle: stop",
         "draining, out of time: stop",
         "failed and unwanted: forget",
+        "another command: drain",
+        "another command, calls in flight: wait",
+        "another command, idle: stop, to begin anew",
+        "another command, failed: start that one",
         "nothing at all",
     ],
 )
@@ -76,6 +88,17 @@ def test_decisions(
     )
 
     assert actions == expected
+
+
+@pytest.mark.parametrize(("idle", "until"), [(True, 101.0), (False, 99.0)])
+def test_nothing_is_stopped_that_the_map_still_shows_as_ready(idle: bool, until: float) -> None:
+    """Control may be away: servers then go on sending calls there."""
+    known = managed("draining", drain_until=until)
+    ids = [SPEC.id] if idle else []
+
+    for listed, expected in (([SPEC.id], Actions()), ([], Actions(stop=[SPEC.id]))):
+        found = decide(wanted={}, managed={SPEC.id: known}, idle=ids, listed=listed, now=100.0)
+        assert found == expected
 
 
 def spec(name: str, cpus: float) -> InstanceSpec:

@@ -245,6 +245,8 @@ class Model(_message.Message):
         KEY_FIELD_NUMBER: _builtins.int
         TOOL_PARSER_FIELD_NUMBER: _builtins.int
         PROVIDER_FIELD_NUMBER: _builtins.int
+        COMMAND_FIELD_NUMBER: _builtins.int
+        READY_PATH_FIELD_NUMBER: _builtins.int
         kind: _builtins.str
         dialect: _builtins.str
         repository: _builtins.str
@@ -259,6 +261,8 @@ class Model(_message.Message):
         """
         provider: _builtins.str
         """Who runs the `external` addresses."""
+        ready_path: _builtins.str
+        """Where the process answers with 200 once it serves; empty: it listens."""
         @_builtins.property
         def external(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
         @_builtins.property
@@ -268,6 +272,10 @@ class Model(_message.Message):
         @_builtins.property
         def probe(self) -> Global___Model.Probe:
             """A tiny inference that shows whether the model itself answers."""
+
+        @_builtins.property
+        def command(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """What starts an instance as a process; {port}, {host} and {name} are filled in."""
 
         def __init__(
             self,
@@ -285,10 +293,12 @@ class Model(_message.Message):
             key: _builtins.str = ...,
             tool_parser: _builtins.str = ...,
             provider: _builtins.str = ...,
+            command: _abc.Iterable[_builtins.str] | None = ...,
+            ready_path: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["probe", b"probe", "usage", b"usage"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "provider", b"provider", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "tool_parser", b"tool_parser", "usage", b"usage"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_template", b"chat_template", "command", b"command", "dedicated", b"dedicated", "dialect", b"dialect", "external", b"external", "key", b"key", "kind", b"kind", "probe", b"probe", "provider", b"provider", "ready_path", b"ready_path", "repository", b"repository", "served_as", b"served_as", "tensors", b"tensors", "tool_parser", b"tool_parser", "usage", b"usage"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

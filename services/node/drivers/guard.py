@@ -1,9 +1,10 @@
-"""The guard: outlives a driver that was killed, and clears away what its Tritons left.
+"""The guard: outlives a driver that was killed, and clears away what its instances left.
 
 A tritonserver dies with its starter, but a model's stub that waits for it in
-shared memory then waits for ever, and the shared memory stays. So a driver
-starts `python -m services.node.drivers.guard FOLDER` with a pipe as its standard
-input: when the pipe closes, whoever held its other end is gone, however it went.
+shared memory then waits for ever, and the shared memory stays; the children of other
+commands may live on as well. So a driver starts
+`python -m services.node.drivers.guard FOLDER` with a pipe as its standard input:
+when the pipe closes, whoever held its other end is gone, however it went.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from services.node.drivers.process import sessions_in
 from services.node.drivers.processes import Process
 from services.node.drivers.tritonserver import TritonServer
 
@@ -58,7 +60,9 @@ class Guard:
 
 
 async def clear(folder: Path) -> None:
-    """End whatever the Tritons of a driver's folder left running, and free its memory."""
+    """End what the Tritons and processes of a node's folder left running, and free its memory."""
+    for each in sessions_in(folder):
+        await each.end(stop_s=0.0)
     servers = [folder / "shared", *(folder / "dedicated").glob("*")]
     unused = Path(os.devnull)
     await asyncio.gather(

@@ -24,7 +24,7 @@ from services.node.drivers.guard import Guard
 from services.node.drivers.model_control import ControlFailed, model_control
 from services.node.drivers.processes import Process
 from services.node.drivers.tritonserver import TritonServer
-from services.node.ports import NOTHING, BootFailed, InstanceSpec, RunningInstance
+from services.node.ports import BootFailed, InstanceSpec, RunningInstance
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,6 @@ class Instance:
     def is_alive(self) -> bool:
         """Whether all its processes run. Triton calls a model ready whose process has died."""
         return bool(self.processes) and all(process.is_alive() for process in self.processes)
-
-    def differs_from(self, spec: InstanceSpec) -> bool:
-        """Whether it must be started anew for this; other adapters or needs are no reason."""
-        bare = replace(self.spec, adapters={}, resources=NOTHING)
-        return bare != replace(spec, adapters={}, resources=NOTHING)
 
 
 class TritonDriver:
@@ -112,7 +107,7 @@ class TritonDriver:
         spec = replace(spec, repository=spec.repository.absolute())
         async with self._changing[spec.id]:
             known = self._instances.get(spec.id)
-            if known and known.is_alive() and not known.differs_from(spec):
+            if known and known.is_alive() and not known.spec.differs_from(spec):
                 model_folder.place_adapters(known.folder, spec.adapters)
                 self._instances[spec.id] = replace(known, spec=spec)
                 return self._describe(known)
@@ -141,6 +136,7 @@ class TritonDriver:
         instance = Instance(spec=spec, server=server)
         # Known from now on: who is cancelled below leaves something for `stop` to take down.
         self._instances[spec.id] = instance
+        before = server.log_size() if server.is_alive() else 0
         try:
             await server.start()
             model_folder.place(instance.folder, spec)
@@ -150,7 +146,7 @@ class TritonDriver:
             raise
         model_folder.write_record(instance.folder, spec, instance.processes)
         self._instances[spec.id] = instance
-        return self._describe(instance)
+        return replace(self._describe(instance), log=server.log_tail(before))
 
     async def _load(self, instance: Instance) -> tuple[Process, ...]:
         server, name = instance.server, instance.spec.served_as
@@ -239,4 +235,5 @@ class TritonDriver:
     @staticmethod
     def _describe(instance: Instance) -> RunningInstance:
         spec = instance.spec
-        return RunningInstance(id=spec.id, model=spec.model, address=instance.server.address)
+        address = instance.server.address
+        return RunningInstance(id=spec.id, model=spec.model, address=address, spec=spec)

@@ -1,0 +1,126 @@
+"""JSON for others: in order, again where that may help, and never in anybody's way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from libs.common.clients.posts import Posts
+from libs.common.lifecycle import background
+from libs.common.spans import Span, Tracer
+from tests.waiting import until
+
+AT_ONCE = (0.001,) * 9
+
+
+class Receiver:
+    """Answers as told, then with 200, and keeps what came."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+        self.bodies: list[Any] = []
+        self.tokens: list[str | None] = []
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.bodies.append(await request.json())
+        self.tokens.append(request.headers.get("Authorization"))
+        return web.Response(status=self.answers.pop(0) if self.answers else 200)
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+async def url(receiver: Receiver) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_post("/reports", receiver.take)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/reports"))
+
+
+async def test_reports_come_in_order_with_the_token(receiver: Receiver, url: str) -> None:
+    posts = Posts(url, token="secret")
+    async with background(posts.run(), name="posts"):
+        for number in range(5):
+            posts.post({"number": number})
+        await until(lambda: len(receiver.bodies) == 5)
+
+    assert [each["number"] for each in receiver.bodies] == [0, 1, 2, 3, 4]
+    assert set(receiver.tokens) == {"Bearer secret"}
+
+
+async def test_what_may_pass_is_sent_again_and_keeps_its_place(
+    receiver: Receiver, url: str
+) -> None:
+    receiver.answers = [503, 429, 200]
+    posts = Posts(url, backoff=AT_ONCE)
+    async with background(posts.run(), name="posts"):
+        posts.post(1)
+        posts.post(2)
+        await until(lambda: len(receiver.bodies) == 4)
+
+    assert receiver.bodies == [1, 1, 1, 2]
+    assert receiver.tokens == [None] * 4
+    assert posts.dropped == 0
+
+
+@pytest.mark.parametrize(("answers", "sent"), [([404], 1), ([500] * 9, 3)])
+async def test_what_is_refused_is_dropped_and_said(
+    receiver: Receiver, url: str, answers: list[int], sent: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = list(answers)
+    posts = Posts(url, tries=3, backoff=AT_ONCE)
+    with caplog.at_level(logging.WARNING):
+        async with background(posts.run(), name="posts"):
+            posts.post(1)
+            await until(lambda: posts.dropped == 1)
+
+    assert len(receiver.bodies) == sent
+    assert f"HTTP {answers[0]}" in caplog.text
+
+
+async def test_an_address_where_nobody_listens_holds_up_nobody() -> None:
+    posts = Posts("http://127.0.0.1:9/", tries=2, bound=3, backoff=AT_ONCE)
+    for number in range(5):
+        posts.post(number)
+    assert posts.dropped == 2
+
+    async with background(posts.run(), name="posts"):
+        await until(lambda: posts.dropped == 5)
+
+
+async def test_a_span_is_told_as_otlp_has_it(receiver: Receiver, url: str) -> None:
+    posts = Posts(url)
+    attributes = {"text": "a", "count": 2**60, "share": 0.5, "yes": True}
+    async with background(posts.run(), name="posts"):
+        tracer = Tracer("constellation-x", posts)
+        tracer.emit(Span(name="a.b", began_ms=1, ended_ms=3, attributes=attributes))
+        tracer.emit(Span(name="a.b", began_ms=1, ended_ms=3, error="no memory"))
+        await until(lambda: len(receiver.bodies) == 2)
+
+    (resource,) = receiver.bodies[0]["resourceSpans"]
+    (span,) = resource["scopeSpans"][0]["spans"]
+    assert resource["resource"]["attributes"] == [
+        {"key": "service.name", "value": {"stringValue": "constellation-x"}}
+    ]
+    assert (len(span["traceId"]), len(span["spanId"]), span["kind"]) == (32, 16, 1)
+    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("1000000", "3000000")
+    assert [each["value"] for each in span["attributes"]] == [
+        {"stringValue": "a"},
+        {"intValue": str(2**60)},
+        {"doubleValue": 0.5},
+        {"boolValue": True},
+    ]
+    failed = receiver.bodies[1]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
+    assert failed["status"] == {"code": 2, "message": "no memory"}
+
+
+def test_without_a_collector_spans_are_dropped() -> None:
+    Tracer("constellation-x", None).emit(Span(name="a", began_ms=0, ended_ms=0))
