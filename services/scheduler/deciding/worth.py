@@ -16,10 +16,15 @@ from services.scheduler.deciding.minutes import Floats
 from services.scheduler.deciding.sizing import risk
 
 
+def spared(loads: Floats, shares: Floats, permits: int, service_s: float, count: int) -> Floats:
+    """Return the late calls that 0, 1, ... `count` instances spare in a minute: (count + 1,)."""
+    risks = risk(np.arange(count + 1.0), loads, shares, permits, service_s)
+    return np.asarray(risks[0] - risks)
+
+
 def worths(loads: Floats, shares: Floats, permits: int, service_s: float, count: int) -> Floats:
     """Return the worth of the first `count` instances, for scenarios and their weights."""
-    risks = risk(np.arange(count + 1.0), loads, shares, permits, service_s)
-    return hull_steps(risks[0] - risks)
+    return hull_steps(spared(loads, shares, permits, service_s, count))
 
 
 def hull_steps(values: Floats) -> Floats:

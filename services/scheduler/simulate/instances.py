@@ -25,6 +25,7 @@ class Instances:
         self.started = self.actions = 0  # actions: changes of their number
         self._boot_s = boot_s
         self._due: list[int] = []  # when boots are over, in the order of their start
+        self._empty: list[int] = []  # when those that drain are
         self._paid_by = np.zeros(seconds + 1, np.int64)
         self._ready_by = np.zeros(seconds + 1, np.int64)
         self._paid_by[0] = self._ready_by[0] = ready
@@ -37,6 +38,11 @@ class Instances:
     def booting(self) -> int:
         """Those that are not ready yet."""
         return len(self._due)
+
+    def present(self, t: int) -> int:
+        """Return how many there are now, those that drain included."""
+        self._empty = [empty for empty in self._empty if empty > t]
+        return self.ready + len(self._due) + len(self._empty)
 
     def settle(self, t: int) -> None:
         """Have those take requests whose boot is over."""
@@ -78,7 +84,9 @@ class Instances:
         self._paid_by[t] -= cancelled
         self.settle(t)
         if leaving := count - cancelled:
-            for empty in drain(t, self.ready, leaving):
+            empties = drain(t, self.ready, leaving)
+            self._empty += empties
+            for empty in empties:
                 self._paid_by[min(empty, len(self._paid_by) - 1)] -= 1
             self.ready -= leaving
             self._ready_by[t] -= leaving

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from services.scheduler.deciding import Series, Situation, Span
+import numpy as np
+
+from services.scheduler.deciding import Decision, Series, Situation, Span
+from services.scheduler.deciding.minutes import Floats
+from services.scheduler.deciding.residuals import SHARES
+from services.scheduler.deciding.worth import spared
 from services.scheduler.simulate.peers.grid import grid
 from services.scheduler.simulate.policy import Family, Observation, Terms
 
@@ -19,6 +24,7 @@ class Ours:
         self._terms = terms
         self._aim = aim
         self.series = Series()
+        self._made: Decision | None = None
 
     def __repr__(self) -> str:
         return f"<Ours {self.series!r}>"
@@ -39,7 +45,16 @@ class Ours:
             aim=self._aim,
         )
         is_due = seen.t % TICK_S < LOOK_S
-        return (self.series.decide(now) if is_due else self.series.floor(now)).instances
+        self._made = self.series.decide(now) if is_due else self.series.floor(now)
+        return self._made.instances
+
+    def worth(self, most: int) -> Floats:
+        """Return the work served in time, in calls in service, with 0, 1, ... `most` instances."""
+        if self._made is None:
+            return np.zeros(most + 1)
+        loads, service_s = np.array(self._made.quantiles), self._made.service_s
+        calls = spared(loads, SHARES, self._terms.permits, service_s, most)
+        return calls * (service_s / TICK_S)
 
 
 def _span(seen: Observation) -> Span:

@@ -89,6 +89,11 @@ class Service:
         """Tell how far it is."""
         return f"<Service t={self.t}/{self.load.seconds} {self.instances!r} {self.requests!r}>"
 
+    @property
+    def has(self) -> int:
+        """Its instances, ready and booting."""
+        return self.instances.ready + self.instances.booting
+
     def go_on(self, until: int) -> None:
         """Go on to the second `until`."""
         requests, instances = self.requests, self.instances
