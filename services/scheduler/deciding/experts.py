@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.scheduler.deciding import residuals
-from services.scheduler.deciding.minutes import DAY, WEEK, Floats, Minutes, Singles
+from services.scheduler.deciding.minutes import DAY, WEEK, Floats, Minutes, Singles, levels
 from services.scheduler.deciding.target import rolling_max, targets
 
 NAMES = ("ratio", "centred", "added", "multiplied", "by level", "by fall", "rooted")
@@ -78,14 +78,11 @@ def _around_ridge(
 ) -> tuple[Floats | None, Floats | None]:
     """Return the quantiles around what the ridge expected; None where it expected too little."""
     end = first + wanted.size
-    centre, scale = minutes.centres[first:end], minutes.scales[first:end]
+    centre, scale = minutes.expected[:, first:end].astype(np.float32)
     expected = ~np.isnan(centre)
     if np.count_nonzero(expected) < LEAST_MINUTES:
         return None, None
-    sums = minutes.sums
-    at = np.arange(first, end)
-    starts = np.maximum(at - 2, 0)
-    middle = (sums[at + 1] - sums[starts]) / (at + 1 - starts) + centre
+    middle = levels(minutes.logs[:end])[first:] + centre
     ratio = ((wanted - middle) / scale)[expected]
     centred = (most - np.expm1(middle))[expected]
     return residuals.quantiles(ratio), residuals.quantiles(centred)

@@ -65,7 +65,9 @@ def _means(minutes: Minutes, at: NDArray[np.int64]) -> Floats:
     """Return means of windows, cut short where the history begins: (m, 3)."""
     ends = at[:, None] + 1
     starts = np.maximum(ends - _MEANS, 0)
-    return np.asarray((minutes.sums[ends] - minutes.sums[starts]) / (ends - starts))
+    first = int(starts[0, -1])
+    sums = np.concatenate([[0.0], np.cumsum(minutes.logs[first:], dtype=np.float64)])
+    return np.asarray((sums[ends - first] - sums[starts - first]) / (ends - starts))
 
 
 def _peaks(minutes: Minutes, start: int) -> Floats:

@@ -93,8 +93,7 @@ class Forecast:
         self._fit()
         if self._ridge is not None:
             centres, scales = self._ridge.predict(features.matrix(self.minutes, 0, horizon))
-            self.minutes.centres[:] = centres
-            self.minutes.scales[:] = scales
+            self.minutes.expected[:] = centres, scales
         self._read()
 
     def _refresh(self) -> None:

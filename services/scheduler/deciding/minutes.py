@@ -1,8 +1,8 @@
 """The minutes kept: log(1 + x) of the last 14 days, and what was expected of each.
 
-One row of float32 each for the logs, and for centre and scale of the ridge's forecast made at that
-minute (NaN where there was none): 250 KB a series in memory, about a tenth in bytes. Minutes that
-nobody saw, as the scheduler was down, are taken from the day before.
+The logs are float32 in steps of 1/4096; centre and scale of the ridge's forecast made at a minute
+are float16, NaN where there was none: 170 KB a series after 14 days, a tenth of it in bytes.
+Minutes that nobody saw, as the scheduler was down, are taken from the day before.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+Halves = NDArray[np.float16]
 
 DAY = 1440
 WEEK = 7 * DAY
 KEPT = 14 * DAY
 _SPARE = DAY  # so that everything moves once a day, and not each minute
 _STEPS = 4096  # of a log: a 40th of a percent of the load; 16 bits hold 9 million permits
-_LOG, _CENTRE, _SCALE = range(3)
 
 
 class Minutes:
     """A window on the last minutes; `first` is the number of its oldest minute since 1970."""
 
     def __init__(self) -> None:
-        self._rows: Singles = np.full((3, KEPT + _SPARE), np.nan, dtype=np.float32)
-        self._sums: Floats = np.zeros(KEPT + _SPARE + 1)
+        self._logs: Singles = np.empty(0, dtype=np.float32)
+        self._expected: Halves = np.empty((2, 0), dtype=np.float16)
         self.first = 0
         self.count = 0
 
@@ -43,33 +43,22 @@ class Minutes:
     @property
     def logs(self) -> Singles:
         """The signal l = log(1 + x), oldest first: (n,)."""
-        return self._rows[_LOG, : self.count]
+        return self._logs[: self.count]
 
     @property
-    def sums(self) -> Floats:
-        """Sums of all logs before each minute: (n + 1,)."""
-        return self._sums[: self.count + 1]
-
-    @property
-    def centres(self) -> Singles:
-        """The log-ratio that the ridge expected at each minute: (n,)."""
-        return self._rows[_CENTRE, : self.count]
-
-    @property
-    def scales(self) -> Singles:
-        """The error that the ridge expected at each minute: (n,)."""
-        return self._rows[_SCALE, : self.count]
+    def expected(self) -> Halves:
+        """The log-ratio that the ridge expected at each minute, and its error: (2, n)."""
+        return self._expected[:, : self.count]
 
     @property
     def load(self) -> float:
         """The x of the newest minute; 0 before there is one."""
-        return math.expm1(float(self._rows[_LOG, self.count - 1])) if self.count else 0.0
+        return math.expm1(float(self._logs[self.count - 1])) if self.count else 0.0
 
     @property
     def smoothed(self) -> float:
-        """L, the mean of the last three logs."""
-        least = min(self.count, 3)
-        return float(self._sums[self.count] - self._sums[self.count - least]) / max(least, 1)
+        """L of the newest minute; 0 before there is one."""
+        return float(levels(self.logs[-3:])[-1]) if self.count else 0.0
 
     def peak(self, minutes: int) -> float:
         """Return the largest x of the last minutes."""
@@ -90,18 +79,24 @@ class Minutes:
 
     def expect(self, centre: float, scale: float) -> None:
         """Keep what the ridge expects after the newest minute."""
-        self._rows[_CENTRE:, self.count - 1] = centre, scale
+        self._expected[:, self.count - 1] = centre, scale
 
     def _append(self, log: float) -> None:
         if self.count == KEPT + _SPARE:
-            self._rows[:, :KEPT] = self._rows[:, _SPARE:]
-            self._rows[_CENTRE:, KEPT:] = np.nan
+            self._logs[:KEPT] = self._logs[_SPARE:]
+            self._expected[:, :KEPT] = self._expected[:, _SPARE:]
             self.first, self.count = self.first + _SPARE, KEPT
-            np.cumsum(self._rows[_LOG, :KEPT], out=self._sums[1 : KEPT + 1])
-        self._rows[_LOG, self.count] = log
-        self._rows[_CENTRE:, self.count] = np.nan
-        self._sums[self.count + 1] = self._sums[self.count] + float(self._rows[_LOG, self.count])
+        elif self.count == self._logs.size:
+            self._grow()
+        self._logs[self.count] = log
+        self._expected[:, self.count] = np.nan
         self.count += 1
+
+    def _grow(self) -> None:
+        more = min(max(self._logs.size, DAY), KEPT + _SPARE - self._logs.size)
+        self._logs = np.concatenate([self._logs, np.zeros(more, dtype=np.float32)])
+        unknown = np.full((2, more), np.nan, dtype=np.float16)
+        self._expected = np.concatenate([self._expected, unknown], axis=1)
 
     def packed(self) -> NDArray[np.uint16]:
         """Return the logs in steps, which they are kept in."""
@@ -109,6 +104,12 @@ class Minutes:
 
     def unpack(self, first: int, packed: NDArray[np.uint16]) -> None:
         """Take in what `packed` returned; `first` is the number of its oldest minute."""
-        self.first, self.count = first, min(packed.size, KEPT)
-        self._rows[_LOG, : self.count] = packed[-KEPT:].astype(np.float32) / _STEPS
-        np.cumsum(self._rows[_LOG, : self.count], out=self._sums[1 : self.count + 1])
+        self.first, self.count = first, 0
+        for step in packed[-KEPT:].tolist():
+            self._append(step / _STEPS)
+
+
+def levels(logs: Singles) -> Singles:
+    """Return L, the mean of the last three logs, of each minute: (n,) to (n,)."""
+    before = np.concatenate([logs[:1], logs[:1], logs])
+    return np.asarray((before[2:] + before[1:-1] + before[:-2]) / np.float32(3))
