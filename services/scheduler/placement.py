@@ -74,26 +74,27 @@ def _fill(board: Board, wants: Sequence[Want]) -> dict[Key, str]:
     again as long as others found some: there may be others to give way now.
     """
     by_key = {want.key: want for want in wants}
-    queue = [entry for want in wants if (entry := _next(board, want))]
-    heapq.heapify(queue)
+    queue: list[tuple[tuple[bool, int, float], Key]] = []
     failed: dict[Key, int] = {}  # and how much had been placed by then
     steps = 0
-    while queue:
-        want = by_key[heapq.heappop(queue)[1]]
-        if _next(board, want) is None:
-            continue
-        displaced = set() if (added := board.add(want)) else board.displace(want)
-        if added or displaced:
-            steps += 1
-            failed.pop(want.key, None)
-        else:
-            failed[want.key] = steps
-        again = {want.key, *displaced} if added or displaced else set()
-        if not queue and not again:
-            again = {key for key, since in failed.items() if since < steps}
-        for key in again:
+
+    def ask(keys: Iterable[Key]) -> None:
+        for key in keys:
             if entry := _next(board, by_key[key]):
                 heapq.heappush(queue, entry)
+
+    ask(by_key)
+    while queue:
+        want = by_key[heapq.heappop(queue)[1]]
+        if board.placed(want) < want.instances:
+            displaced = set() if (added := board.add(want)) else board.displace(want)
+            if added or displaced:
+                steps += 1
+                ask({want.key, *displaced})
+            else:
+                failed[want.key] = steps
+        if not queue:
+            ask(key for key, since in failed.items() if since < steps)
     return {
         key: f"no room for {missing}: {board.why_not(by_key[key])}"
         for key in failed

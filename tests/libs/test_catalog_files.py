@@ -129,7 +129,10 @@ def test_a_command_that_nodes_run_is_read(folder: Path) -> None:
             COMMAND.replace("/health", "health"),
             "one.yaml:3: backend.ready_path: expected a path that begins with /",
         ),
-        ("name: a\ntask: dumb-pipe\n", "one.yaml:1: backend: give a `repository` to load, a `command`"),
+        (
+            "name: a\ntask: dumb-pipe\n",
+            "one.yaml:1: backend: give a `repository` to load, a `command`",
+        ),
         (GOOD + "access: {accounts: [1]}\n", "one.yaml:5: access.accounts"),
         (GOOD + "timeouts: {total_s: .inf}\n", "one.yaml:5: timeouts.total_s: input should be"),
         (GOOD + "timeouts: {idle_s: .nan}\n", "one.yaml:5: timeouts.idle_s: input should be"),
