@@ -48,7 +48,7 @@ class HpaSlo:
         """Return how many instances there should be."""
         self._arrivals += seen.arrivals
         self._seconds += seen.seconds
-        if self._arrivals:
+        if seen.seconds and self._arrivals:
             usual = self._arrivals / self._seconds * seen.seconds
             self._hpa.utilization = moved(
                 self._hpa.utilization,

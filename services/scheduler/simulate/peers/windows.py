@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+ROUNDING = 1e-9
+
 
 class SlidingMean:
     """The mean over the last `span_s` seconds, each value weighed by how long it held."""
@@ -30,8 +32,9 @@ class SlidingMean:
 
     @property
     def value(self) -> float:
-        """The mean; 0 before there is any."""
-        return max(0.0, self._sum / self._seconds) if self._seconds else 0.0
+        """The mean; 0 before there is any, and where only what sums lose by rounding is left."""
+        mean = self._sum / self._seconds if self._seconds else 0.0
+        return mean if mean > ROUNDING else 0.0
 
 
 class SlidingMax:

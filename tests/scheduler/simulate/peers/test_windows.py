@@ -21,6 +21,15 @@ def test_a_mean_is_that_of_the_last_seconds(values: list[int], span: int) -> Non
         assert mean.add(value, 1.0, at) == pytest.approx(sum(last) / len(last))
 
 
+def test_a_mean_of_nothing_is_nothing_whatever_there_was() -> None:
+    mean = SlidingMean(3)
+
+    for at, value in enumerate([0.1, 0.2, 0.3, 1e5 / 3, 0.0, 0.0, 0.0], start=1):
+        mean.add(value, 1.0, at)
+
+    assert mean.value == 0.0
+
+
 @given(values=VALUES, span=st.integers(1, 10))
 def test_a_maximum_is_that_of_the_last_seconds(values: list[int], span: int) -> None:
     largest = SlidingMax(span)
