@@ -28,6 +28,8 @@ from services.models_cli.arguments import add_arguments
 from services.models_cli.guessing import CannotTell
 from services.run_cli import arguments as run_cli
 from services.run_cli.inputs import CannotRun
+from services.scheduler.simulate.arguments import add_arguments as add_simulation_arguments
+from services.scheduler.simulate.errors import CannotSimulate
 from services.state_folder import Occupied, state_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -48,6 +50,7 @@ MISTAKES = (
     RequestError,
     StoreError,
     CannotTell,
+    CannotSimulate,
     OSError,
 )
 
@@ -60,9 +63,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
     parsed = _parser(os.environ).parse_args(arguments)
     if parsed.run is _bench:
         sys.exit(_bench(parsed))
-    logs.set_up(parsed.log_level)
-    command: Run = parsed.run
     try:
+        if parsed.run is _simulate:
+            _simulate(parsed)  # computes: what interrupts a loop would wait for its end
+            return
+        logs.set_up(parsed.log_level)
+        command: Run = parsed.run
         uvloop.run(command(parsed))
     except MISTAKES as error:
         sys.exit(f"constellation: {error}")
@@ -96,6 +102,10 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     about = "what the catalog serves: list it, add a server's address or a folder, try it"
     add_arguments(_command(commands, env, "models", about, _models))
     add_account_commands(commands, lambda group, *rest: _command(group, env, *rest))
+    about = "what scaling policies would do on a trace, and cost"
+    simulation = commands.add_parser("simulate", help=about, description=about)
+    add_simulation_arguments(simulation)
+    simulation.set_defaults(run=_simulate)
     bench = commands.add_parser("bench", help="measure this gateway beside others")
     bench.add_argument("what", choices=BENCHES)
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own flags; try --help")
@@ -333,6 +343,12 @@ def _bench(arguments: argparse.Namespace) -> int:
     """Run one of the benchmarks, which start processes and loops of their own."""
     main: Callable[[Sequence[str]], int] = import_module(f"bench.{arguments.what}").main
     return main(arguments.rest)
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    from services.scheduler.simulate.command import simulate
+
+    simulate(arguments)
 
 
 async def _usage(arguments: argparse.Namespace) -> None:

@@ -14,15 +14,18 @@ REPORT_S = 43_200  # how often it is told how far it is
 Told = Callable[[float], None]  # the share that is done
 
 
-def replay(service: Service, policy: Policy, *, told: Told = lambda share: None) -> Replayed:
-    """Go through all of a load, asking the policy."""
+def replay(
+    service: Service, policy: Policy, *, most_late: int | None = None, told: Told | None = None
+) -> Replayed:
+    """Go through all of a load, asking the policy; give up when more are late."""
     load, driver = service.load, Driver(service, policy)
     driver.go_on(load.warmup_s)
     service.begin_to_count()
     driver.decisions_ns = array("q")
-    while service.t < load.seconds:
+    while service.t < load.seconds and (most_late is None or service.late <= most_late):
         driver.go_on(min(service.t + REPORT_S, load.seconds))
-        told(service.t / load.seconds)
+        if told:
+            told(service.t / load.seconds)
     return Replayed(service.outcome(), driver.decisions_ns)
 
 

@@ -94,6 +94,11 @@ class Service:
         """Its instances, ready and booting."""
         return self.instances.ready + self.instances.booting
 
+    @property
+    def late(self) -> int:
+        """Who became late since figures count."""
+        return self.requests.late - self._uncounted.late
+
     def go_on(self, until: int) -> None:
         """Go on to the second `until`."""
         requests, instances = self.requests, self.instances

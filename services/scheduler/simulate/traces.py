@@ -15,6 +15,8 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from services.scheduler.simulate.errors import BadTrace
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Row = tuple[float, ...]
@@ -24,10 +26,6 @@ OPTIONAL = ("mean_service_s", "mean_in_tokens", "mean_out_tokens")
 ENDINGS = (".csv", ".csv.gz")
 MOST_SECONDS = 400 * 86_400
 MOST_REQUESTS = 1_000_000_000
-
-
-class BadTrace(ValueError):
-    """A file is no trace; the text names it, and the line where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

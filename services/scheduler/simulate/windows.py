@@ -16,7 +16,8 @@ def mean_around(series: Numbers, width: int) -> NDArray[np.float64]:
     places = np.arange(len(series))
     low = np.maximum(places - (width - 1) // 2, 0)
     high = np.minimum(places + width // 2 + 1, len(series))
-    return (sums[high] - sums[low]) / (high - low)
+    means: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
+    return means
 
 
 def most_ahead(series: Numbers, width: int) -> Numbers:

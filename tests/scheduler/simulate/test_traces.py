@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.scheduler.simulate.traces import BadTrace, read, read_folder
+from services.scheduler.simulate.errors import BadTrace
+from services.scheduler.simulate.traces import read, read_folder
 
 
 def test_a_trace_is_read_with_the_columns_that_it_has(tmp_path: Path) -> None:
