@@ -23,7 +23,7 @@ from services.scheduler.deciding import (
 )
 from services.scheduler.deciding.forecast import Forecast
 from services.scheduler.deciding.guard import Guard
-from services.scheduler.deciding.idle import keep_alive
+from services.scheduler.deciding.idle import Idle, keep_alive
 from services.scheduler.deciding.minutes import Floats
 from services.scheduler.deciding.price import PRICES, Price, Terms
 from services.scheduler.deciding.signal import (
@@ -47,6 +47,7 @@ class Series:
         self.forecast = Forecast(phase=phase)
         self.price = Price()
         self.guard = Guard()
+        self.idle = Idle()
         self.service = Service()
         self.last_call = -math.inf
         self._gathering = Gathering()
@@ -56,6 +57,7 @@ class Series:
         self._made: Decision | None = None
         self._last: tuple[Decision, Decision] | None = None  # as required, and as limited
         self._usual = 0.0  # the smoothed load
+        self._keep_s = 0.0  # the keep-alive
 
     def __repr__(self) -> str:
         return f"<Series {self.forecast.minutes!r} {self.price!r}>"
@@ -76,11 +78,21 @@ class Series:
         self.guard.learn(self.forecast.minutes)
         self._usual = math.expm1(self.forecast.minutes.smoothed)
         if self._terms is not None:
-            self.price.learn(minute, self._terms)
+            self._price(minute, self._terms)
+
+    def _price(self, minute: Minute, terms: Terms) -> None:
+        """Replay a minute; calls that no instance was there for are the keep-alive's matter."""
+        if terms.min == 0:
+            self.idle.learn(minute, terms.horizon)
+            is_cold = self.idle.is_cold(minute.index, self._keep_s / MINUTE_S)
+            minute = replace(minute, late=0.0 if is_cold else minute.late)
+            terms = replace(terms, min=1)
+        self.price.learn(minute, terms)
 
     def decide(self, now: Situation) -> Decision:
         """Size anew; once a minute."""
         self._terms = terms = _terms(now, self.service.known)
+        self._keep_s = self._keep_alive(now)
         loads = self.forecast.quantiles(terms.horizon)
         instances = sizing.candidates(loads, now.permits)
         risks = sizing.risk(instances, loads, residuals.SHARES, now.permits, terms.service_s)
@@ -93,6 +105,11 @@ class Series:
     def floor(self, now: Situation) -> Decision:
         """Look at the last seconds; the same decision as before where they change nothing."""
         return self.decide(now) if self._made is None else self._limited(self._made, now)
+
+    def _keep_alive(self, now: Situation) -> float:
+        if now.keep_alive_s is not None:
+            return now.keep_alive_s
+        return self.idle.minutes(now.slo, now.aim) * MINUTE_S
 
     def worth(self, count: int) -> tuple[float, ...]:
         """Return how many late calls a minute each of the first instances spares."""
@@ -138,7 +155,8 @@ class Series:
         sudden = floor.floor(recent, self._usual, now.permits)
         pressed = max(made.required, held, sudden)
         stays = self._damping.largest(now.at, pressed, held_s)
-        kept = keep_alive(stays, now, idle_s=now.at - self.last_call)
+        idle_s = now.at - self.last_call
+        kept = stays if now.min else keep_alive(stays, idle_s=idle_s, keep_s=self._keep_s)
         instances = min(max(kept, now.min), now.max)
         last = self._last
         if last is not None and last[0] is made and last[1].instances == instances:
@@ -150,7 +168,7 @@ class Series:
             ),
             (sudden > max(made.required, held), f"the last 10 s had {recent:.1f}"),
             (stays > pressed, f"{stays} were needed within {held_s:.0f} s"),
-            (kept != stays, f"the last call was {now.at - self.last_call:.0f} s ago"),
+            (kept != stays, f"kept for {self._keep_s:.0f} s after a call: {idle_s:.0f} s now"),
             (kept < now.min, f"the minimum is {now.min}"),
             (max(kept, now.min) > now.max, f"the maximum is {now.max}"),
         )
@@ -169,6 +187,7 @@ class Series:
                 **self.forecast.kept(),
                 **self.price.kept(),
                 **self.guard.kept(),
+                **self.idle.kept(),
             }
         )
 
@@ -184,6 +203,7 @@ class Series:
             series.forecast.restore(arrays)
             series.price.restore(arrays)
             series.guard.restore(arrays)
+            series.idle.restore(arrays)
             series._usual = math.expm1(series.forecast.minutes.smoothed)
         except (KeyError, TypeError) as error:
             raise ValueError(f"a kept series without {error}") from error

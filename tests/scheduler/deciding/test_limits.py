@@ -9,7 +9,6 @@ from services.scheduler.deciding.floor import Recent, floor
 from services.scheduler.deciding.guard import Guard
 from services.scheduler.deciding.idle import keep_alive
 from services.scheduler.deciding.minutes import Minutes
-from services.scheduler.deciding.values import Situation
 
 
 @pytest.mark.parametrize(
@@ -78,22 +77,9 @@ def test_what_was_kept_guards_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "low", "keep_alive_s", "idle_s", "instances"),
-    [
-        (0, 0, 600.0, 599.0, 1),
-        (1, 0, 600.0, 601.0, 0),
-        (2, 0, 600.0, 601.0, 2),
-        (3, 0, 600.0, 1.0, 3),
-        (1, 0, None, 9999.0, 1),
-        (1, 1, 600.0, 9999.0, 1),
-    ],
-    ids=["kept", "over", "more is wanted", "at work", "as the SLO asks", "a minimum"],
+    ("wanted", "idle_s", "instances"),
+    [(0, 599.0, 1), (1, 601.0, 0), (2, 601.0, 2), (3, 1.0, 3)],
+    ids=["kept", "over", "more is wanted", "at work"],
 )
-def test_keep_alive(
-    wanted: int, low: int, keep_alive_s: float | None, idle_s: float, instances: int
-) -> None:
-    now = Situation(
-        at=0, ready=1, booting=0, permits=8, boot_s=5, min=low, keep_alive_s=keep_alive_s
-    )
-
-    assert keep_alive(wanted, now, idle_s=idle_s) == instances
+def test_keep_alive(wanted: int, idle_s: float, instances: int) -> None:
+    assert keep_alive(wanted, idle_s=idle_s, keep_s=600.0) == instances
