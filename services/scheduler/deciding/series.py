@@ -35,7 +35,7 @@ from services.scheduler.deciding.signal import (
     sound,
 )
 from services.scheduler.deciding.values import Decision, Situation, Span
-from services.scheduler.deciding.worth import in_time, worths
+from services.scheduler.deciding.worth import worths
 
 _PROBABILITIES = tuple(residuals.PROBABILITIES.tolist())
 
@@ -123,13 +123,6 @@ class Series:
             count,
         )
         return tuple(found.tolist())
-
-    def in_time(self, most: int) -> Floats:
-        """Return the calls in service that would not be late, with 0 .. `most` instances."""
-        if self._terms is None or self._made is None:
-            return np.zeros(most + 1)
-        loads, terms = np.array(self._made.quantiles), self._terms
-        return in_time(loads, residuals.SHARES, terms.permits, terms.service_s, most)
 
     def _described(
         self, now: Situation, loads: Floats, required: np.float64, risk: np.float64

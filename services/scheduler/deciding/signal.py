@@ -18,6 +18,7 @@ from services.scheduler.deciding.values import Span
 MINUTE_S = 60.0
 SERVICE_HALF_LIFE = 200.0  # calls; after as many the older half of the estimate is forgotten
 USUAL_SERVICE_S = 1.0  # before anything has ended
+LEAST_SERVICE_S = 1e-3
 MOST = 1e6  # permits, calls or seconds: what is beyond is an error of measurement
 _SLACK_S = 1e-6
 
@@ -50,7 +51,7 @@ class Service:
     @property
     def known(self) -> float:
         """The estimate, or what is usual as long as there is none."""
-        return self.seconds if self.seconds > 0 else USUAL_SERVICE_S
+        return max(self.seconds, LEAST_SERVICE_S) if self.seconds > 0 else USUAL_SERVICE_S
 
 
 def sound(span: Span) -> Span:

@@ -6,7 +6,7 @@
 While a load is far above the permits all calls are late, and the instance that ends this gets all
 the praise; on the hull those before it have their part, so that who takes the best first gets a
 block of them rather than none. Worths never rise with n. Unit: calls a minute; shape: (count,).
-Who shares exactly (`sharing`) takes what is served in time as it is.
+Who shares exactly (`sharing`) takes `spared` as it is.
 """
 
 from __future__ import annotations
@@ -26,12 +26,6 @@ def spared(loads: Floats, shares: Floats, permits: int, service_s: float, count:
 def worths(loads: Floats, shares: Floats, permits: int, service_s: float, count: int) -> Floats:
     """Return the worth of the first `count` instances, for scenarios and their weights."""
     return hull_steps(spared(loads, shares, permits, service_s, count))
-
-
-def in_time(loads: Floats, shares: Floats, permits: int, service_s: float, most: int) -> Floats:
-    """Return the calls in service that are not late, expected with 0 .. `most` instances."""
-    late = risk(np.arange(most + 1.0), loads, shares, permits, service_s) * (service_s / 60.0)
-    return np.asarray(float(shares @ loads) - late)
 
 
 def hull_steps(values: Floats) -> Floats:

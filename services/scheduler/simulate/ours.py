@@ -8,7 +8,6 @@ from services.scheduler.deciding import Decision, Series, Situation, Span
 from services.scheduler.deciding.minutes import Floats
 from services.scheduler.deciding.residuals import SHARES
 from services.scheduler.deciding.worth import spared
-from services.scheduler.deciding.minutes import Floats
 from services.scheduler.simulate.peers.grid import grid
 from services.scheduler.simulate.policy import Family, Observation, Terms
 
@@ -56,10 +55,6 @@ class Ours:
         loads, service_s = np.array(self._made.quantiles), self._made.service_s
         calls = spared(loads, SHARES, self._terms.permits, service_s, most)
         return calls * (service_s / TICK_S)
-
-    def worth(self, most: int) -> Floats:
-        """Return what is served in time with 0 .. `most` instances, for a fleet that is too small."""
-        return self.series.in_time(most)
 
 
 def _span(seen: Observation) -> Span:

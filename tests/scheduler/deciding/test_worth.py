@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scheduler.deciding.residuals import SHARES
-from services.scheduler.deciding.worth import hull_steps, in_time, worths
+from services.scheduler.deciding.worth import hull_steps, worths
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,6 @@ def test_worths_never_rise_and_add_up(values: list[float]) -> None:
 
     assert np.all(np.diff(steps) <= 1e-6)
     assert steps.sum() == pytest.approx(values[-1], abs=1e-6)
-
-
-def test_in_time_is_all_of_the_load_with_room_and_nothing_without() -> None:
-    found = in_time(np.full(SHARES.size, 60.0), SHARES, 8, 4.0, 14)
-
-    assert found[:8] == pytest.approx(np.zeros(8))
-    assert found[-1] == pytest.approx(60, rel=0.01)
 
 
 def test_whom_a_load_needs_is_worth_more_than_who_is_spare() -> None:
