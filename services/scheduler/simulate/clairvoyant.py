@@ -38,9 +38,14 @@ class Found(NamedTuple):
     outcome: Outcome
 
     @property
-    def cost(self) -> tuple[bool, int]:
-        """Order those that hold the share by what they cost."""
-        return self.outcome.late_share > LATE_SHARE, self.outcome.paid_s
+    def holds(self) -> bool:
+        """Whether as few are late as must be."""
+        return self.outcome.late_share <= LATE_SHARE
+
+    @property
+    def cost(self) -> tuple[float, int]:
+        """Order those that hold the share by what they cost, before those that do not."""
+        return max(self.outcome.late_share, LATE_SHARE), self.outcome.paid_s
 
 
 def clairvoyant(new_service: Callable[[], Service]) -> Outcome:
@@ -60,15 +65,16 @@ def clairvoyant(new_service: Callable[[], Service]) -> Outcome:
 
     means = [mean_around(load.demand, width) for width in WIDTHS_S]
     found = sorted((_with_least_room(each, schedule, play) for each in means), key=_cost)
-    for each in found[:WORTH_REMOVING]:
+    for each in [each for each in found if each.holds][:WORTH_REMOVING]:
         blocks = blocks_of(load, each.ready, terms=terms, since=unseen)
         found.append(_without_most(each, in_order(blocks), play))
     return min(found, key=_cost).outcome
 
 
 def played(service: Service, wanted: Counts) -> Outcome:
-    """Have a service follow a schedule of instances, ready and booting."""
+    """Have a service follow a schedule of instances, ready and booting; the first are ready."""
     load = service.load
+    service.instances.begin_with(int(wanted[0]))
     changes = np.flatnonzero(np.diff(wanted, prepend=-1))
     for t in np.union1d(changes, [load.warmup_s]).tolist():
         service.go_on(t)
@@ -79,14 +85,14 @@ def played(service: Service, wanted: Counts) -> Outcome:
     return service.outcome()
 
 
-def _cost(found: Found) -> tuple[bool, int]:
+def _cost(found: Found) -> tuple[float, int]:
     return found.cost
 
 
 def _with_least_room(
     mean: NDArray[np.float64], schedule: Callable[[NDArray[np.float64]], Counts], play: Play
 ) -> Found:
-    """Search for the least z that holds the share; the highest one if none does."""
+    """Search for the least z that holds the share; the highest one if that does not."""
 
     def tried(z: float) -> Found:
         ready = schedule(mean + z * np.sqrt(mean))
@@ -94,11 +100,11 @@ def _with_least_room(
 
     low, high = Z_BETWEEN
     best = tried(high)
-    for _ in range(Z_STEPS):
+    for _ in range(Z_STEPS if best.holds else 0):
         middle = (low + high) / 2
         found = tried(middle)
-        if found.cost <= best.cost:
-            best, high = found, middle
+        if found.holds:
+            best, high = min(best, found, key=_cost), middle
         else:
             low = middle
     return best
@@ -111,8 +117,8 @@ def _without_most(start: Found, blocks: Sequence[Block], play: Play) -> Found:
         middle = (low + high + 1) // 2
         ready = without(start.ready, blocks[:middle])
         found = Found(ready, play(ready))
-        if found.cost <= best.cost:
-            best, low = found, middle
+        if found.holds:
+            best, low = min(best, found, key=_cost), middle
         else:
             high = middle - 1
     return best

@@ -20,7 +20,6 @@ class Instances:
 
     def __init__(self, *, seconds: int, ready: int, boot_s: Callable[[], int]) -> None:
         """Begin with so many ready ones; `next_ready` is when the next boot is over."""
-        self.ready = ready
         self.next_ready = NEVER
         self.started = self.actions = 0  # actions: changes of their number
         self._boot_s = boot_s
@@ -28,11 +27,16 @@ class Instances:
         self._empty: list[int] = []  # when those that drain are
         self._paid_by = np.zeros(seconds + 1, np.int64)
         self._ready_by = np.zeros(seconds + 1, np.int64)
-        self._paid_by[0] = self._ready_by[0] = ready
+        self.begin_with(ready)
 
     def __repr__(self) -> str:
         """Tell how many there are."""
         return f"<Instances ready={self.ready} booting={self.booting}>"
+
+    def begin_with(self, ready: int) -> None:
+        """Have so many at 0, whatever there were."""
+        self.ready = ready
+        self._paid_by[0] = self._ready_by[0] = ready
 
     @property
     def booting(self) -> int:
