@@ -16,7 +16,7 @@ from services.scheduler.simulate.errors import BadOptions
 from services.scheduler.simulate.families import CLAIRVOYANT, FAMILIES, NAMES
 from services.scheduler.simulate.load import ServiceLaw
 from services.scheduler.simulate.progress import Progress
-from services.scheduler.simulate.results import Result, compared, without_times
+from services.scheduler.simulate.results import Result, compared
 from services.scheduler.simulate.runs import Done, Run, done
 from services.scheduler.simulate.traces import read, read_folder
 
@@ -69,11 +69,11 @@ def simulate(arguments: argparse.Namespace) -> None:
         choices = chosen((each.result for each in tried), slo=slo)
         found = done(asked.to_show(choices), jobs=arguments.jobs, told=showing)
     results = _results(found, choices, asked)
-    if arguments.no_timing:
-        results = [without_times(each) for each in results]
-    _print(results, choices, asked.conditions)
+    timing = not arguments.no_timing
+    _print(results, choices, asked.conditions, timing=timing)
     if arguments.json:
-        arguments.json.write_bytes(report.as_json(results, asked.conditions, choices))
+        written = report.as_json(results, asked.conditions, choices, timing=timing)
+        arguments.json.write_bytes(written)
     if arguments.png:
         shown = [each for each in found if each.run.policy in asked.policies]
         chart.draw(shown, arguments.png, slo=slo)
@@ -160,7 +160,11 @@ def _results(found: Iterable[Done], choices: Mapping[str, Choice], asked: Asked)
 
 
 def _print(
-    results: Sequence[Result], choices: Mapping[str, Choice], conditions: Conditions
+    results: Sequence[Result],
+    choices: Mapping[str, Choice],
+    conditions: Conditions,
+    *,
+    timing: bool,
 ) -> None:
     slo = conditions.slo
     print(report.conditions_line(conditions))
@@ -169,7 +173,7 @@ def _print(
     traces = dict.fromkeys(each.trace for each in results)
     for trace in traces:
         mine = [each for each in results if each.trace == trace]
-        print(f"\n{report.trace_table(mine, slo=slo)}")
+        print(f"\n{report.trace_table(mine, slo=slo, timing=timing)}")
     if len(traces) > 1:
         print(f"\n{report.summary_table(results, slo=slo)}")
     if any(each.late_share > slo for each in results):

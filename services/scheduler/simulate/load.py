@@ -60,39 +60,56 @@ def load_of(trace: Trace, service: ServiceLaw, *, warmup_s: int, seed: int) -> L
     """Draw a trace's requests."""
     arrivals = _arrivals(trace, np.random.default_rng([seed, ARRIVALS]))
     first = np.concatenate(([0], np.cumsum(arrivals)))
-    means = np.where(np.isnan(trace.mean_service_s), service.mean_s, trace.mean_service_s)
+    drawn = _Drawn(trace.seconds, int(first[-1]))
     rng = np.random.default_rng([seed, SERVICE])
-    ends = np.empty(first[-1], np.uint32)
-    ended = np.zeros(trace.seconds + 1, np.int64)
-    served = np.zeros(trace.seconds + 1)
-    total, longest = 0.0, 1
+    means = np.where(np.isnan(trace.mean_service_s), service.mean_s, trace.mean_service_s)
     for start in range(0, trace.seconds, CHUNK_S):
         seconds = np.arange(start, min(start + CHUNK_S, trace.seconds))
         arrived = np.repeat(seconds, arrivals[seconds])
         took = service.draw(len(arrived), rng)
         took *= means[arrived // trace.bin_s].astype(np.float32)
-        steps = (took + rng.random(len(arrived), dtype=np.float32)).astype(np.int64)
-        until = arrived + steps
-        ends[first[start] : first[start] + len(arrived)] = until
-        within = np.minimum(until, trace.seconds)
-        ended += np.bincount(within, minlength=trace.seconds + 1)
-        served += np.bincount(within, weights=took, minlength=trace.seconds + 1)
-        total += float(took.sum(dtype=np.float64))
-        longest = max(longest, int(steps.max(initial=0)))
-    left = np.cumsum(ended)
+        drawn.add(arrived, took, rng.random(len(arrived), dtype=np.float32))
+    left = np.cumsum(drawn.ending)
     return Load(
         name=trace.name,
         seconds=trace.seconds,
         warmup_s=min(warmup_s, trace.seconds // 2),
         arrivals=arrivals,
         first=first,
-        ends=ends,
+        ends=drawn.ends,
         demand=(first[1:] - left[:-1]).astype(np.int32),
         ended=np.concatenate(([0], left[:-1])),
-        service_s=np.concatenate(([0.0], np.cumsum(served)[:-1])),
-        longest=longest,
-        service_mean_s=total / len(ends),
+        service_s=np.concatenate(([0.0], np.cumsum(drawn.service_s)[:-1])),
+        longest=drawn.longest,
+        service_mean_s=drawn.total_s / len(drawn.ends),
     )
+
+
+class _Drawn:
+    """The requests of a trace, as they are drawn one piece after the other."""
+
+    def __init__(self, seconds: int, requests: int) -> None:
+        self.ends = np.empty(requests, np.uint32)
+        self.ending = np.zeros(seconds + 1, np.int64)  # at each step; all later ones at the last
+        self.service_s = np.zeros(seconds + 1)  # theirs
+        self.total_s, self.longest = 0.0, 1
+        self._count = 0
+
+    def add(self, arrived: Ints, took: NDArray[np.float32], fractions: NDArray[np.float32]) -> None:
+        """Add requests, by when they arrive, how long they take and what rounds that."""
+        if not len(arrived):
+            return
+        steps = (took + fractions).astype(np.int64)
+        until = arrived + steps
+        self.ends[self._count : self._count + len(until)] = until
+        self._count += len(until)
+        begin = int(arrived[0])
+        within = np.minimum(until, len(self.ending) - 1) - begin
+        counts, sums = np.bincount(within), np.bincount(within, weights=took)
+        self.ending[begin : begin + len(counts)] += counts
+        self.service_s[begin : begin + len(sums)] += sums
+        self.total_s += float(took.sum(dtype=np.float64))
+        self.longest = max(self.longest, int(steps.max()))
 
 
 def _arrivals(trace: Trace, rng: np.random.Generator) -> Ints:

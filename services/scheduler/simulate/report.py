@@ -28,13 +28,17 @@ SUMMARY = ("policy", "x clairvoyant", "x best peer", "over the SLO", "where, % l
 
 
 def as_json(
-    results: Sequence[Result], conditions: Conditions, choices: Mapping[str, Choice]
+    results: Sequence[Result],
+    conditions: Conditions,
+    choices: Mapping[str, Choice],
+    *,
+    timing: bool,
 ) -> bytes:
     """Return all of it for programs."""
     found: dict[str, object] = {"conditions": conditions.told()}
     if choices:
         found["chosen"] = {name: choice.configuration for name, choice in choices.items()}
-    found["results"] = [each.as_json() for each in results]
+    found["results"] = [each.as_json(timing=timing) for each in results]
     return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -50,11 +54,11 @@ def conditions_line(conditions: Conditions) -> str:
     )
 
 
-def trace_table(results: Sequence[Result], *, slo: float) -> str:
+def trace_table(results: Sequence[Result], *, slo: float, timing: bool) -> str:
     """Return the policies on one trace; those above the SLO are marked."""
-    timed = any(each.decision_p99_ms is not None for each in results)
-    rows = [_row(each, slo)[: len(HEADS) - (not timed)] for each in results]
-    return f"{results[0].trace}\n{table(HEADS[: len(rows[0])], rows)}"
+    columns = len(HEADS) if timing else len(HEADS) - 1
+    rows = [_row(each, slo)[:columns] for each in results]
+    return f"{results[0].trace}\n{table(HEADS[:columns], rows)}"
 
 
 def summary_table(results: Sequence[Result], *, slo: float) -> str:

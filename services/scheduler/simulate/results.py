@@ -32,11 +32,11 @@ class Result:
     instances_started: int
     decision_p99_ms: float | None = None
 
-    def as_json(self) -> Mapping[str, Any]:
-        """Return its fields; times that were not measured are left out."""
+    def as_json(self, *, timing: bool) -> Mapping[str, Any]:
+        """Return its fields, with or without what was measured."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         fields["configuration"] = dict(self.configuration)
-        if self.decision_p99_ms is None:
+        if not timing:
             del fields["decision_p99_ms"]
         return fields
 
@@ -86,11 +86,6 @@ def compared(results: Sequence[Result], *, slo: float, best_peer: str = "") -> l
         )
         for each in results
     ]
-
-
-def without_times(result: Result) -> Result:
-    """Return a result as it is on every machine."""
-    return replace(result, decision_p99_ms=None)
 
 
 def _ratio(one: float, other: float | None) -> float | None:
