@@ -80,12 +80,12 @@ def _token_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scopes", type=_scopes, default=("run", "read"), help=scopes)
     models = "comma-separated names; all that the account may run without"
     command.add_argument("--models", type=_names, default=(), help=models)
-    command.add_argument("--expires", type=_seconds, default=0, help="in so long: 12h, 30d")
+    command.add_argument("--expires", type=seconds, default=0, help="in so long: 12h, 30d")
     command.add_argument("--max-priority", type=int, choices=range(10), default=9)
 
 
 async def _create_account(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         world = await known(control)
         taken = [*world.table(Account).values()]
         if any(arguments.name in (each.name, each.id) for each in taken):
@@ -108,7 +108,7 @@ async def _create_account(arguments: argparse.Namespace) -> None:
 
 
 async def _update_account(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         account = account_named(await known(control), arguments.account)
         if arguments.unlimited:
             account = replace(
@@ -131,13 +131,13 @@ def limited(account: Account, flags: argparse.Namespace) -> Account:
 
 
 async def _list_accounts(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         world = await known(control)
     sys.stdout.write(account_table(world.table(Account).values(), _used_today(world)))
 
 
 async def _show_account(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         world = await known(control)
     account = account_named(world, arguments.account)
     tokens = [each for each in world.table(Token).values() if each.account == account.id]
@@ -154,13 +154,13 @@ async def _unblock(arguments: argparse.Namespace) -> None:
 
 
 async def _set_blocked(arguments: argparse.Namespace, *, blocked: bool) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         account = account_named(await known(control), arguments.account)
         await control.put(replace(account, blocked=blocked))
 
 
 async def _delete_account(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         world = await known(control)
         account = account_named(world, arguments.account)
         await control.delete(Ref("account", account.id))  # first: its tokens open nothing then
@@ -172,7 +172,7 @@ async def _delete_account(arguments: argparse.Namespace) -> None:
 async def _create_token(arguments: argparse.Namespace) -> None:
     secret = "cst_" + secrets.token_urlsafe(32)
     now = _now_ms()
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         account = account_named(await known(control), arguments.account)
         await control.put(
             Token(
@@ -191,7 +191,7 @@ async def _create_token(arguments: argparse.Namespace) -> None:
 
 
 async def _list_tokens(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         world = await known(control)
     tokens = list(world.table(Token).values())
     if arguments.account:
@@ -201,7 +201,7 @@ async def _list_tokens(arguments: argparse.Namespace) -> None:
 
 
 async def _revoke(arguments: argparse.Namespace) -> None:
-    async with _control(arguments) as control:
+    async with open_control(arguments) as control:
         token = token_named(await known(control), arguments.token)
         await control.delete(Ref("token", token.hash))
 
@@ -240,7 +240,8 @@ async def known(control: ControlClient) -> World:
     return world
 
 
-def _control(arguments: argparse.Namespace) -> ControlClient:
+def open_control(arguments: argparse.Namespace) -> ControlClient:
+    """Return a client of the control that the flags name."""
     socket: Path = arguments.state_dir / "control.sock"
     if not arguments.control and not socket.exists():
         where = f"nothing runs in {arguments.state_dir}: there is no control.sock"
@@ -304,7 +305,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def _seconds(text: str) -> int:
+def seconds(text: str) -> int:
+    """Read a time like 90s, 30m, 12h or 30d."""
     number, unit = text[:-1], text[-1:]
     if not (number.isascii() and number.isdigit() and unit in UNITS):
         raise argparse.ArgumentTypeError(f"expected a time like 90s, 30m, 12h or 30d, got {text!r}")

@@ -17,7 +17,7 @@ def account_table(accounts: Iterable[Account], used: Mapping[str, float]) -> str
         state = "blocked" if each.blocked else "open"
         today = f"{used.get(each.id, 0.0):.1f}"
         rows.append((each.id, each.name or "-", state, today, _number(each.neurons_per_day)))
-    return _table(rows)
+    return table(rows)
 
 
 def one_account(account: Account, *, used: float, tokens: int) -> str:
@@ -35,7 +35,7 @@ def one_account(account: Account, *, used: float, tokens: int) -> str:
     rows += [(f"{task} per minute", str(rate)) for task, rate in rates]
     if not rates:
         rows.append(("requests per minute", "no limit"))
-    return _table(rows)
+    return table(rows)
 
 
 def token_table(tokens: Iterable[Token], accounts: Mapping[str, Account], *, now_ms: int) -> str:
@@ -49,7 +49,7 @@ def token_table(tokens: Iterable[Token], accounts: Mapping[str, Account], *, now
         who = (each.hash[:SHOWN], owner.name if owner else each.account, each.name or "-")
         what = (scopes, ",".join(each.models) or "all")
         rows.append((*who, *what, _date(each.created_at_ms), expires))
-    return _table(rows)
+    return table(rows)
 
 
 def _number(limit: float) -> str:
@@ -62,7 +62,8 @@ def _date(at_ms: int, never: str = "-") -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns of one width each."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

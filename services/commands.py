@@ -28,6 +28,7 @@ from services.models_cli.arguments import add_arguments
 from services.models_cli.guessing import CannotTell
 from services.run_cli import arguments as run_cli
 from services.run_cli.inputs import CannotRun
+from services.scaling_cli import add_commands as add_scaling_commands
 from services.scheduler.simulate.arguments import add_arguments as add_simulation_arguments
 from services.scheduler.simulate.errors import CannotSimulate
 from services.state_folder import Occupied, state_folder
@@ -106,6 +107,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     simulation = commands.add_parser("simulate", help=about, description=about)
     add_simulation_arguments(simulation)
     simulation.set_defaults(run=_simulate)
+    add_scaling_commands(commands, lambda group, *rest: _command(group, env, *rest))
     bench = commands.add_parser("bench", help="measure this gateway beside others")
     bench.add_argument("what", choices=BENCHES)
     bench.add_argument("rest", nargs=argparse.REMAINDER, help="its own flags; try --help")

@@ -109,15 +109,23 @@ class Embedded:
             grace_s=GRACE_S,
         )
         resources: tuple[Resource, ...] = (*options.colos, *catalog.models, *catalog.finetunes)
-        plane = control.build(config, catalog=resources, clock=self.clock)
+        settings = self.config.settings("scheduler", scheduler.Config, state_dir=options.state_dir)
+        memory = scheduler.build_memory(settings, clock=self.clock)
+        plane = control.build(
+            config, catalog=resources, clock=self.clock, explainer=memory.explaining
+        )
         await stack.enter_async_context(control.serve(config, plane))
         following = follow(plane, self.world, backoff=Backoff())
         await stack.enter_async_context(background(following, name="world"))
-        settings = self.config.settings("scheduler", scheduler.Config)
         made = scheduler.build(
-            settings, control=plane, world=self.world, registry=self.registry, clock=self.clock
+            settings,
+            control=plane,
+            world=self.world,
+            memory=memory,
+            registry=self.registry,
+            clock=self.clock,
         )
-        await stack.enter_async_context(scheduler.serve(made))
+        await stack.enter_async_context(scheduler.serve(made, memory))
         return plane
 
     async def _node(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> None:

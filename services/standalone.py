@@ -152,7 +152,9 @@ class Standalone:
                 "control", control.Config, state_dir=self.options.state_dir, **self.options.flags
             )
             made = scheduler.build_process(
-                self.config.settings("scheduler", scheduler.Config),
+                self.config.settings(
+                    "scheduler", scheduler.Config, state_dir=self.options.state_dir
+                ),
                 config,
                 catalog=(*colos, *catalog.models, *catalog.finetunes),
                 registry=self.registry,

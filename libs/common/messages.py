@@ -16,9 +16,21 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter
 
+from libs.common.explanation import Explanation, Question, ScaleSnapshot
 from libs.common.limit_shares import LimitUse, Shares, Use
 from libs.common.pb import control_pb2 as pb
-from libs.common.world_map import KIND_OF, KINDS, Ref, Report, ReporterKind, Resource, Update
+from libs.common.world_map import (
+    KIND_OF,
+    KINDS,
+    Decision,
+    Ref,
+    Report,
+    ReporterKind,
+    Resource,
+    Update,
+)
+
+MOST_DECISIONS = 2_000  # in one answer: a day of a region's, and less than a message may hold
 
 
 @functools.cache
@@ -152,6 +164,55 @@ def shares_from_pb(message: pb.ReportResponse) -> Shares:
         even=message.even,
         shares=dict(message.shares),
         keep_s=message.keep_ms / 1000,
+    )
+
+
+def question_to_pb(question: Question) -> pb.ExplainRequest:
+    """Write a question about decisions."""
+    return pb.ExplainRequest(
+        model=question.model, region=question.region, at_ms=question.at_ms, count=question.count
+    )
+
+
+def question_from_pb(message: pb.ExplainRequest) -> Question:
+    """Read a question about decisions."""
+    count = min(message.count or 1, MOST_DECISIONS)
+    return Question(model=message.model, region=message.region, at_ms=message.at_ms, count=count)
+
+
+def explanation_to_pb(found: Explanation) -> pb.ExplainResponse:
+    """Write the answer to one."""
+    return pb.ExplainResponse(
+        decisions=[resource_to_pb(each).decision for each in found.decisions],
+        snapshots=[
+            pb.ScaleSnapshot(
+                model=each.model,
+                region=each.region,
+                at_ms=each.at_ms,
+                queue_length=each.queue_length,
+                replica_count=each.replica_count,
+            )
+            for each in found.snapshots
+        ],
+    )
+
+
+def explanation_from_pb(message: pb.ExplainResponse) -> Explanation:
+    """Read the answer to one."""
+    decisions = (resource_from_pb(pb.Resource(decision=each)) for each in message.decisions)
+    snapshots = (
+        ScaleSnapshot(
+            model=each.model,
+            region=each.region,
+            at_ms=each.at_ms,
+            queue_length=each.queue_length,
+            replica_count=each.replica_count,
+        )
+        for each in message.snapshots
+    )
+    return Explanation(
+        decisions=tuple(each for each in decisions if isinstance(each, Decision)),
+        snapshots=tuple(snapshots),
     )
 
 

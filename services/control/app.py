@@ -21,6 +21,7 @@ from services.control.catalog_folder import CatalogFolder
 from services.control.finetunes import Limits
 from services.control.grpc_api import ControlServicer
 from services.control.grpc_finetunes import FinetuneServicer
+from services.control.ports import Explainer
 from services.control.service import Control, Settings
 from services.control.store import SqlStore, sqlite_url
 from services.control.tokens import ensure_token
@@ -59,7 +60,13 @@ class Config:
         )
 
 
-def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = None) -> Control:
+def build(
+    config: Config,
+    *,
+    catalog: Sequence[Resource],
+    clock: Clock | None = None,
+    explainer: Explainer | None = None,
+) -> Control:
     """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
     return Control(
         store=SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db")),
@@ -78,6 +85,7 @@ def build(config: Config, *, catalog: Sequence[Resource], clock: Clock | None = 
             spent_s=config.spent_s,
         ),
         limits=config.finetune_limits,
+        explainer=explainer,
     )
 
 

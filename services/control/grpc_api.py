@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from libs.common.errors import BadInput, Unavailable
 from libs.common.limit_shares import Shares
 from libs.common.messages import (
+    explanation_to_pb,
+    question_from_pb,
     report_from_pb,
     resource_from_pb,
-    resource_to_pb,
     shares_to_pb,
     update_to_pb,
 )
@@ -79,10 +80,8 @@ class ControlServicer(ControlServiceServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Say why a model has as many instances as it has."""
         async with statuses(context):
-            decisions = await self._control.explain(request.model)
-            return pb.ExplainResponse(
-                decisions=[resource_to_pb(each).decision for each in decisions]
-            )
+            found = await self._control.explain(question_from_pb(request))
+            return explanation_to_pb(found)
 
     def _message(self, update: Update) -> pb.WatchResponse:
         """Write an update once for all its readers, who mostly ask one after the other."""

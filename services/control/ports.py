@@ -1,4 +1,4 @@
-"""What control needs from elsewhere: a place where lasting resources are kept."""
+"""What control needs from elsewhere: places for what lasts, and who knows why."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from libs.common.explanation import Explanation, Question
 from libs.common.world_map import Ref, Resource
 
 
@@ -26,6 +27,14 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of it."""
+        ...
+
+
+class Explainer(Protocol):
+    """Knows what the scheduler has decided; raises Unavailable."""
+
+    async def explain(self, question: Question) -> Explanation:
+        """Return the decisions that are asked for."""
         ...
 
 

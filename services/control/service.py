@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from libs.common.account_limits import DAY_MS, NEURONS, limit_name, limit_of
 from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
+from libs.common.explanation import Explanation, Question
 from libs.common.ports import Granted
 from libs.common.world_map import (
     KIND_OF,
@@ -34,7 +35,7 @@ from libs.common.world_map import (
 from services.control import ownership
 from services.control.external import external_instances
 from services.control.finetunes import Finetunes, Limits
-from services.control.ports import Assets, Store
+from services.control.ports import Assets, Explainer, Store
 from services.control.reporters import Reporter, Reporters
 from services.control.sharing import Sharing
 from services.control.snapshot import Snapshot
@@ -71,11 +72,13 @@ class Control:
         clock: Clock,
         settings: Settings,
         limits: Limits,
+        explainer: Explainer | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._clock = clock
         self._settings = settings
+        self._explainer = explainer
         # versions start at the time of day, so that they grow over restarts
         self._snapshot = Snapshot(first_version=clock.unix_ms(), bound=settings.watch_bound)
         self._snapshot.world.listen(self._on_change)
@@ -187,14 +190,20 @@ class Control:
         self._must_run()
         return await self._through(self._write(puts, deletes))
 
-    async def explain(self, model: str) -> tuple[Decision, ...]:
-        """Return the last decision about a model in each region."""
+    async def explain(self, question: Question) -> Explanation:
+        """Return what was decided about a model; without a scheduler here, what is known of it."""
         self._must_run()
-        known = self._snapshot.world.model(model)
+        known = self._snapshot.world.model(question.model)
         if known is None:
-            raise UnknownModel(f"no such model: {model}")
-        decisions = self._snapshot.world.table(Decision).values()
-        return tuple(each for each in decisions if each.model == known.name)
+            raise UnknownModel(f"no such model: {question.model}")
+        if self._explainer is not None:
+            return await self._explainer.explain(replace(question, model=known.name))
+        decisions = (
+            each
+            for each in self._snapshot.world.table(Decision).values()
+            if each.model == known.name and question.region in ("", each.region)
+        )
+        return Explanation(decisions=tuple(decisions))
 
     def regions(self) -> set[str]:
         """Return the regions that there are colos in."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import Seconds, SecondsOrNone, Share
+from libs.common.bounds import AtLeastOne, NotNegative, Seconds
 from libs.common.clock import Clock
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
@@ -17,23 +18,42 @@ from libs.common.world import World, follow
 from libs.common.world_map import Resource
 from services.control import app as control_app
 from services.control.service import Control
-from services.scheduler.damping import Damping
+from services.scheduler.explaining import Explaining
 from services.scheduler.fleets.nodes import NodeFleet
-from services.scheduler.forecast import LastValue
-from services.scheduler.history import History
+from services.scheduler.keeping import Keeping
 from services.scheduler.loop import Scheduler, Settings
 from services.scheduler.metrics import Metrics
-from services.scheduler.sizing import Sizer
+from services.scheduler.snapshots import Snapshots
+from services.scheduler.stores.sql import Retention, SqlArchive, sqlite_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The scheduler's settings."""
 
+    state_dir: Path = Path(".constellation")
     tick_s: Seconds = 60.0
+    floor_s: Seconds = 5.0
     measure_s: Seconds = 1.0
-    down_after_s: SecondsOrNone = 60.0
-    target_utilization: Share = 0.8
+    dry_run: bool = False  # decide and say so, and change nothing
+    store_url: str = ""  # empty: scheduler.db in the state folder
+    save_s: Seconds = 300.0  # between two saves of a series
+    keep_decisions_days: NotNegative = 7.0
+    keep_decisions: AtLeastOne = 1_000_000
+    keep_series_days: NotNegative = 30.0  # of models that are gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the scheduler keeps, and what it answers from that; made before control and it."""
+
+    archive: SqlArchive
+    snapshots: Snapshots
+
+    @property
+    def explaining(self) -> Explaining:
+        """Return what answers why."""
+        return Explaining(log=self.archive, snapshots=self.snapshots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +63,18 @@ class Process:
     control: Control
     world: World
     scheduler: Scheduler
+    memory: Memory
+
+
+def build_memory(config: Config, *, clock: Clock) -> Memory:
+    """Assemble what is kept, without opening anything."""
+    retention = Retention(
+        decision_days=config.keep_decisions_days,
+        most_decisions=config.keep_decisions,
+        series_days=config.keep_series_days,
+    )
+    url = config.store_url or sqlite_url(config.state_dir / "scheduler.db")
+    return Memory(archive=SqlArchive(url, clock=clock, retention=retention), snapshots=Snapshots())
 
 
 def build(
@@ -50,6 +82,7 @@ def build(
     *,
     control: ControlPlane,
     world: World,
+    memory: Memory,
     registry: CollectorRegistry,
     clock: Clock,
 ) -> Scheduler:
@@ -57,23 +90,27 @@ def build(
     return Scheduler(
         world=world,
         fleet=NodeFleet(control=control, world=world),
-        sizer=Sizer(
-            forecaster=LastValue(),
-            history=History(),
-            damping=Damping(down_after_s=config.down_after_s),
-            target_utilization=config.target_utilization,
-        ),
+        keeping=Keeping(history=memory.archive, log=memory.archive, every_s=config.save_s),
+        snapshots=memory.snapshots,
         metrics=Metrics(registry),
         clock=clock,
-        settings=Settings(tick_s=config.tick_s, measure_s=config.measure_s),
+        settings=Settings(
+            tick_s=config.tick_s,
+            floor_s=min(config.floor_s, config.tick_s),
+            measure_s=config.measure_s,
+            dry_run=config.dry_run,
+        ),
     )
 
 
 @asynccontextmanager
-async def serve(scheduler: Scheduler) -> AsyncIterator[None]:
-    """Decide while inside."""
-    async with background(scheduler.run(), name="scheduler"):
-        yield
+async def serve(scheduler: Scheduler, memory: Memory) -> AsyncIterator[None]:
+    """Decide while inside; what is to be kept is saved on the way out."""
+    try:
+        async with background(scheduler.run(), name="scheduler"):
+            yield
+    finally:
+        await memory.archive.close()
 
 
 def build_process(
@@ -85,10 +122,15 @@ def build_process(
     clock: Clock,
 ) -> Process:
     """Assemble control and a scheduler without opening anything."""
-    control = control_app.build(control_config, catalog=catalog, clock=clock)
+    memory = build_memory(config, clock=clock)
+    control = control_app.build(
+        control_config, catalog=catalog, clock=clock, explainer=memory.explaining
+    )
     world = World()
-    scheduler = build(config, control=control, world=world, registry=registry, clock=clock)
-    return Process(control=control, world=world, scheduler=scheduler)
+    scheduler = build(
+        config, control=control, world=world, memory=memory, registry=registry, clock=clock
+    )
+    return Process(control=control, world=world, scheduler=scheduler, memory=memory)
 
 
 @asynccontextmanager
@@ -98,5 +140,5 @@ async def serve_process(
     """Run control and the scheduler while inside; yields control's addresses."""
     async with control_app.serve(control_config, process.control) as addresses:
         following = follow(process.control, process.world, backoff=Backoff())
-        async with background(following, name="world"), serve(process.scheduler):
+        async with background(following, name="world"), serve(process.scheduler, process.memory):
             yield addresses

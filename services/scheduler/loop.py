@@ -1,29 +1,44 @@
-"""The scheduler's loop: measure, forecast, size, damp, place, and tell the fleet."""
+"""The scheduler's loop: look, and every few seconds size, place, tell the fleet, and keep why.
+
+Each model in each region is decided anew every `tick_s`, at a moment of its own, so that a large
+fleet is not decided at one; in between the last seconds are looked at every `floor_s`. Between
+two of them the process's other tasks have their turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from zlib import crc32
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.errors import RequestError
 from libs.common.world import World
-from libs.common.world_map import KIND_OF, Node, Override, Update
+from libs.common.world_map import KIND_OF, Decision, Node, Override, Update, ref
+from services.scheduler.boots import Boots
+from services.scheduler.controls import controls, expired
+from services.scheduler.inventory import deployments, external_instances, external_nodes
+from services.scheduler.keeping import Keeping
+from services.scheduler.measuring import Measuring
 from services.scheduler.metrics import Metrics
-from services.scheduler.placement import FleetState, place
+from services.scheduler.placement import FleetState, Placement, place
 from services.scheduler.plan import Plan, make_plan
 from services.scheduler.ports import Fleet
-from services.scheduler.sizing import Moment, Sizer
-from services.scheduler.usage import Key, read, regions
+from services.scheduler.records import record_of
+from services.scheduler.sizing import Case, Sizer, Sizing
+from services.scheduler.snapshots import Snapshots
+from services.scheduler.usage import Key, Usage, read, regions
 from services.scheduler.waking import Waking
 from services.scheduler.worth import Want
 
-AT_ONCE = {"model", "colo", "node", "override"}  # changes that do not wait for the next tick
+AT_ONCE = {"model", "colo", "node", "override"}  # changes that do not wait for the next step
 GATHER_S = 0.2  # such changes come in bunches
+TELLING = ("desired", "placed", "is_held", "min", "max")  # what makes a decision another one
+TURN_S = 0.005  # so long others of this process wait for their turn
 log = logging.getLogger(__name__)
 
 
@@ -32,28 +47,45 @@ class Settings:
     """How often the scheduler looks and decides."""
 
     tick_s: float = 60.0
+    floor_s: float = 5.0
     measure_s: float = 1.0
+    dry_run: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Steps in a tick."""
+        return max(1, round(self.tick_s / self.floor_s))
 
 
 class Scheduler:
-    """Decides in `tick`, again and again in `run`."""
+    """Decides in `step`, again and again in `run`."""
 
     def __init__(
         self,
         *,
         world: World,
         fleet: Fleet,
-        sizer: Sizer,
+        keeping: Keeping,
+        snapshots: Snapshots,
         metrics: Metrics,
         clock: Clock,
         settings: Settings,
     ) -> None:
         self._world = world
         self._fleet = fleet
-        self._sizer = sizer
+        self._keeping = keeping
+        self._snapshots = snapshots
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
+        self._sizer = Sizer()
+        self._measuring = Measuring()
+        self._boots = Boots()
+        self._told: dict[Key, Decision] = {}  # the last record of each
+        self._placed: tuple[object, Placement] | None = None  # from what, and what came of it
+        self._steps = 0
+        self._last = 0.0
+        self._cause = "tick"
         self._changed = asyncio.Event()
         self._waking = Waking(world)
         world.listen(self._on_change)
@@ -62,91 +94,200 @@ class Scheduler:
         return f"<Scheduler every {self._settings.tick_s:g} s on {self._world!r}>"
 
     async def run(self) -> None:
-        """Tick as soon as there are nodes, then every so often, until cancelled."""
+        """Step as soon as there are nodes, then every so often, until cancelled."""
+        await self._keeping.restore(self._sizer, self._boots)
         await self._world.until(lambda world: world.complete and bool(world.table(Node)))
-        while True:
-            await asyncio.sleep(GATHER_S if self._changed.is_set() else 0)
-            self._changed.clear()
-            with self._going_on():
-                await self.tick()
-            await self._measure_until_due()
+        self._last = self._clock.now()
+        try:
+            while True:
+                await asyncio.sleep(GATHER_S if self._changed.is_set() else 0)
+                self._changed.clear()
+                with self._going_on():
+                    await self.step()
+                await self._look_until_due()
+        finally:
+            await self._keeping.save_all(self._sizer, self._boots)
 
-    async def tick(self) -> Plan:
-        """Decide once, and tell the fleet."""
-        with self._metrics.tick_seconds.time():
-            plan = self._decide()
+    async def step(self) -> Plan:
+        """Decide once, tell the fleet, and keep why."""
+        cause, self._cause = self._cause, "tick"
+        is_timed = cause == "tick"
+        with self._metrics.step_seconds.time():
+            usage = self._look()
+            self._observe(usage)
+            at_ms = self._clock.unix_ms()
+            sizings = await self._size(usage, at_ms=at_ms, is_timed=is_timed)
+            plan = self._place(sizings, cause=cause, at_ms=at_ms)
+        self._steps += is_timed
         for each in plan.puts:
             log.info("%s should run %d of %s", each.node, each.instances, each.model)
-        await self._fleet.apply(plan)
+        try:
+            await self._fleet.apply(plan)
+        finally:
+            self._metrics.show(sizings, self._told)
+            await self._keeping.keep(
+                plan.decisions, self._sizer, self._boots, now=self._clock.now()
+            )
         return plan
 
-    def _decide(self) -> Plan:
-        state, models = self._fleet.state(), self._world.table(Model)
-        region_of = regions(self._world)
-        moment = Moment(
-            models=models,
-            overrides=list(self._world.table(Override).values()),
-            usage=read(self._world),
-            current=_current(state, region_of),
-            at=self._clock.now(),
-            unix_ms=self._clock.unix_ms(),
+    def _look(self) -> dict[Key, Usage]:
+        usage = read(self._world)
+        self._measuring.look(self._world, usage)
+        self._boots.look(self._world)
+        self._metrics.show_fleet(
+            deployments(self._world), external_instances(self._world), external_nodes(self._world)
         )
-        sizings = self._sizer.size(moment)
-        wants = [
-            Want(
-                model=models[key.model],
-                region=key.region,
-                instances=each.desired,
-                least=each.desired if each.limits.frozen else each.limits.min,
-            )
-            for key, each in sizings.items()
-        ]
-        placement = place(wants, state, region_of)
-        decisions = [
-            each.decision(key, at_ms=moment.unix_ms, unmet=placement.unmet.get(key, ""))
-            for key, each in sizings.items()
-        ]
-        self._metrics.show(sizings, models)
-        return make_plan(placement.counts, state, decisions)
+        return usage
 
-    async def _measure_until_due(self) -> None:
-        """Look at the demand every so often until the next tick; a change makes it due."""
+    def _observe(self, usage: Mapping[Key, Usage]) -> None:
+        """Tell the series what has happened since the last step."""
+        now, at_ms = self._clock.now(), self._clock.unix_ms()
+        self._sizer.follow(usage.keys())
+        if (seconds := now - self._last) > 0:
+            spans = self._measuring.spans(
+                until=at_ms / 1000, seconds=seconds, may_grow=self._may_grow
+            )
+            self._sizer.observe(spans)
+        self._last = now
+        self._snapshots.take(usage, at_ms=at_ms)
+
+    def _may_grow(self, key: Key) -> bool:
+        """Whether a region can have more instances for its own calls."""
+        told = self._told.get(key)
+        return told is None or (
+            not told.is_held and told.desired < told.max and told.placed >= told.desired
+        )
+
+    async def _size(
+        self, usage: Mapping[Key, Usage], *, at_ms: int, is_timed: bool
+    ) -> dict[Key, Sizing]:
+        """Size every model in every region, those anew whose moment it is."""
+        current = self._current(self._fleet.state())
+        models = dict(self._world.table(Model))
+        overrides = list(self._world.table(Override).values())
+        sizings: dict[Key, Sizing] = {}
         clock = asyncio.get_running_loop().time
-        due = clock() + self._settings.tick_s
+        since = clock()
+        for key, each in usage.items():
+            allowed = controls(
+                models[key.model],
+                key.region,
+                overrides,
+                now_ms=at_ms,
+                measured_boot_s=self._boots.of(key),
+            )
+            case = Case(
+                model=models[key.model],
+                usage=each,
+                controls=allowed,
+                current=current.get(key, 0),
+                is_held=allowed.is_held or self._settings.dry_run,
+                at=at_ms / 1000,
+            )
+            sizings[key] = self._sizer.size(key, case, is_due=is_timed and self._is_due(key))
+            if clock() - since > TURN_S:
+                await asyncio.sleep(0)
+                since = clock()
+        return sizings
+
+    def _is_due(self, key: Key) -> bool:
+        return (
+            crc32(f"{key.model}@{key.region}".encode()) + self._steps
+        ) % self._settings.steps == 0
+
+    def _place(self, sizings: Mapping[Key, Sizing], *, cause: str, at_ms: int) -> Plan:
+        """Say which node runs what, and make a record of each decision."""
+        fleet = self._fleet.state()
+        placement = self._placement([_want(key, each) for key, each in sizings.items()], fleet)
+        placed = self._current(FleetState(nodes=fleet.nodes, assigned=placement.counts))
+        records = []
+        for key, each in sizings.items():
+            is_due = cause == "tick" and self._is_due(key)
+            record = record_of(
+                key,
+                each,
+                cause="tick" if is_due else "floor" if cause == "tick" else cause,
+                at_ms=at_ms,
+                placed=placed.get(key, 0),
+                unmet=placement.unmet.get(key, ""),
+            )
+            if is_due or _differs(self._told.get(key), record):
+                self._told[key] = record
+                records.append(record)
+        for key in self._told.keys() - sizings.keys():
+            del self._told[key]
+        plan = make_plan(placement.counts, fleet, records)
+        over = expired(self._world.table(Override).values(), now_ms=at_ms)
+        return Plan(
+            puts=plan.puts,
+            deletes=(*plan.deletes, *(ref(each) for each in over)),
+            decisions=plan.decisions,
+        )
+
+    def _placement(self, wants: Sequence[Want], fleet: FleetState) -> Placement:
+        """Place anew if there is anything new."""
+        asked = (wants, fleet, regions(self._world))
+        if self._placed is None or self._placed[0] != asked:
+            self._placed = asked, place(*asked)
+        return self._placed[1]
+
+    def _current(self, state: FleetState) -> dict[Key, int]:
+        """Return how many instances of each model a region is to have."""
+        region_of = regions(self._world)
+        region = {node.name: region_of.get(node.colo, "") for node in state.nodes}
+        counts: dict[Key, int] = {}
+        for seat, count in state.assigned.items():
+            if seat.node in region:
+                key = Key(seat.model, region[seat.node])
+                counts[key] = counts.get(key, 0) + count
+        return counts
+
+    async def _look_until_due(self) -> None:
+        """Look every so often until the next step; a change makes it due."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self._settings.floor_s
         while not self._changed.is_set() and (left := due - clock()) > 0:
             try:
                 async with asyncio.timeout(min(left, self._settings.measure_s)):
                     await self._changed.wait()
             except TimeoutError:
                 with self._going_on():
-                    usage = read(self._world)
-                    self._sizer.measure(usage)
-                    self._metrics.show_instances(usage)
+                    self._look()
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
-        """Survive what happens inside: the next tick may be better, and none at all is worst."""
+        """Survive what happens inside: the next step may be better, and none at all is worst."""
         try:
             yield
         except RequestError as error:
-            log.warning("a tick could not be carried out: %s", error)
+            log.warning("a decision could not be carried out: %s", error)
             self._metrics.failed_ticks.inc()
         except Exception:
-            log.exception("a tick failed for a reason of ours")
+            log.exception("a decision failed for a reason of ours")
             self._metrics.failed_ticks.inc()
 
     def _on_change(self, update: Update) -> None:
         kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
-        if self._waking.is_due(update) or kinds & AT_ONCE:
+        if self._waking.is_due(update):
+            self._cause = "wake"
+            self._changed.set()
+        elif kinds & AT_ONCE:
+            self._cause = self._cause if self._cause == "wake" else "change"
             self._changed.set()
 
 
-def _current(state: FleetState, region_of: Mapping[str, str]) -> dict[Key, int]:
-    """Return how many instances of each model there should be as of now, by region."""
-    region = {node.name: region_of.get(node.colo, "") for node in state.nodes}
-    counts: dict[Key, int] = {}
-    for seat, count in state.assigned.items():
-        if seat.node in region:
-            key = Key(seat.model, region[seat.node])
-            counts[key] = counts.get(key, 0) + count
-    return counts
+def _want(key: Key, sizing: Sizing) -> Want:
+    case = sizing.case
+    least = sizing.wanted if case.is_held else case.controls.min
+    return Want(
+        model=case.model,
+        region=key.region,
+        instances=sizing.wanted,
+        least=least,
+        worth=sizing.worth,
+    )
+
+
+def _differs(before: Decision | None, now: Decision) -> bool:
+    """Whether more than the figures of a decision has changed."""
+    return before is None or any(getattr(before, name) != getattr(now, name) for name in TELLING)

@@ -1,72 +1,129 @@
-"""The scheduler's Prometheus metrics."""
+"""The scheduler's Prometheus metrics: what was decided last, and what there is, at each scrape."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, get_args
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from libs.common.catalog import Model
-from libs.common.world_map import InstanceState
+from libs.common.world_map import Decision
+from services.scheduler.inventory import Deployment, ExternalInstance, ExternalNode
 from services.scheduler.sizing import Sizing
-from services.scheduler.usage import Key, Usage
+from services.scheduler.usage import Key
 
-STATES: Final[tuple[InstanceState, ...]] = get_args(InstanceState)
+PREFIX: Final = "ai_scheduler_"
+MODEL: Final = ("model", "tier", "region")
 
 
-class Metrics:
-    """What was measured and decided last, by model and region."""
+class Metrics(Collector):
+    """Shows values that are replaced as a whole, so that a scrape in another thread may read."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *more: str) -> Gauge:
-            labels = ("model", "region", *more)
-            return Gauge(f"ai_scheduler_{name}", text, labels, registry=registry)
-
-        self._measured = gauge(
-            "autoscaler_measured_utilization", "Demand per permit of the ready instances."
-        )
-        self._estimated = gauge(
-            "autoscaler_estimated_utilization", "Mean demand of the tick per ready permit."
-        )
-        self._forecast = gauge(
-            "autoscaler_forecast_utilization", "Demand forecast per ready permit."
-        )
-        self._required = gauge(
-            "autoscaler_required_instances", "Instances that the forecast needs, within bounds."
-        )
-        self._requested = gauge("requested_instances", "Instances that there should be.")
-        self._min = gauge("min_requested_instances", "Fewest instances allowed.")
-        self._max = gauge("max_requested_instances", "Most instances allowed.")
-        self._instances = gauge("instances", "Instances that there are.", "state")
-        self._gauges = (
-            *(self._measured, self._estimated, self._forecast, self._required),
-            *(self._requested, self._min, self._max),
-        )
+        self._sizings: Mapping[Key, Sizing] = {}
+        self._told: Mapping[Key, Decision] = {}
+        self._deployments: Mapping[Deployment, int] = {}
+        self._instances: Mapping[ExternalInstance, int] = {}
+        self._nodes: Mapping[ExternalNode, int] = {}
         self.failed_ticks = Counter(
-            "ai_scheduler_failed_ticks", "Ticks that an error ended.", registry=registry
+            f"{PREFIX}failed_ticks", "Decisions that an error ended.", registry=registry
         )
-        self.tick_seconds = Histogram(
-            "ai_scheduler_tick_seconds", "How long a tick took.", registry=registry
+        self.step_seconds = Histogram(
+            f"{PREFIX}tick_seconds", "How long it took to decide.", registry=registry
+        )
+        registry.register(self)
+
+    def __repr__(self) -> str:
+        return f"<Metrics of {len(self._sizings)} sizings>"
+
+    def show(self, sizings: Mapping[Key, Sizing], told: Mapping[Key, Decision]) -> None:
+        """Show what was decided last."""
+        self._sizings, self._told = sizings, dict(told)
+
+    def show_fleet(
+        self,
+        deployments: Tally[Deployment],
+        instances: Tally[ExternalInstance],
+        nodes: Tally[ExternalNode],
+    ) -> None:
+        """Show what there is."""
+        self._deployments, self._instances, self._nodes = deployments, instances, nodes
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield all gauges."""
+        yield from self._decided()
+        yield _counted(
+            "model_deployments", "Instances on our nodes.", Deployment, self._deployments.items()
+        )
+        yield _counted(
+            "external_instances",
+            "Endpoints of models that others run.",
+            ExternalInstance,
+            self._instances.items(),
+        )
+        yield _counted(
+            "external_nodes", "GPUs of nodes that others run.", ExternalNode, self._nodes.items()
         )
 
-    def show(self, sizings: Mapping[Key, Sizing], models: Mapping[str, Model]) -> None:
-        """Show the last tick; models and regions that are gone go from here, too."""
-        for gauge in self._gauges:
-            gauge.clear()
-        for key, each in sizings.items():
-            permits = max(each.usage.running, 1) * models[key.model].permits.per_instance
-            self._measured.labels(*key).set(each.usage.demand / permits)
-            self._estimated.labels(*key).set(each.demand / permits)
-            self._forecast.labels(*key).set(each.forecast / permits)
-            self._required.labels(*key).set(each.requirement.instances)
-            self._requested.labels(*key).set(each.desired)
-            self._min.labels(*key).set(each.limits.min)
-            self._max.labels(*key).set(each.limits.max)
+    def _decided(self) -> Iterator[GaugeMetricFamily]:
+        rows = [
+            ((key.model, each.case.model.tier, key.region), each, self._told.get(key))
+            for key, each in self._sizings.items()
+        ]
+        gauges = {
+            name: GaugeMetricFamily(PREFIX + name, text, labels=MODEL)
+            for name, text in DECIDED.items()
+        }
+        for labels, sizing, told in rows:
+            for name, value in _values(sizing, told).items():
+                gauges[name].add_metric(labels, value)
+        yield from gauges.values()
 
-    def show_instances(self, usage: Mapping[Key, Usage]) -> None:
-        """Show what there is now."""
-        self._instances.clear()
-        for key, each in usage.items():
-            for state in STATES:
-                self._instances.labels(*key, state).set(each.instances.get(state, 0))
+
+DECIDED: Final = {
+    "requested_instances": "Instances that there should be.",
+    "min_requested_instances": "Fewest instances allowed.",
+    "max_requested_instances": "Most instances allowed.",
+    "autoscaler_measured_utilization": "Demand per permit of the ready instances.",
+    "autoscaler_estimated_utilization": "Smoothed demand per ready permit.",
+    "autoscaler_forecast_utilization": "Demand that is to be covered, per ready permit.",
+    "autoscaler_required_instances": "Instances for that, before bounds.",
+    "autoscaler_unplaced_instances": "Instances that should be and have no room.",
+    "autoscaler_late_price": "Instance-minutes that one late request is worth.",
+    "autoscaler_boot_seconds": "How long a boot takes, measured or given.",
+    "autoscaler_snapshot_queue_length": "Requests that waited for a permit.",
+    "autoscaler_snapshot_replica_count": "Instances that were ready.",
+}
+
+
+def _values(sizing: Sizing, told: Decision | None) -> dict[str, float]:
+    case, made = sizing.case, sizing.made
+    return {
+        "requested_instances": sizing.wanted,
+        "min_requested_instances": case.controls.min,
+        "max_requested_instances": case.controls.max,
+        "autoscaler_measured_utilization": made.measured,
+        "autoscaler_estimated_utilization": made.estimated,
+        "autoscaler_forecast_utilization": made.forecast,
+        "autoscaler_required_instances": made.required,
+        "autoscaler_unplaced_instances": max(0, sizing.wanted - told.placed) if told else 0,
+        "autoscaler_late_price": made.price,
+        "autoscaler_boot_seconds": case.controls.boot_s,
+        "autoscaler_snapshot_queue_length": case.usage.queued,
+        "autoscaler_snapshot_replica_count": case.usage.running,
+    }
+
+
+def _counted(
+    name: str,
+    text: str,
+    labels: type[Deployment | ExternalInstance | ExternalNode],
+    counts: Iterable[tuple[Sequence[str], int]],
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels._fields)
+    for values, count in counts:
+        family.add_metric(values, count)
+    return family

@@ -1,21 +1,15 @@
-"""What the scheduler's loop needs: a forecaster, and a fleet to act on."""
+"""What the scheduler needs: a fleet to act on, and a place for what must outlive it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from services.scheduler.history import Sample
+from libs.common.explanation import Question
+from libs.common.world_map import Decision
 from services.scheduler.placement import FleetState
 from services.scheduler.plan import Plan
-
-
-class Forecaster(Protocol):
-    """Says what the demand will be, from what it was."""
-
-    def forecast(self, history: Sequence[Sample], at: float) -> float:
-        """Return the demand expected from `at` on until a later decision helps."""
-        ...
+from services.scheduler.usage import Key
 
 
 class Fleet(Protocol):
@@ -27,4 +21,35 @@ class Fleet(Protocol):
 
     async def apply(self, plan: Plan) -> None:
         """Make the plan the fleet's aim; raises RequestError when that failed in part."""
+        ...
+
+
+class Kept(NamedTuple):
+    """What is kept of a model in a region: its series, and how long its boots took (0: unseen)."""
+
+    series: bytes
+    boot_s: float
+
+
+class History(Protocol):
+    """Keeps series over a restart; raises Unavailable."""
+
+    async def load(self) -> Mapping[Key, Kept]:
+        """Return all that is kept."""
+        ...
+
+    async def save(self, kept: Mapping[Key, Kept]) -> None:
+        """Replace what is kept of these keys."""
+        ...
+
+
+class DecisionLog(Protocol):
+    """Keeps decisions for a while; raises Unavailable."""
+
+    async def add(self, decisions: Sequence[Decision]) -> None:
+        """Keep some more; the oldest go."""
+        ...
+
+    async def find(self, question: Question) -> tuple[Decision, ...]:
+        """Return decisions, of each region the newest first."""
         ...

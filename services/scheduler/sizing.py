@@ -1,112 +1,142 @@
-"""From the demand of each model in each region to how many instances there should be.
+"""From what each model in each region went through to how many instances there should be.
 
-Values in, values out: the loop and a simulation decide with the same code.
+One `Series` per model and region decides; what operators allow is applied here. Values in, values
+out: it reads no clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from libs.common.catalog import Model
-from libs.common.world_map import Decision, Override
-from services.scheduler.capacity import Limits, Requirement, limits, required_instances
-from services.scheduler.damping import Damping
-from services.scheduler.history import History
-from services.scheduler.ports import Forecaster
+from services.scheduler.controls import Controls
+from services.scheduler.deciding import Decision, Series, Situation, Span
+from services.scheduler.measuring import joined
 from services.scheduler.usage import Key, Usage
+
+MINUTE_S = 60.0
+DAY_MIN = 24 * 60  # refits of a fleet are spread over hours and days
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """What is decided on, and when."""
+class Case:
+    """What is decided on, of a model in a region."""
 
-    models: Mapping[str, Model]
-    overrides: Sequence[Override]
-    usage: Mapping[Key, Usage]
-    current: Mapping[Key, int]  # instances that there should be as of now
-    at: float
-    unix_ms: int
+    model: Model
+    usage: Usage
+    controls: Controls
+    current: int  # instances that there should be as of now
+    is_held: bool = False  # it stays so, whatever is decided
+    at: float  # s since 1970 in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
-    """How a model in a region is sized."""
+    """How a model in a region is sized; `wanted` is what the fleet is asked for."""
 
-    usage: Usage
-    limits: Limits
-    demand: float
-    forecast: float
-    requirement: Requirement
-    desired: int
-    held: str
+    case: Case
+    minute: Span
+    made: Decision
+    wanted: int
+    worth: Sequence[float] = ()  # late requests a minute that each instance spares
 
-    def decision(self, key: Key, *, at_ms: int, unmet: str) -> Decision:
-        """Return it as the record that is kept."""
-        why = (self.requirement.reason, self.held, unmet)
-        return Decision(
-            model=key.model,
-            region=key.region,
-            at_ms=at_ms,
-            demand=self.demand,
-            forecast=self.forecast,
-            running=self.usage.running,
-            required=self.requirement.instances,
-            desired=self.desired,
-            reason="; ".join(each for each in why if each),
-        )
+    @property
+    def desired(self) -> int:
+        """Instances that there should be, or should have been in a dry run."""
+        return self.wanted if self.case.controls.frozen else self.made.instances
+
+    @property
+    def forecast(self) -> float:
+        """The demand that the requirement covers."""
+        return self.made.forecast * self.permits
+
+    @property
+    def permits(self) -> int:
+        """What utilization is a share of: the permits of what serves, or of one instance."""
+        return max(self.case.usage.running, 1) * self.case.model.permits.per_instance
 
 
 class Sizer:
-    """Forecast, requirement, damping; remembers what each of them needs to."""
+    """Has the series of all models and regions; those that are gone are kept as bytes."""
 
-    def __init__(
-        self,
-        *,
-        forecaster: Forecaster,
-        history: History,
-        damping: Damping,
-        target_utilization: float,
-    ) -> None:
-        self._forecaster = forecaster
-        self._history = history
-        self._damping = damping
-        self._target_utilization = target_utilization
+    def __init__(self) -> None:
+        self._kept: dict[Key, bytes] = {}
+        self._series: dict[Key, Series] = {}
+        self._minutes: dict[Key, deque[Span]] = {}
+        self._worths: dict[Key, Sequence[float]] = {}
 
-    def measure(self, usage: Mapping[Key, Usage]) -> None:
-        """Take in a look at the demand between two decisions."""
-        self._history.measure(usage)
+    def __repr__(self) -> str:
+        return f"<Sizer {len(self._series)} series, {len(self._kept)} kept>"
 
-    def size(self, moment: Moment) -> dict[Key, Sizing]:
-        """Decide for every model in every region."""
-        self._history.measure(moment.usage)
-        self._history.record(moment.at)
-        self._damping.forget(set(moment.usage))
-        return {key: self._size(key, usage, moment) for key, usage in moment.usage.items()}
+    @property
+    def following(self) -> Collection[Key]:
+        """All that there are series of."""
+        return self._series.keys()
 
-    def _size(self, key: Key, usage: Usage, moment: Moment) -> Sizing:
-        model = moment.models[key.model]
-        bounds = limits(model, key.region, moment.overrides, now_ms=moment.unix_ms)
-        history = self._history.of(key)
-        forecast = self._forecaster.forecast(history, moment.at)
-        requirement = required_instances(
-            forecast,
-            permits=model.permits.per_instance,
-            target_utilization=self._target_utilization,
-            limits=bounds,
+    def restore(self, kept: Mapping[Key, bytes]) -> None:
+        """Take what was saved; each series comes back when its model does."""
+        self._kept.update(kept)
+
+    def follow(self, keys: Collection[Key]) -> None:
+        """Have a series for each of these, and for no others."""
+        for key in self._series.keys() - set(keys):
+            self._kept[key] = self._series.pop(key).to_bytes()
+            self._minutes.pop(key, None)
+            self._worths.pop(key, None)
+        for key in keys:
+            if key not in self._series:
+                self._series[key] = self._restored(key)
+
+    def observe(self, spans: Mapping[Key, Span]) -> None:
+        """Take in what happened."""
+        for key, span in spans.items():
+            if (series := self._series.get(key)) is not None:
+                series.observe(span)
+                minute = self._minutes.setdefault(key, deque())
+                minute.append(span)
+                while minute[0].until <= span.until - MINUTE_S:
+                    minute.popleft()
+
+    def size(self, key: Key, case: Case, *, is_due: bool) -> Sizing:
+        """Decide anew if that is due, else look whether the last seconds need more."""
+        usage, allowed = case.usage, case.controls
+        series = self._series[key]
+        situation = Situation(
+            at=case.at,
+            ready=usage.running,
+            booting=usage.booting,
+            permits=case.model.permits.per_instance,
+            boot_s=allowed.boot_s,
+            min=allowed.min,
+            max=allowed.max,
+            slo=allowed.slo_late_share,
+            keep_alive_s=allowed.keep_alive_s,
         )
-        current = moment.current.get(key, 0)
-        desired, held = self._damping.desired(
-            key, requirement.instances, current=current, at=moment.at
-        )
-        if bounds.frozen:
-            desired, held = current, "frozen"
+        made = series.decide(situation) if is_due else series.floor(situation)
+        minute = joined(self._minutes.get(key, ()), until=case.at)
+        wanted = case.current if case.is_held else made.instances
+        if is_due or len(self._worths.get(key, ())) < wanted:
+            self._worths[key] = series.worth(wanted)
         return Sizing(
-            usage=usage,
-            limits=bounds,
-            demand=history[-1].demand if history else 0.0,
-            forecast=forecast,
-            requirement=requirement,
-            desired=desired,
-            held=held,
+            case=case, minute=minute, made=made, wanted=wanted, worth=self._worths.get(key, ())
         )
+
+    def saved(self, keys: Collection[Key]) -> dict[Key, bytes]:
+        """Return what is to be kept over a restart, of these."""
+        return {key: self._series[key].to_bytes() for key in keys if key in self._series}
+
+    def _restored(self, key: Key) -> Series:
+        kept = self._kept.pop(key, None)
+        phase = crc32(f"{key.model}@{key.region}".encode()) % DAY_MIN
+        if kept is None:
+            return Series(phase=phase)
+        try:
+            return Series.from_bytes(kept, phase=phase)
+        except ValueError as error:
+            log.warning("%s in %r begins without its history: %s", key.model, key.region, error)
+            return Series(phase=phase)

@@ -24,6 +24,8 @@ class Usage:
 
     in_flight: int = 0
     queued: int = 0
+    permits: int = 0
+    free: int = 0
     instances: Mapping[InstanceState, int]
 
     @property
@@ -32,9 +34,19 @@ class Usage:
         return self.in_flight + self.queued
 
     @property
+    def is_full(self) -> bool:
+        """Whether all permits are taken, where there are some."""
+        return self.permits > 0 and self.free <= 0
+
+    @property
     def running(self) -> int:
         """Instances that serve."""
         return self.instances.get("ready", 0)
+
+    @property
+    def booting(self) -> int:
+        """Instances that will serve."""
+        return self.instances.get("booting", 0)
 
 
 def regions(world: World) -> dict[str, str]:
@@ -69,5 +81,7 @@ def _usage(loads: list[ShardLoad], instances: list[Instance]) -> Usage:
     return Usage(
         in_flight=sum(load.in_flight for load in loads),
         queued=sum(load.queued for load in loads),
+        permits=sum(load.permits for load in loads),
+        free=sum(load.free for load in loads),
         instances=states,
     )

@@ -1,4 +1,7 @@
-"""Calls that wait for a model of which no instance runs: they must not wait for the next tick."""
+"""Calls for a model of which no instance runs: they must not wait for the next step.
+
+Those that can wait for a boot are in a queue; those that cannot were refused, and will come again.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,16 @@ class Waking:
     def __init__(self, world: World) -> None:
         self._world = world
         self._seen: set[Key] = set()
+        self._refused = {  # by shard, since its server's boot
+            name: sum(load.rejected.values()) for name, load in world.table(ShardLoad).items()
+        }
 
     def __repr__(self) -> str:
         return f"<Waking {' '.join(key.model for key in self._seen)}>"
 
     def is_due(self, update: Update) -> bool:
         """Whether a change, which the world has taken in, shows such a call."""
-        loads = [each for each in update.puts if isinstance(each, ShardLoad) and each.queued]
+        loads = [each for each in update.puts if isinstance(each, ShardLoad) and self._asks(each)]
         came = [each for each in update.puts if isinstance(each, Instance)]
         if not loads and not came:
             return False
@@ -34,6 +40,13 @@ class Waking:
         is_new = bool(waiting - self._seen)
         self._seen |= waiting
         return is_new
+
+    def _asks(self, load: ShardLoad) -> bool:
+        """Whether a call waits, or has been refused since the last report."""
+        refused = sum(load.rejected.values())
+        before = self._refused.get(load.key, refused)
+        self._refused[load.key] = refused
+        return load.queued > 0 or refused > before
 
     def _has_none(self, key: Key) -> bool:
         """Whether nodes should run this model, and none in the region does."""

@@ -13,6 +13,7 @@ import pytest
 from libs.common.catalog import Backend, Model
 from libs.common.clients.control import ControlClient
 from libs.common.errors import BadInput, NameTaken, RequestError, Unavailable, UnknownModel
+from libs.common.explanation import Question
 from libs.common.world import keep_reporting
 from libs.common.world_map import (
     Account,
@@ -320,9 +321,9 @@ async def test_explain_tells_the_last_decisions(plane: Plane) -> None:
     )
     await plane.put(decision)
 
-    assert await plane.explain("m") == (decision,)
+    assert (await plane.explain(Question(model="m"))).decisions == (decision,)
     with pytest.raises(UnknownModel):
-        await plane.explain("nothing")
+        await plane.explain(Question(model="nothing"))
 
 
 async def test_a_control_that_is_not_there_is_unavailable(folder: Path) -> None:

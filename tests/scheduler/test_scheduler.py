@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
 from libs.common.catalog import Backend, Model, Scaling
 from libs.common.clients.control import ControlClient
 from libs.common.clock import SystemClock
-from libs.common.errors import Unavailable
+from libs.common.explanation import Question
 from libs.common.lifecycle import background
 from libs.common.world import World, follow, keep_reporting
 from libs.common.world_map import (
@@ -33,14 +32,7 @@ from libs.common.world_map import (
 )
 from services.control import app as control_app
 from services.scheduler import app
-from services.scheduler.damping import Damping
-from services.scheduler.forecast import LastValue
-from services.scheduler.history import History
-from services.scheduler.loop import Scheduler, Settings
-from services.scheduler.metrics import Metrics
-from services.scheduler.placement import FleetState
-from services.scheduler.plan import Plan
-from services.scheduler.sizing import Sizer
+from tests.waiting import until
 
 MODEL = Model(
     name="m",
@@ -49,7 +41,7 @@ MODEL = Model(
     scaling=Scaling(min=1, max=3),
 )
 CATALOG: tuple[Resource, ...] = (Colo(name="ams", region="eu"), MODEL)
-CONFIG = app.Config(tick_s=0.1, measure_s=0.02, down_after_s=0.4)
+CONFIG = app.Config(tick_s=0.1, floor_s=0.1, measure_s=0.02)
 QUICK = Backoff(first_s=0.02, most_s=0.1)
 
 
@@ -112,6 +104,7 @@ async def scheduler_process(
 ) -> AsyncIterator[CollectorRegistry]:
     registry = CollectorRegistry()
     control_config = control_app.Config(state_dir=folder, listen="", grace_s=2)
+    config = replace(config, state_dir=folder)
     process = app.build_process(
         config, control_config, catalog=CATALOG, registry=registry, clock=SystemClock()
     )
@@ -120,7 +113,7 @@ async def scheduler_process(
 
 
 async def test_instances_come_at_once_and_follow_the_load(folder: Path) -> None:
-    slow = replace(CONFIG, tick_s=60.0)
+    slow = replace(CONFIG, tick_s=60.0, floor_s=60.0)
     async with ControlClient(f"unix:{folder}/control.sock") as client:
         site = Site(client)
         async with scheduler_process(folder, slow), site.running():
@@ -130,26 +123,26 @@ async def test_instances_come_at_once_and_follow_the_load(folder: Path) -> None:
         async with scheduler_process(folder) as registry, site.running():
             site.demand = 7
             await site.instances(3)
-            (decision,) = await client.explain("m")
-            assert (decision.required, decision.desired) == (3, 3)
-            assert decision.reason == "demand 7.0 needs 3"
-            await asyncio.sleep(0.3)
-            labels = {"model": "m", "region": "eu"}
-            value = registry.get_sample_value
-            assert value("ai_scheduler_autoscaler_required_instances", labels) == 3
-            assert value("ai_scheduler_max_requested_instances", labels) == 3
-            assert value("ai_scheduler_instances", labels | {"state": "ready"}) == 3
-            measured = value("ai_scheduler_autoscaler_measured_utilization", labels)
-            assert measured == pytest.approx(7 / 12)
+            await until(lambda: _metric(registry, "autoscaler_snapshot_replica_count") == 3)
+            assert _metric(registry, "requested_instances") == 3
+            deployed = {"status": "ready", "gpu_model": ""}
+            assert _metric(registry, "model_deployments", **deployed) == 3
 
-            loop = asyncio.get_running_loop()
-            site.demand, since = 0, loop.time()
+            found = await client.explain(Question(model="m", count=2))
+            assert [each.desired for each in found.decisions] == [3, 3]
+            assert found.decisions[0].at_ms > found.decisions[1].at_ms
+            assert found.decisions[0].quantiles
+            assert found.snapshots[-1].replica_count == 3
+            then = found.decisions[1].at_ms
+            (past,) = (await client.explain(Question(model="m", at_ms=then))).decisions
+            assert past == found.decisions[1]
+
+            await client.put(Override(model="m", max=1))
             await site.instances(1)
-            assert loop.time() - since > 0.3
 
 
 async def test_operators_bounds_count_at_once(folder: Path) -> None:
-    config = replace(CONFIG, tick_s=60.0, down_after_s=0.0)
+    config = replace(CONFIG, tick_s=60.0, floor_s=60.0)
     async with ControlClient(f"unix:{folder}/control.sock") as client:
         site = Site(client)
         async with scheduler_process(folder, config), site.running():
@@ -161,7 +154,7 @@ async def test_operators_bounds_count_at_once(folder: Path) -> None:
             await client.put(Override(model="m", frozen=True))
             await asyncio.sleep(0.4)
             assert len(site.world.table(Assignment)) == 1
-            await client.delete(Ref("override", "m@"))
+            await client.put(Override(model="m", max=1))
             await site.instances(1)
             await client.delete(Ref("model", "m"))
             await site.instances(0)
@@ -170,7 +163,7 @@ async def test_operators_bounds_count_at_once(folder: Path) -> None:
 async def test_a_call_that_waits_for_the_first_instance_does_not_wait_for_a_tick(
     folder: Path,
 ) -> None:
-    config = replace(CONFIG, tick_s=60.0, down_after_s=0.0)
+    config = replace(CONFIG, tick_s=60.0, floor_s=60.0)
     async with ControlClient(f"unix:{folder}/control.sock") as client:
         site = Site(client)
         async with scheduler_process(folder, config), site.running():
@@ -196,55 +189,6 @@ async def test_a_restart_changes_nothing(folder: Path) -> None:
             assert set(seen) == {3}
 
 
-class BrokenFleet:
-    """Fails at first."""
-
-    def __init__(self) -> None:
-        self.errors: list[Exception] = [Unavailable("away"), KeyError("a bug")]
-        self.applied = 0
-
-    def state(self) -> FleetState:
-        return FleetState(nodes=[Node(name="n1", colo="ams")], assigned={})
-
-    async def apply(self, plan: Plan) -> None:
-        if self.errors:
-            raise self.errors.pop()
-        self.applied += 1
-
-
-async def test_no_error_ends_the_loop(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = control_app.Config(state_dir=folder, listen="")
-    control = control_app.build(config, catalog=CATALOG)
-    registry, world, fleet = CollectorRegistry(), World(), BrokenFleet()
-    scheduler = Scheduler(
-        world=world,
-        fleet=fleet,
-        sizer=Sizer(
-            forecaster=LastValue(),
-            history=History(),
-            damping=Damping(down_after_s=1),
-            target_utilization=0.8,
-        ),
-        metrics=Metrics(registry),
-        clock=SystemClock(),
-        settings=Settings(tick_s=0.1),
-    )
-    node = Report(kind="node", name="n1", colo="ams", resources=(Node(name="n1", colo="ams"),))
-
-    async with (
-        control_app.serve(config, control),
-        background(follow(control, world, backoff=QUICK), name="world"),
-        background(keep_reporting(control, lambda: node, backoff=QUICK), name="node"),
-        app.serve(scheduler),
-    ):
-        async with asyncio.timeout(5):
-            while fleet.applied < 2:
-                await asyncio.sleep(0.02)
-
-    assert registry.get_sample_value("ai_scheduler_failed_ticks_total") == 2
-    assert len([each for each in caplog.records if each.exc_info]) == 1
-
-
 async def test_a_decision_says_why_nothing_fits(folder: Path) -> None:
     async with ControlClient(f"unix:{folder}/control.sock") as client:
         site = Site(client)
@@ -256,6 +200,11 @@ async def test_a_decision_says_why_nothing_fits(folder: Path) -> None:
                     await site.world.changed()
 
     assert _reason(site.world).endswith("no room for 2: there is an instance on n1")
+
+
+def _metric(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    labels = {"model": "m", "tier": "standard", "region": "eu"} | labels
+    return registry.get_sample_value(f"ai_scheduler_{name}", labels) or 0.0
 
 
 def _reason(world: World) -> str:

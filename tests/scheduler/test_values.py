@@ -1,8 +1,6 @@
-"""Usage, history, forecast and plan: small values made from the world map."""
+"""Usage and plan: small values made from the world map."""
 
 from __future__ import annotations
-
-import pytest
 
 from libs.common.catalog import Backend, Model
 from libs.common.world import World
@@ -16,8 +14,6 @@ from libs.common.world_map import (
     ShardLoad,
     Update,
 )
-from services.scheduler.forecast import LastValue
-from services.scheduler.history import History, Sample
 from services.scheduler.placement import FleetState, Seat
 from services.scheduler.plan import make_plan
 from services.scheduler.usage import Key, Usage, read
@@ -57,40 +53,6 @@ def test_usage_is_summed_over_the_shards_and_colos_of_a_region() -> None:
     }
     assert usage[Key("m", "eu")].demand == 11
     assert usage[Key("m", "eu")].running == 2
-
-
-def using(demand: int) -> dict[Key, Usage]:
-    return {Key("m", "eu"): Usage(in_flight=demand, instances={})}
-
-
-def test_a_ticks_sample_is_the_mean_of_its_looks() -> None:
-    history = History(length=2)
-    for demand, at in ((2, None), (4, 60.0), (6, 120.0), (0, None), (1, 180.0)):
-        history.measure(using(demand))
-        if at:
-            history.record(at)
-    history.record(240.0)  # nothing was measured: no sample
-
-    assert list(history.of(Key("m", "eu"))) == [Sample(120.0, 6.0), Sample(180.0, 0.5)]
-
-
-def test_what_is_not_measured_any_more_is_forgotten() -> None:
-    history = History()
-    history.measure(using(1))
-    history.record(1.0)
-
-    history.measure({})
-
-    assert list(history.of(Key("m", "eu"))) == []
-
-
-@pytest.mark.parametrize(
-    ("samples", "expected"),
-    [([], 0.0), ([Sample(0, 3.0), Sample(1, 5.0)], 5.0)],
-    ids=["nothing known", "the last"],
-)
-def test_last_value(samples: list[Sample], expected: float) -> None:
-    assert LastValue().forecast(samples, 2.0) == expected
 
 
 def test_a_plan_has_only_what_changes() -> None:

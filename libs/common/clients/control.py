@@ -12,9 +12,11 @@ from google.protobuf.json_format import ParseError
 from libs.common.clients.away import control_errors
 from libs.common.clients.finetunes import FinetuneClient
 from libs.common.errors import BadInput, Unavailable
+from libs.common.explanation import Explanation, Question
 from libs.common.messages import (
+    explanation_from_pb,
+    question_to_pb,
     report_to_pb,
-    resource_from_pb,
     resource_to_pb,
     shares_from_pb,
     update_from_pb,
@@ -23,7 +25,7 @@ from libs.common.pb import control_pb2 as pb
 from libs.common.pb.control_pb2_grpc import ControlServiceStub
 from libs.common.ports import Granted
 from libs.common.rpc import channel
-from libs.common.world_map import Decision, Ref, Report, Resource, Update
+from libs.common.world_map import Ref, Report, Resource, Update
 
 if TYPE_CHECKING:
     from libs.common.pb.control_pb2_grpc import ControlServiceAsyncStub
@@ -102,13 +104,12 @@ class ControlClient:
         with control_errors():
             return (await self._stub().Delete(request, timeout=self._call_s)).version
 
-    async def explain(self, model: str) -> tuple[Decision, ...]:
-        """Return the last decision about a model in each region."""
+    async def explain(self, question: Question) -> Explanation:
+        """Return what was decided about a model, and from what."""
         with control_errors():
-            request = pb.ExplainRequest(model=model)
+            request = question_to_pb(question)
             response = await self._stub().Explain(request, timeout=self._call_s)
-        found = (resource_from_pb(pb.Resource(decision=each)) for each in response.decisions)
-        return tuple(each for each in found if isinstance(each, Decision))
+        return explanation_from_pb(response)
 
     def _stub(self) -> ControlServiceAsyncStub:
         return ControlServiceStub(self._channel())

@@ -1992,7 +1992,7 @@ class ExplainRequest(_message.Message):
     at_ms: _builtins.int
     """The newest that were made by then; 0: now."""
     count: _builtins.int
-    """At most so many per region; 0: one."""
+    """At most so many per region, 2000 at the most; 0: one."""
     def __init__(
         self,
         *,

@@ -1,0 +1,23 @@
+"""Answers why a model has as many instances as it has: what was decided, and how things stood."""
+
+from __future__ import annotations
+
+from libs.common.explanation import Explanation, Question
+from services.scheduler.ports import DecisionLog
+from services.scheduler.snapshots import Snapshots
+
+
+class Explaining:
+    """Reads the log of decisions, and the snapshots of the scheduler of this process."""
+
+    def __init__(self, *, log: DecisionLog, snapshots: Snapshots) -> None:
+        self._log = log
+        self._snapshots = snapshots
+
+    async def explain(self, question: Question) -> Explanation:
+        """Return the decisions that were made by the time asked for; raises Unavailable."""
+        decisions = await self._log.find(question)
+        if question.at_ms:
+            return Explanation(decisions=decisions)
+        taken = self._snapshots.of(question.model, question.region)
+        return Explanation(decisions=decisions, snapshots=tuple(taken))
