@@ -43,6 +43,7 @@ class Queue:
         self.ended, self.service_s = 0, 0.0  # of those who never wait, which is near enough
         self._ended_at = load.ended.data
         self._service_at = load.service_s.data
+        self._ends_at = load.ends.data
         self._base_at = load.demand.data
         self._first_at = load.first.data
         self._extra_at = self._extra_by.data
@@ -127,32 +128,50 @@ class Queue:
         first, last = self._first_at[t], self._first_at[t + 1]
         before = self._base_at[t] + self._extra - self.draining - self.queued
         if last > first:
-            before -= int(np.count_nonzero(self._load.ends[first:last] > t))
+            before -= sum(end > t for end in self._ends_at[first:last])
             self._waiting.append([t, first, last])
             self.queued += last - first
         if room:
             self._start(t, room - before)
         if self._waiting and self._waiting[-1][0] == t:
-            _, first, last = self._waiting[-1]
-            self.late_by[t] = last - first
-            self.late += last - first
-            self._differ(t, t, first, last, 1)
+            self._delay(t, *self._waiting[-1][1:])
 
     def _start(self, t: int, free: int) -> None:
         """Start whoever is next, up to the first for whom there is no permit."""
-        while self._waiting and free >= 0:
+        more = True
+        while self._waiting and more:
             arrived, first, last = self._waiting[0]
-            holding = np.cumsum(self._load.ends[first:last] > arrived)
-            count = int(holding.searchsorted(free, side="right"))
-            if not count:
-                return
-            free -= int(holding[count - 1])
-            if arrived < t:
-                self._differ(t, arrived, first, first + count, -1)
+            count, free = self._started(t, free)
+            if count and arrived < t:
                 self._note_wait(t - arrived, count)
             self._leave_line(count)
-            if first + count < last:
-                return
+            more = first + count == last
+
+    def _started(self, t: int, free: int) -> tuple[int, int]:
+        """Start those of the head's second; return how many could, and the permits left."""
+        arrived, first, last = self._waiting[0]
+        waited, count = t - arrived, 0
+        for end in self._ends_at[first:last]:
+            if end > arrived:
+                if free <= 0:
+                    break
+                free -= 1
+                if waited:
+                    self._extra_at[end + waited] -= 1
+            elif waited:
+                self._extra -= 1  # and ends in this step
+            count += 1
+        return count, free
+
+    def _delay(self, t: int, first: int, last: int) -> None:
+        """Have those who could not start when they came be late, and here for longer."""
+        self.late_by[t] = last - first
+        self.late += last - first
+        for end in self._ends_at[first:last]:
+            if end > t:
+                self._extra_at[end] += 1
+            else:
+                self._extra += 1
 
     def _drop(self, t: int) -> None:
         """Let go of those who have waited as long as one does."""
@@ -174,9 +193,3 @@ class Queue:
         self.longest_wait = max(self.longest_wait, waited)
         if waited >= VERY_LATE_S:
             self.very_late += count
-
-    def _differ(self, t: int, arrived: int, first: int, last: int, sign: int) -> None:
-        """Have some requests counted for the time of a service that begins at `t`, or not."""
-        counts = sign * np.bincount(self._load.ends[first:last] - arrived)
-        self._extra += int(counts[0])
-        self._extra_by[t + 1 : t + len(counts)] += counts[1:].astype(np.int32)
