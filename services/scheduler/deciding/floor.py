@@ -1,9 +1,10 @@
 """The reactive floor: what the last ten seconds need now, when the minute has not seen it coming.
 
-    if m10 > x + 3 sqrt(x):   n >= ceil((m10 + sqrt(m10)) / c)
+    if m10 > x + 3 sqrt(z x):   n >= ceil((m10 + sqrt(z m10)) / c)
 
 m10 is the demand of the last 10 s, x that of the last minutes: three standard deviations of a
-Poisson number are more than chance. Unit: instances. Source: reference measurements.
+Poisson number are more than chance (z: see `peaked`). Unit: instances. Source: reference
+measurements.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Recent:
         self.mean = sum([each * load for each, load in spans]) / total
 
 
-def floor(recent: float, usual: float, permits: int) -> int:
+def floor(recent: float, usual: float, permits: int, z: float = 1.0) -> int:
     """Return the fewest instances for a load that has just left what is usual; 0 if it has not."""
-    if recent <= usual + 3 * math.sqrt(usual) or recent <= 0:
+    if recent <= usual + 3 * math.sqrt(z * usual) or recent <= 0:
         return 0
-    return math.ceil((recent + math.sqrt(recent)) / permits - 1e-9)
+    return math.ceil((recent + math.sqrt(z * recent)) / permits - 1e-9)

@@ -53,6 +53,7 @@ class Terms:
 
     permits: int
     service_s: float
+    z: float  # peakedness
     horizon: int  # minutes: a decision answers for so many
     hold: int  # minutes of damping
     min: int
@@ -145,7 +146,7 @@ class Price:
     def _replay(self, minute: Minute, terms: Terms) -> Floats:
         """Return the late calls of a minute at each price, and carry its backlogs on."""
         ready = np.clip(_ready(self._required, terms), terms.min, terms.max) * terms.permits
-        late = sizing.late(np.array(minute.load), ready, terms.service_s)
+        late = sizing.late(np.array(minute.load), ready, terms.service_s, terms.z)
         spare = (ready - minute.load) * (MINUTE_S / terms.service_s)  # calls in a minute
         lasting = np.where(spare > 0, self._backlog / np.maximum(spare, 1e-9), 1.0)
         late = np.where(self._backlog > 0, np.maximum(late, np.minimum(lasting, 1.0)), late)

@@ -25,6 +25,7 @@ from services.scheduler.deciding.forecast import Forecast
 from services.scheduler.deciding.guard import Guard
 from services.scheduler.deciding.idle import Idle, keep_alive
 from services.scheduler.deciding.minutes import Floats
+from services.scheduler.deciding.peaked import Peakedness
 from services.scheduler.deciding.price import PRICES, Price, Terms
 from services.scheduler.deciding.signal import (
     MINUTE_S,
@@ -48,6 +49,7 @@ class Series:
         self.price = Price()
         self.guard = Guard()
         self.idle = Idle()
+        self.peaked = Peakedness()
         self.service = Service()
         self.last_call = -math.inf
         self._gathering = Gathering()
@@ -77,6 +79,9 @@ class Series:
         self.forecast.learn(minute.index, minute.load)
         self.guard.learn(self.forecast.minutes)
         self._usual = math.expm1(self.forecast.minutes.smoothed)
+        self.peaked.learn(
+            minute.load, minute.variance, span_s=minute.span_s, service_s=self.service.known
+        )
         if self._terms is not None:
             self._price(minute, self._terms)
 
@@ -91,11 +96,13 @@ class Series:
 
     def decide(self, now: Situation) -> Decision:
         """Size anew; once a minute."""
-        self._terms = terms = _terms(now, self.service.known)
+        self._terms = terms = _terms(now, self.service.known, self.peaked.z)
         self._keep_s = self._keep_alive(now)
         loads = self.forecast.quantiles(terms.horizon)
-        instances = sizing.candidates(loads, now.permits)
-        risks = sizing.risk(instances, loads, residuals.SHARES, now.permits, terms.service_s)
+        instances = sizing.candidates(loads, now.permits, terms.z)
+        risks = sizing.risk(
+            instances, loads, residuals.SHARES, now.permits, terms.service_s, terms.z
+        )
         price = self.price.now(now.slo, now.aim)
         best = sizing.cheapest(instances, risks, np.append(PRICES, price))
         self.price.record(instances[best[:-1]], taken=price)
@@ -152,7 +159,7 @@ class Series:
         recent = self._recent.mean
         held_s = damping.hold_s(now.boot_s)
         held = self.guard.instances(int(now.at // MINUTE_S), now.permits)
-        sudden = floor.floor(recent, self._usual, now.permits)
+        sudden = floor.floor(recent, self._usual, now.permits, self.peaked.z)
         pressed = max(made.required, held, sudden)
         stays = self._damping.largest(now.at, pressed, held_s)
         idle_s = now.at - self.last_call
@@ -183,6 +190,7 @@ class Series:
             {
                 "service": np.array(self.service.seconds),
                 "last_call": np.array(self.last_call),
+                "peaked": np.array(self.peaked.median),
                 "held": np.array(self._damping.kept).reshape(-1, 2),
                 **self.forecast.kept(),
                 **self.price.kept(),
@@ -199,6 +207,7 @@ class Series:
         try:
             series.service.seconds = float(arrays["service"])
             series.last_call = float(arrays["last_call"])
+            series.peaked.median = float(arrays["peaked"])
             series._damping.kept.extend((float(at), int(n)) for at, n in arrays["held"])
             series.forecast.restore(arrays)
             series.price.restore(arrays)
@@ -210,10 +219,11 @@ class Series:
         return series
 
 
-def _terms(now: Situation, service_s: float) -> Terms:
+def _terms(now: Situation, service_s: float, z: float) -> Terms:
     return Terms(
         permits=now.permits,
         service_s=service_s,
+        z=z,
         horizon=target.horizon(now.boot_s),
         hold=round(damping.hold_s(now.boot_s) / MINUTE_S),
         min=now.min,

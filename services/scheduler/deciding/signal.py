@@ -31,6 +31,8 @@ class Minute:
     load: float  # x
     arrivals: float
     late: float
+    variance: float = 0.0  # of the spans' x within the minute
+    span_s: float = 60.0  # how long a span was
 
 
 @dataclass(slots=True)
@@ -89,7 +91,9 @@ class Gathering:
 
     index: int = -1
     seconds: float = 0.0
+    spans: int = 0
     load_s: float = 0.0
+    squares_s: float = 0.0
     arrivals: float = 0.0
     late: float = 0.0
 
@@ -102,7 +106,9 @@ class Gathering:
             done = self._end()
         self.index = index
         self.seconds += span.seconds
+        self.spans += 1
         self.load_s += load * span.seconds
+        self.squares_s += load * load * span.seconds
         self.arrivals += span.arrivals
         self.late += span.late
         if done is None and span.until >= (index + 1) * MINUTE_S - _SLACK_S:
@@ -110,11 +116,15 @@ class Gathering:
         return done
 
     def _end(self) -> Minute:
+        mean = self.load_s / self.seconds
         minute = Minute(
             index=self.index,
-            load=self.load_s / self.seconds,
+            load=mean,
             arrivals=self.arrivals,
             late=self.late,
+            variance=max(self.squares_s / self.seconds - mean * mean, 0.0),
+            span_s=self.seconds / self.spans,
         )
-        self.seconds = self.load_s = self.arrivals = self.late = 0.0
+        self.spans = 0
+        self.seconds = self.load_s = self.squares_s = self.arrivals = self.late = 0.0
         return minute

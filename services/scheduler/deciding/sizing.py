@@ -3,9 +3,11 @@
 With m calls that want a permit, N = n c permits and a mean service of S seconds, the share of
 calls that wait a second or more is, by Erlang C in the form of Halfin and Whitt,
 
-    beta = (N - m) / sqrt(m)
-    late(m, N) = 1                                                        where beta <= 0
-    late(m, N) = exp(-(N - m) * 1 s / S) / (1 + beta Phi(beta)/phi(beta))    elsewhere
+    beta = (N - m) / sqrt(z m)
+    late(m, N) = 1                                                            where beta <= 0
+    late(m, N) = exp(-(N - m) * 1 s / (z S)) / (1 + beta Phi(beta)/phi(beta))    elsewhere
+
+(z = 1 where calls come independently of one another, more where they do not; see `peaked`)
 
 and with scenarios m_j of weight w_j, each of which has m_j / S calls a second,
 
@@ -42,35 +44,40 @@ def _waits() -> Floats:
 _WAITS = _waits()
 
 
-def late(load: Floats, permits: Floats, service_s: float) -> Floats:
+def late(load: Floats, permits: Floats, service_s: float, z: float = 1.0) -> Floats:
     """Return the share of calls that wait `LATE_S` or more; shapes as numpy broadcasts them."""
     spare = permits - load
-    beta = np.maximum(spare, 0.0) / np.sqrt(np.maximum(load, 1e-9))
+    beta = np.maximum(spare, 0.0) / np.sqrt(np.maximum(z * load, 1e-9))
     at = np.minimum(beta * (_STEPS / _BETA_MOST), _STEPS - 1e-9)
     index = at.astype(np.int64)
     waits = _WAITS[index] + (at - index) * (_WAITS[index + 1] - _WAITS[index])
-    shares = waits * np.exp(-np.maximum(spare, 0.0) * (LATE_S / service_s))
+    shares = waits * np.exp(-np.maximum(spare, 0.0) * (LATE_S / (z * service_s)))
     return np.asarray(np.where(spare <= 0, np.where(load > 0, 1.0, 0.0), shares))
 
 
-def candidates(loads: Floats, permits: int) -> Floats:
+def candidates(loads: Floats, permits: int, z: float = 1.0) -> Floats:
     """Return the numbers of instances worth looking at, ascending; `loads` ascend, too."""
     low = math.floor(float(loads[0]) / permits)
     top = float(loads[-1])
-    high = max(math.ceil((top + 5 * math.sqrt(top) + 1) / permits), low)
+    high = max(math.ceil((top + 5 * math.sqrt(z * top) + 1) / permits), low)
     if high - low < MOST_CANDIDATES:
         return np.arange(low, high + 1, dtype=np.float64)
     return np.unique(np.round(np.linspace(low, high, MOST_CANDIDATES)))
 
 
 def risk(
-    instances: Floats, loads: Floats, shares: Floats, permits: int, service_s: float
+    instances: Floats,
+    loads: Floats,
+    shares: Floats,
+    permits: int,
+    service_s: float,
+    z: float = 1.0,
 ) -> Floats:
     """Return the late calls of a minute expected with each number of instances: (n,).
 
     `loads` (j,) are the scenarios and `shares` (j,) their weights, which add up to 1.
     """
-    shown = late(loads[None, :], instances[:, None] * permits, service_s)
+    shown = late(loads[None, :], instances[:, None] * permits, service_s, z)
     return np.asarray(shown @ (shares * loads * (60.0 / service_s)))
 
 

@@ -35,10 +35,12 @@ def test_spans_become_minutes_of_the_clock() -> None:
     ends = (20, 40, 60, 80)
 
     found = [
-        gathering.add(span(until=end, seconds=20, arrivals=2, late=1), float(end)) for end in ends
+        gathering.add(span(until=end, seconds=20, arrivals=2, late=1), 1.5 * end - 20)
+        for end in ends
     ]
 
-    assert found == [None, None, Minute(index=0, load=40.0, arrivals=6, late=3), None]
+    whole = Minute(index=0, load=40.0, arrivals=6, late=3, variance=600.0, span_s=20.0)
+    assert found == [None, None, whole, None]
 
 
 def test_a_minute_ends_with_the_first_span_of_another() -> None:
@@ -46,7 +48,7 @@ def test_a_minute_ends_with_the_first_span_of_another() -> None:
     gathering.add(span(until=25, seconds=20), 7.0)
 
     assert gathering.add(span(until=200, seconds=20), 9.0) == Minute(
-        index=0, load=7.0, arrivals=0, late=0
+        index=0, load=7.0, arrivals=0, late=0, span_s=20.0
     )
 
 
