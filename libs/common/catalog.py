@@ -233,7 +233,7 @@ class Scaling:
     region: Mapping[str, Bounds] = field(default_factory=dict)
     slo_late_share: Share = 0.003
     boot_s: NotNegative = 5.0
-    keep_alive_s: NotNegative = 300.0
+    keep_alive_s: NotNegative | None = None  # None: as long as the SLO asks
     schedules: tuple[Schedule, ...] = ()
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import AtLeastOne, NotNegative, Seconds
+from libs.common.bounds import AtLeastOne, HttpUrl, NotNegative, Seconds
+from libs.common.clients.posts import Posts
 from libs.common.clock import Clock
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
+from libs.common.spans import PATH, Tracer
 from libs.common.world import World, follow
 from libs.common.world_map import Resource
 from services.control import app as control_app
@@ -41,6 +43,7 @@ class Config:
     keep_decisions_days: NotNegative = 7.0
     keep_decisions: AtLeastOne = 1_000_000
     keep_series_days: NotNegative = 30.0  # of models that are gone
+    otlp: HttpUrl = ""  # an OpenTelemetry collector's HTTP address, for spans of decisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class Memory:
 
     archive: SqlArchive
     snapshots: Snapshots
+    spans: Posts | None = None  # to a collector, if there is one
 
     @property
     def explaining(self) -> Explaining:
@@ -74,7 +78,11 @@ def build_memory(config: Config, *, clock: Clock) -> Memory:
         series_days=config.keep_series_days,
     )
     url = config.store_url or sqlite_url(config.state_dir / "scheduler.db")
-    return Memory(archive=SqlArchive(url, clock=clock, retention=retention), snapshots=Snapshots())
+    return Memory(
+        archive=SqlArchive(url, clock=clock, retention=retention),
+        snapshots=Snapshots(),
+        spans=Posts(config.otlp.rstrip("/") + PATH) if config.otlp else None,
+    )
 
 
 def build(
@@ -100,17 +108,19 @@ def build(
             measure_s=config.measure_s,
             dry_run=config.dry_run,
         ),
+        tracer=Tracer("constellation-scheduler", memory.spans) if memory.spans else None,
     )
 
 
 @asynccontextmanager
 async def serve(scheduler: Scheduler, memory: Memory) -> AsyncIterator[None]:
     """Decide while inside; what is to be kept is saved on the way out."""
-    try:
-        async with background(scheduler.run(), name="scheduler"):
-            yield
-    finally:
-        await memory.archive.close()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(memory.archive.close)
+        if memory.spans is not None:
+            await stack.enter_async_context(background(memory.spans.run(), name="decisions' spans"))
+        await stack.enter_async_context(background(scheduler.run(), name="scheduler"))
+        yield
 
 
 def build_process(

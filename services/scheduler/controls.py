@@ -29,7 +29,7 @@ class Controls:
     max: int
     slo_late_share: float = 0.003
     boot_s: float = 5.0  # measured, or as the catalog says until then
-    keep_alive_s: float = 300.0
+    keep_alive_s: float | None = None  # None: as long as the SLO asks
     frozen: bool = False
     dry_run: bool = False
     why: str = ""  # who else than the catalog has said so

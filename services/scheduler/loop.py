@@ -17,6 +17,7 @@ from zlib import crc32
 from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.errors import RequestError
+from libs.common.spans import Tracer
 from libs.common.world import World
 from libs.common.world_map import KIND_OF, Decision, Node, Override, Update, ref
 from services.scheduler.boots import Boots
@@ -29,6 +30,7 @@ from services.scheduler.placement import FleetState, Placement, place
 from services.scheduler.plan import Plan, make_plan
 from services.scheduler.ports import Fleet
 from services.scheduler.records import record_of
+from services.scheduler.scale_spans import span_of
 from services.scheduler.sizing import Case, Sizer, Sizing
 from services.scheduler.snapshots import Snapshots
 from services.scheduler.usage import Key, Usage, read, regions
@@ -70,6 +72,7 @@ class Scheduler:
         metrics: Metrics,
         clock: Clock,
         settings: Settings,
+        tracer: Tracer | None = None,
     ) -> None:
         self._world = world
         self._fleet = fleet
@@ -78,6 +81,7 @@ class Scheduler:
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
+        self._tracer = tracer
         self._sizer = Sizer()
         self._measuring = Measuring()
         self._boots = Boots()
@@ -117,6 +121,7 @@ class Scheduler:
             self._observe(usage)
             at_ms = self._clock.unix_ms()
             sizings = await self._size(usage, at_ms=at_ms, is_timed=is_timed)
+            before = dict(self._told)
             plan = self._place(sizings, cause=cause, at_ms=at_ms)
         self._steps += is_timed
         for each in plan.puts:
@@ -124,6 +129,7 @@ class Scheduler:
         try:
             await self._fleet.apply(plan)
         finally:
+            self._trace(plan.decisions, sizings, before)
             self._metrics.show(sizings, self._told)
             await self._keeping.keep(
                 plan.decisions, self._sizer, self._boots, now=self._clock.now()
@@ -223,6 +229,25 @@ class Scheduler:
             deletes=(*plan.deletes, *(ref(each) for each in over)),
             decisions=plan.decisions,
         )
+
+    def _trace(
+        self,
+        decisions: Sequence[Decision],
+        sizings: Mapping[Key, Sizing],
+        before: Mapping[Key, Decision],
+    ) -> None:
+        if self._tracer is None:
+            return
+        for each in decisions:
+            key = Key(each.model, each.region)
+            span = span_of(
+                each,
+                before=before.get(key),
+                tier=sizings[key].case.model.tier,
+                snapshots=self._snapshots.of(*key),
+                ended_ms=self._clock.unix_ms(),
+            )
+            self._tracer.emit(span)
 
     def _placement(self, wants: Sequence[Want], fleet: FleetState) -> Placement:
         """Place anew if there is anything new."""

@@ -66,7 +66,7 @@ def test_bounds(region: str, overrides: list[Override], expected: tuple[int, int
 def test_aims_are_the_regions_where_it_has_its_own() -> None:
     eu, us = (controls(MODEL, region, [], now_ms=0) for region in ("eu", "us"))
 
-    assert (eu.slo_late_share, eu.boot_s, eu.keep_alive_s) == (0.01, 5.0, 300.0)
+    assert (eu.slo_late_share, eu.boot_s, eu.keep_alive_s) == (0.01, 5.0, None)
     assert (us.slo_late_share, us.boot_s, us.keep_alive_s) == (0.003, 40.0, 0.0)
 
 

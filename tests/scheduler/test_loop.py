@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
+import orjson
 import pytest
 
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
+from libs.common.spans import Tracer
 from libs.common.world_map import Override, Ref
 from services.scheduler.usage import Key
 from tests.scheduler.fleet import EU, MODEL, Site, scheduling
@@ -303,3 +306,34 @@ def test_a_model_that_comes_back_has_its_history() -> None:
             assert site.instances() >= 5
 
     run(story())
+
+
+def test_decisions_are_spans_with_the_last_snapshots() -> None:
+    class Collector:
+        def __init__(self) -> None:
+            self.spans: list[dict[str, object]] = []
+
+        def post(self, body: Any) -> None:
+            (span,) = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+            values = {each["key"]: each["value"] for each in span["attributes"]}
+            self.spans.append({"name": span["name"], **values})
+
+    collector = Collector()
+
+    async def story() -> None:
+        site = Site()
+        async with scheduling(site, tracer=Tracer("scheduler", collector)):
+            site.load(1, 2)
+            await asyncio.sleep(11)
+            site.override(min=3)
+            await asyncio.sleep(1)
+
+    run(story())
+
+    last = collector.spans[-1]
+    assert last["name"] == "autoscaler.scaleVersion"
+    assert (last["model"], last["tier"]) == ({"stringValue": "m"}, {"stringValue": "gold"})
+    assert last["old_replica_count"] != last["new_replica_count"] == {"intValue": "3"}
+    snapshots = orjson.loads(last["snapshots"]["stringValue"])  # type: ignore[index]
+    assert [each["queue_length"] for each in snapshots] == [2] * len(snapshots)
+    assert len(snapshots) == 4

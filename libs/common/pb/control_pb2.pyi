@@ -663,6 +663,7 @@ class Model(_message.Message):
         slo_late_share: _builtins.float
         boot_s: _builtins.float
         keep_alive_s: _builtins.float
+        """None: as long as the SLO asks."""
         @_builtins.property
         def region(self) -> _containers.MessageMap[_builtins.str, Global___Model.Bounds]: ...
         @_builtins.property
@@ -675,14 +676,16 @@ class Model(_message.Message):
             region: _abc.Mapping[_builtins.str, Global___Model.Bounds] | None = ...,
             slo_late_share: _builtins.float = ...,
             boot_s: _builtins.float = ...,
-            keep_alive_s: _builtins.float = ...,
+            keep_alive_s: _builtins.float | None = ...,
             schedules: _abc.Iterable[Global___Model.Schedule] | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_s", b"_keep_alive_s", "keep_alive_s", b"keep_alive_s"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_s", b"boot_s", "keep_alive_s", b"keep_alive_s", "max", b"max", "min", b"min", "region", b"region", "schedules", b"schedules", "slo_late_share", b"slo_late_share"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_alive_s", b"_keep_alive_s", "boot_s", b"boot_s", "keep_alive_s", b"keep_alive_s", "max", b"max", "min", b"min", "region", b"region", "schedules", b"schedules", "slo_late_share", b"slo_late_share"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
+        _WhichOneofReturnType__keep_alive_s: _TypeAlias = _typing.Literal["keep_alive_s"]  # noqa: Y015
+        _WhichOneofArgType__keep_alive_s: _TypeAlias = _typing.Literal["_keep_alive_s", b"_keep_alive_s"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_alive_s) -> _WhichOneofReturnType__keep_alive_s | None: ...
 
     NAME_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int

@@ -1,0 +1,106 @@
+"""The scheduler's metrics: their names and labels, and what runs where."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from libs.common.catalog import Backend, Model
+from libs.common.world import World
+from libs.common.world_map import Colo, Instance, Node, Update
+from services.scheduler.inventory import deployments, external_instances, external_nodes
+from tests.scheduler.fleet import Site, scheduling
+from tests.virtual_time import run
+
+OURS = Model(name="m", task="dumb-pipe", tier="gold", backend=Backend(repository="models/m"))
+THEIRS = Model(name="far", task="dumb-pipe", backend=Backend(external=("gpu:1",), provider="acme"))
+
+
+def world() -> World:
+    made = World()
+    puts = (
+        *(
+            Colo(name="ams", region="eu"),
+            Colo(name="fra", region="eu"),
+            Colo(name="sfo", region="us"),
+        ),
+        *(OURS, THEIRS),
+        Node(name="n1", colo="ams", gpus=2, gpu_model="H100"),
+        Node(name="n2", colo="sfo", gpus=8, gpu_model="A100", provider="cloudy"),
+        Node(name="n3", colo="sfo", gpus=4, provider="cloudy"),
+        Instance(id="a", model="m", colo="ams", node="n1", state="ready"),
+        Instance(id="b", model="m", colo="ams", node="n1", state="booting"),
+        Instance(id="c", model="m", colo="sfo", node="n2", state="ready"),
+        *(
+            Instance(
+                id=f"{colo}/far",
+                model="far",
+                colo=colo,
+                address="gpu:1",
+                state="ready",
+                external=True,
+            )
+            for colo in ("ams", "fra", "sfo")
+        ),
+    )
+    made.apply(Update(version=1, complete=True, puts=puts))
+    return made
+
+
+def test_instances_on_nodes_are_counted_by_state_and_gpu() -> None:
+    assert deployments(world()) == Counter(
+        {
+            ("m", "gold", "eu", "ready", "H100"): 1,
+            ("m", "gold", "eu", "booting", "H100"): 1,
+            ("m", "gold", "us", "ready", "A100"): 1,
+        }
+    )
+
+
+def test_what_others_run_is_counted_once_in_each_region() -> None:
+    assert external_instances(world()) == Counter(
+        {
+            ("acme", "eu", "far", "ready"): 1,
+            ("acme", "us", "far", "ready"): 1,
+            ("cloudy", "us", "m", "ready"): 1,
+        }
+    )
+
+
+def test_gpus_of_others_are_used_or_free() -> None:
+    assert external_nodes(world()) == Counter(
+        {("cloudy", "us", "used"): 8, ("cloudy", "us", "free"): 4}
+    )
+
+
+def test_every_metric_has_the_labels_that_its_readers_know() -> None:
+    site = Site()
+
+    async def story() -> None:
+        async with scheduling(site):
+            site.load(3, 5)
+            await asyncio.sleep(90)
+
+    run(story())
+    labels = {
+        sample.name: set(sample.labels)
+        for family in site.registry.collect()
+        for sample in family.samples
+    }
+    of_model = {"model", "tier", "region"}
+    bounds = {"requested_instances", "min_requested_instances", "max_requested_instances"}
+    autoscaler = {
+        "measured_utilization",
+        "estimated_utilization",
+        "forecast_utilization",
+        "required_instances",
+        "snapshot_queue_length",
+        "snapshot_replica_count",
+    }
+    for name in (*bounds, *(f"autoscaler_{each}" for each in autoscaler)):
+        assert labels[f"ai_scheduler_{name}"] == of_model
+    assert labels["ai_scheduler_model_deployments"] == of_model | {"status", "gpu_model"}
+    here = {"model": "m", "tier": "gold", "region": "eu"}
+    value = site.registry.get_sample_value
+    assert value("ai_scheduler_autoscaler_snapshot_queue_length", here) == 5
+    assert value("ai_scheduler_max_requested_instances", here) == 9
