@@ -30,7 +30,6 @@ QUICK = {  # the scheduler decides each second instead of each minute
     "CONSTELLATION_NODE_NICE": "0",  # other tests would take the CPUs from Tritons that step back
     "CONSTELLATION_SCHEDULER_TICK_S": "1",
     "CONSTELLATION_SCHEDULER_MEASURE_S": "0.25",
-    "CONSTELLATION_SCHEDULER_DOWN_AFTER_S": "3",
 }
 
 

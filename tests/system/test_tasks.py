@@ -48,13 +48,12 @@ BODIES: dict[str, dict[str, object]] = {
 
 
 AT_ONCE = 3  # a busy machine loads a model in seconds, and a call waits 30 s at most
-STAYING = {"CONSTELLATION_SCHEDULER_DOWN_AFTER_S": "300"}
 
 
 def test_every_demo_model_is_loaded_by_its_first_call_and_answers_as_the_page_says(
     own: Callable[..., Up], tmp_path: Path, told: Callable[[str, object], None]
 ) -> None:
-    up = own(env=STAYING)
+    up = own()
     before_mb, began = resident_mb(up.service.process.pid), time.monotonic()
 
     def call(name: str) -> int:
