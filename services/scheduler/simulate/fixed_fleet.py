@@ -16,7 +16,7 @@ from services.scheduler.simulate.policy import Policy
 from services.scheduler.simulate.replay import REPORT_S, Told, Watch
 from services.scheduler.simulate.service import Outcome, Service
 
-STEP_S = 5  # how often places that have become free are given away
+STEP_S = 5  # how often places that have become free are looked for
 
 
 @runtime_checkable
@@ -84,10 +84,14 @@ class FixedFleet:
                 service.scale(service.has + more)
                 free -= more
 
-    def go_on(self, until: int) -> None:
-        """Go on to the second `until`."""
-        for service in self.services:
-            service.go_on(until)
+    def follow(self, allowed: Sequence[int], until: int) -> None:
+        """Go on to the second `until`, with what each may have as soon as there is room."""
+        while self.t < until:
+            self.have(allowed)
+            is_so = all(each.has == n for each, n in zip(self.services, allowed, strict=True))
+            end = until if is_so else min(self.t + STEP_S, until)
+            for service in self.services:
+                service.go_on(end)
 
     def begin_to_count(self) -> None:
         """Leave all that was so far out of the outcomes."""
@@ -103,7 +107,6 @@ class Asking:
     """Asks each model's policy when it is time, and shares the places by the answers."""
 
     def __init__(self, fleet: FixedFleet, policies: Sequence[Policy]) -> None:
-        self.step_s = min([STEP_S, *(round(policy.every_s) for policy in policies)])
         self._fleet = fleet
         self._models = [
             _Model(service, policy)
@@ -119,8 +122,7 @@ class Asking:
         while fleet.t < until:
             for model in self._models:
                 model.ask_if_due(fleet.t)
-            fleet.have(self._allowed())
-            fleet.go_on(min(fleet.t + self.step_s, until))
+            fleet.follow(self._allowed(), min(until, *(model.next_ask for model in self._models)))
 
     def _allowed(self) -> Sequence[int]:
         wanted = [model.wanted for model in self._models]
@@ -136,13 +138,15 @@ class _Model:
 
     def __init__(self, service: Service, policy: Policy) -> None:
         self.wanted = service.terms.minimum
+        self.next_ask = service.t
         self._service, self._policy = service, policy
         self._watch = Watch(service)
         self._every_s = round(policy.every_s)
 
     def ask_if_due(self, t: int) -> None:
-        if t % self._every_s:
+        if t < self.next_ask:
             return
+        self.next_ask = t + self._every_s
         terms = self._service.terms
         wanted = self._policy.wanted(self._watch.look())
         self.wanted = max(terms.minimum, min(wanted, terms.maximum))

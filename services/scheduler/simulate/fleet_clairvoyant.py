@@ -23,7 +23,6 @@ from services.scheduler.simulate.service import Outcome, Service
 MINUTE_S = 60
 AHEAD_MINUTES = (3, 10, 30, 120)
 SWITCHES = (1.05, 1.5)
-STEP_S = 5
 
 
 def fleet_clairvoyant(new_services: Callable[[], Sequence[Service]], places: int) -> list[Outcome]:
@@ -33,37 +32,30 @@ def fleet_clairvoyant(new_services: Callable[[], Sequence[Service]], places: int
     found = []
     for ahead, switch in product(AHEAD_MINUTES, SWITCHES):
         fleet = FixedFleet(new_services(), places)
-        found.append(_play(fleet, served, places, ahead=ahead, switch=switch))
+        found.append(_play(fleet, served, ahead=ahead, switch=switch))
     return max(found, key=lambda each: work_in_time(services, each))
 
 
 def _play(
-    fleet: FixedFleet, served: Sequence[Floats], places: int, *, ahead: int, switch: float
+    fleet: FixedFleet, served: Sequence[Floats], *, ahead: int, switch: float
 ) -> list[Outcome]:
     """Follow the plan of one number of minutes, and one reluctance."""
     services = fleet.services
     boot = round(services[0].terms.boot_s / MINUTE_S)
-    seconds = services[0].load.seconds
-    for t in range(0, seconds, STEP_S):
-        if t % MINUTE_S == 0:
-            start = t // MINUTE_S
-            allowed = shared(
-                [
-                    Share(
-                        worth=_between(minutes, start, start + boot + ahead),
-                        least=service.terms.minimum,
-                        most=service.terms.maximum,
-                        has=service.instances.ready + service.instances.booting,
-                    )
-                    for service, minutes in zip(services, served, strict=True)
-                ],
-                places,
-                switch=switch,
-            )
-        if t == services[0].load.warmup_s:
+    for start in range(-(-fleet.seconds // MINUTE_S)):
+        if fleet.t == fleet.warmup_s // MINUTE_S * MINUTE_S:
             fleet.begin_to_count()
-        fleet.have(allowed)
-        fleet.go_on(min(t + STEP_S, seconds))
+        shares = [
+            Share(
+                worth=_between(minutes, start, start + boot + ahead),
+                least=service.terms.minimum,
+                most=service.terms.maximum,
+                has=service.has,
+            )
+            for service, minutes in zip(services, served, strict=True)
+        ]
+        allowed = shared(shares, fleet.places, switch=switch)
+        fleet.follow(allowed, min((start + 1) * MINUTE_S, fleet.seconds))
     return fleet.outcomes()
 
 
