@@ -14,7 +14,6 @@ import numpy as np
 BOOTS = 3  # the stream of random numbers
 FIRST_PAUSE_S = 10.0
 LONGEST_PAUSE_S = 300.0
-MOST_FAILURES = 0.9  # share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

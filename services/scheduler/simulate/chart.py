@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.scheduler.simulate.curves import Curve
 from services.scheduler.simulate.errors import NoChart
-from services.scheduler.simulate.runs import Done
+from services.scheduler.simulate.results import Result
 
 COLORS = {
     "static": "#b8b8b8",
@@ -26,6 +28,14 @@ IN_FRONT = ("ours", "clairvoyant")
 WIDTH, HEIGHT = 15, 7  # inches, of one trace
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawn:
+    """A policy on a trace."""
+
+    result: Result
+    curve: Curve
+
+
 def pyplot() -> Any:
     """Return what draws into files; NoChart without matplotlib."""
     try:
@@ -38,7 +48,7 @@ def pyplot() -> Any:
     return plt
 
 
-def draw(done: Sequence[Done], path: Path, *, slo: float) -> None:
+def draw(done: Sequence[Drawn], path: Path, *, slo: float) -> None:
     """Write the chart as a PNG."""
     plt = pyplot()
     traces = list(dict.fromkeys(each.result.trace for each in done))
@@ -59,7 +69,7 @@ def draw(done: Sequence[Done], path: Path, *, slo: float) -> None:
     plt.close(figure)
 
 
-def _draw_instances(axes: Any, trace: str, done: Sequence[Done]) -> None:
+def _draw_instances(axes: Any, trace: str, done: Sequence[Drawn]) -> None:
     first = done[0].curve
     required = {"label": "required, most", "step": "post", "color": "#dddddd"}
     axes.fill_between(first.days, first.required, **required)
@@ -77,7 +87,7 @@ def _draw_instances(axes: Any, trace: str, done: Sequence[Done]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_late(axes: Any, done: Sequence[Done], slo: float) -> None:
+def _draw_late(axes: Any, done: Sequence[Drawn], slo: float) -> None:
     for each in done:
         result, late = each.result, each.curve.late.cumsum()
         shares = 100 * result.late_share * late / max(late[-1], 1)
@@ -92,7 +102,7 @@ def _draw_late(axes: Any, done: Sequence[Done], slo: float) -> None:
     axes.grid(alpha=0.3)
 
 
-def _line(done: Done) -> dict[str, Any]:
+def _line(done: Drawn) -> dict[str, Any]:
     policy = done.result.policy
     width = 1.4 if policy in IN_FRONT else 0.9
     return {"where": "post", "color": COLORS.get(policy, "black"), "lw": width}

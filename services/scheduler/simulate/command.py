@@ -10,10 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from services.scheduler.simulate import chart, report
+from services.scheduler.simulate.arguments import ENGINE_FLAGS
 from services.scheduler.simulate.choosing import Choice, best_peer, candidates, chosen
 from services.scheduler.simulate.conditions import Conditions
+from services.scheduler.simulate.engine import Engine
 from services.scheduler.simulate.errors import BadOptions
 from services.scheduler.simulate.families import CLAIRVOYANT, FAMILIES, NAMES
+from services.scheduler.simulate.fleet_command import simulate_fleet
 from services.scheduler.simulate.load import ServiceLaw
 from services.scheduler.simulate.progress import Progress
 from services.scheduler.simulate.results import Result, compared
@@ -63,6 +66,9 @@ def simulate(arguments: argparse.Namespace) -> None:
     asked = asked_for(arguments)
     _check_outputs(arguments)
     with Progress(sys.stderr) as progress:
+        if arguments.nodes is not None:
+            simulate_fleet(arguments, asked.show_on, asked.policies, asked.conditions, progress)
+            return
         choosing, showing = partial(progress.tell, "choosing"), partial(progress.tell, "simulating")
         tried = done(asked.to_choose(), jobs=arguments.jobs, told=choosing)
         slo = asked.conditions.slo
@@ -75,7 +81,11 @@ def simulate(arguments: argparse.Namespace) -> None:
         written = report.as_json(results, asked.conditions, choices, timing=timing)
         arguments.json.write_bytes(written)
     if arguments.png:
-        shown = [each for each in found if each.run.policy in asked.policies]
+        shown = [
+            chart.Drawn(result=each.result, curve=each.curve)
+            for each in found
+            if each.run.policy in asked.policies
+        ]
         chart.draw(shown, arguments.png, slo=slo)
 
 
@@ -94,6 +104,8 @@ def asked_for(arguments: argparse.Namespace) -> Asked:
 
 def _paths(arguments: argparse.Namespace) -> tuple[Sequence[Path], Sequence[Path]]:
     several = arguments.choose is not None, arguments.apply is not None
+    if arguments.nodes is not None and any(several):
+        raise BadOptions("--nodes: expected with --trace, not with --choose and --apply")
     if bool(arguments.trace) == any(several) or any(several) != all(several):
         raise BadOptions("expected either --trace FILE, or --choose DIR and --apply DIR")
     if arguments.trace:
@@ -120,7 +132,10 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
     return Conditions(
         permits=arguments.permits,
         service=ServiceLaw(mean_s=arguments.service_mean, cv=arguments.service_cv),
+        engine=_engine(arguments),
         boot_s=arguments.boot,
+        boot_cv=arguments.boot_cv,
+        boot_failures=arguments.boot_failures,
         minimum=arguments.min,
         maximum=arguments.max,
         max_wait_s=arguments.max_wait,
@@ -128,6 +143,19 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
         warmup_days=arguments.warmup_days,
         seed=arguments.seed,
     )
+
+
+def _engine(arguments: argparse.Namespace) -> Engine | None:
+    given = {
+        flag: value
+        for flag in ENGINE_FLAGS
+        if (value := getattr(arguments, flag.field)) is not None
+    }
+    if given and not arguments.engine:
+        names = ", ".join(flag.name for flag in given)
+        raise BadOptions(f"{names}: expected only with --engine")
+    fields = {flag.field: value for flag, value in given.items()}
+    return Engine(**fields) if arguments.engine else None
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

@@ -16,17 +16,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from services.scheduler.simulate.engine import Engine
-from services.scheduler.simulate.instances import Instances
 from services.scheduler.simulate.load import Load
-from services.scheduler.simulate.policy import Terms
-from services.scheduler.simulate.service import Service
 from services.scheduler.simulate.tokens import Tokens
 
 PART_S = 0.25
@@ -245,24 +241,3 @@ class EngineQueue:
         self.longest_wait = max(self.longest_wait, int(seconds))
         if seconds >= VERY_LATE_S:
             self.very_late += count
-
-
-def engine_service(
-    load: Load,
-    terms: Terms,
-    *,
-    tokens: Tokens,
-    engine: Engine,
-    max_wait_s: int,
-    seed: int,
-    boot_s: Callable[[], int] | None = None,
-) -> Service:
-    """Return a model whose instances are such engines; boots take as long as the terms say."""
-    steps = round(terms.boot_s)
-    instances = Instances(
-        seconds=load.seconds, ready=terms.minimum, boot_s=boot_s or (lambda: steps)
-    )
-    queue = EngineQueue(
-        load, tokens=tokens, engine=engine, permits=terms.permits, max_wait_s=max_wait_s, seed=seed
-    )
-    return Service(load, queue, instances, terms)

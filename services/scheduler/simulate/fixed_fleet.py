@@ -7,11 +7,14 @@ policies know what their instances are worth, and not all that is wanted fits, t
 
 from __future__ import annotations
 
+import time
+from array import array
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from services.scheduler.deciding.minutes import Floats
 from services.scheduler.deciding.sharing import Share, shared
+from services.scheduler.simulate.load import Load
 from services.scheduler.simulate.policy import Policy
 from services.scheduler.simulate.replay import REPORT_S, Told, Watch
 from services.scheduler.simulate.service import Outcome, Service
@@ -28,12 +31,10 @@ class Valuing(Policy, Protocol):
         ...
 
 
-def work_in_time(services: Sequence[Service], outcomes: Sequence[Outcome]) -> float:
+def work_in_time(loads: Sequence[Load], outcomes: Sequence[Outcome]) -> float:
     """Return the seconds of service of the requests that were not late."""
-    return sum(
-        (outcome.requests - outcome.late) * service.load.service_mean_s
-        for service, outcome in zip(services, outcomes, strict=True)
-    )
+    each = zip(loads, outcomes, strict=True)
+    return sum(outcome.in_time * load.service_mean_s for load, outcome in each)
 
 
 class FixedFleet:
@@ -107,9 +108,10 @@ class Asking:
     """Asks each model's policy when it is time, and shares the places by the answers."""
 
     def __init__(self, fleet: FixedFleet, policies: Sequence[Policy]) -> None:
+        self.decisions_ns = array("q")
         self._fleet = fleet
         self._models = [
-            _Model(service, policy)
+            _Model(service, policy, self.decisions_ns)
             for service, policy in zip(fleet.services, policies, strict=True)
         ]
 
@@ -136,10 +138,10 @@ class Asking:
 class _Model:
     """A service with its policy, and what it wanted last."""
 
-    def __init__(self, service: Service, policy: Policy) -> None:
+    def __init__(self, service: Service, policy: Policy, decisions_ns: array[int]) -> None:
         self.wanted = service.terms.minimum
         self.next_ask = service.t
-        self._service, self._policy = service, policy
+        self._service, self._policy, self._decisions_ns = service, policy, decisions_ns
         self._watch = Watch(service)
         self._every_s = round(policy.every_s)
 
@@ -148,7 +150,10 @@ class _Model:
             return
         self.next_ask = t + self._every_s
         terms = self._service.terms
-        wanted = self._policy.wanted(self._watch.look())
+        seen = self._watch.look()
+        began = time.perf_counter_ns()
+        wanted = self._policy.wanted(seen)
+        self._decisions_ns.append(time.perf_counter_ns() - began)
         self.wanted = max(terms.minimum, min(wanted, terms.maximum))
 
     def share(self, places: int) -> Share | None:
@@ -168,13 +173,14 @@ def replay_fleet(
     places: int,
     *,
     told: Told = lambda share: None,
-) -> list[Outcome]:
-    """Go through all of the loads, asking each model's policy; return what comes of each."""
+) -> tuple[list[Outcome], array[int]]:
+    """Go through all of the loads; return what comes of each, and how long decisions took."""
     fleet = FixedFleet(services, places)
     asking = Asking(fleet, policies)
     asking.go_on(fleet.warmup_s)
     fleet.begin_to_count()
+    del asking.decisions_ns[:]
     while fleet.t < fleet.seconds:
         asking.go_on(min(fleet.t + REPORT_S, fleet.seconds))
         told(fleet.t / fleet.seconds)
-    return fleet.outcomes()
+    return fleet.outcomes(), asking.decisions_ns

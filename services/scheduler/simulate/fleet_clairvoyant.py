@@ -18,22 +18,31 @@ from services.scheduler.deciding.minutes import Floats
 from services.scheduler.deciding.sharing import Share, shared
 from services.scheduler.simulate.fixed_fleet import FixedFleet, work_in_time
 from services.scheduler.simulate.load import Load
+from services.scheduler.simulate.replay import Told
 from services.scheduler.simulate.service import Outcome, Service
 
 MINUTE_S = 60
 AHEAD_MINUTES = (3, 10, 30, 120)
 SWITCHES = (1.05, 1.5)
+TRIED = tuple(product(AHEAD_MINUTES, SWITCHES))
 
 
-def fleet_clairvoyant(new_services: Callable[[], Sequence[Service]], places: int) -> list[Outcome]:
+def fleet_clairvoyant(
+    new_services: Callable[[], Sequence[Service]],
+    places: int,
+    *,
+    told: Told = lambda share: None,
+) -> list[Outcome]:
     """Return what comes of the best plan that was found; every try uses services up."""
-    services = new_services()
-    served = [_served(each.load, each.terms.permits, places) for each in services]
+    some = new_services()
+    loads = [each.load for each in some]
+    served = [_served(each.load, each.terms.permits, places) for each in some]
     found = []
-    for ahead, switch in product(AHEAD_MINUTES, SWITCHES):
+    for ahead, switch in TRIED:
         fleet = FixedFleet(new_services(), places)
         found.append(_play(fleet, served, ahead=ahead, switch=switch))
-    return max(found, key=lambda each: work_in_time(services, each))
+        told(len(found) / len(TRIED))
+    return max(found, key=lambda each: work_in_time(loads, each))
 
 
 def _play(

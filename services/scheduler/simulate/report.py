@@ -46,12 +46,29 @@ def conditions_line(conditions: Conditions) -> str:
     """Return the model behind the figures, which depend on it."""
     most = f"{SPARE:g} x the true peak" if conditions.maximum is None else conditions.maximum
     return (
-        f"{conditions.permits} permits per instance; service {conditions.service.mean_s:g} s "
-        f"unless the trace says, cv {conditions.service.cv:g}; boot {conditions.boot_s:g} s; "
+        f"{conditions.permits} permits per instance; {_service_text(conditions)}; "
+        f"boot {conditions.boot_s:g} s{_boots_text(conditions)}; "
         f"instances {conditions.minimum} to {most}; dropped after {conditions.max_wait_s} s; "
         f"SLO {conditions.slo:.2%} late; warm-up {conditions.warmup_days:g} days or half of a "
         f"trace; seed {conditions.seed}"
     )
+
+
+def _service_text(conditions: Conditions) -> str:
+    engine, service = conditions.engine, conditions.service
+    if engine is None:
+        return f"service {service.mean_s:g} s unless the trace says, cv {service.cv:g}"
+    return (
+        f"engines: {engine.prefill_rate:g} tokens/s read, by {engine.chunk_tokens:g}, steps of "
+        f"{engine.step_s:g} s + {engine.step_per_request_s:g} s per request; late if over "
+        f"{engine.ttft_s:g} s to the first token or {engine.itl_s:g} s between others"
+    )
+
+
+def _boots_text(conditions: Conditions) -> str:
+    varies = f", cv {conditions.boot_cv:g}" if conditions.boot_cv else ""
+    fails = f", {conditions.boot_failures:.0%} fail" if conditions.boot_failures else ""
+    return varies + fails
 
 
 def trace_table(results: Sequence[Result], *, slo: float, timing: bool) -> str:

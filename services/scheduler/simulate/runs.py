@@ -62,7 +62,7 @@ def _do(run: Run, told: Told) -> Done:
     trial = _trial(run.path, run.conditions)
     load, times = trial.load, None
     if run.policy == CLAIRVOYANT:
-        outcome = clairvoyant(trial.new_service)
+        outcome = clairvoyant(trial.new_certain_service)
     else:
         requests = int(load.first[-1] - load.first[load.warmup_s])
         most_late = math.floor(run.conditions.slo * requests) if run.may_give_up else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from services.scheduler.simulate.instances import Instances
 from services.scheduler.simulate.load import Load
 from services.scheduler.simulate.policy import Terms
-from services.scheduler.simulate.queue_model import Queue
 
 
 class Requests(Protocol):
@@ -63,6 +61,11 @@ class Outcome:
     def instance_hours(self) -> float:
         """What it costs."""
         return self.paid_s / 3600
+
+    @property
+    def in_time(self) -> int:
+        """Requests that were not late."""
+        return self.requests - self.late
 
     @property
     def late_share(self) -> float:
@@ -161,20 +164,3 @@ class _Counts(NamedTuple):
     dropped: int
     actions: int
     started: int
-
-
-def queue_service(
-    load: Load,
-    terms: Terms,
-    *,
-    max_wait_s: int,
-    seed: int,
-    boot_s: Callable[[], int] | None = None,
-) -> Service:
-    """Return a model with the queue of `queue_model`; boots take as long as the terms say."""
-    steps = round(terms.boot_s)
-    instances = Instances(
-        seconds=load.seconds, ready=terms.minimum, boot_s=boot_s or (lambda: steps)
-    )
-    queue = Queue(load, permits=terms.permits, max_wait_s=max_wait_s, seed=seed)
-    return Service(load, queue, instances, terms)

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from services.scheduler.simulate.instances import Instances
 from services.scheduler.simulate.load import Load
+from services.scheduler.simulate.policy import Terms
+from services.scheduler.simulate.queue_model import Queue
+from services.scheduler.simulate.service import Service
 
 Request = tuple[int, int]
 
@@ -34,3 +38,12 @@ def load(requests: Sequence[Request], *, seconds: int, warmup_s: int = 0) -> Loa
         longest=max(1, int((ends - arrived).max())),
         service_mean_s=float((ends - arrived).mean()),
     )
+
+
+def service(load: Load, terms: Terms, *, max_wait_s: int = 60) -> Service:
+    """A load before instances whose boots take what the terms say."""
+    instances = Instances(
+        seconds=load.seconds, ready=terms.minimum, boot_s=lambda: round(terms.boot_s)
+    )
+    queue = Queue(load, permits=terms.permits, max_wait_s=max_wait_s, seed=1)
+    return Service(load, queue, instances, terms)

@@ -11,16 +11,17 @@ from services.scheduler.simulate.clairvoyant import LATE_SHARE, clairvoyant, pla
 from services.scheduler.simulate.load import Load, ServiceLaw, load_of
 from services.scheduler.simulate.policy import Terms
 from services.scheduler.simulate.removals import blocks_of, in_order, without
-from services.scheduler.simulate.service import Service, queue_service
+from services.scheduler.simulate.service import Service
 from services.scheduler.simulate.windows import most_ahead
 from tests.scheduler.simulate.loads import load
+from tests.scheduler.simulate.loads import service as service_of
 from tests.scheduler.simulate.test_load import trace
 
 TERMS = Terms(permits=1, boot_s=5, minimum=1, maximum=9)
 
 
 def service(of: Load, terms: Terms = TERMS) -> Service:
-    return queue_service(of, terms, max_wait_s=60, seed=1)
+    return service_of(of, terms)
 
 
 def swinging(minutes: int) -> Load:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from services.scheduler.simulate.load import Load
 from services.scheduler.simulate.policy import Observation, Terms
 from services.scheduler.simulate.replay import replay
-from services.scheduler.simulate.service import Outcome, queue_service
-from tests.scheduler.simulate.loads import Request, load
+from services.scheduler.simulate.service import Outcome
+from tests.scheduler.simulate.loads import Request, load, service
 
 TERMS = Terms(permits=2, boot_s=10, minimum=1, maximum=5)
 
@@ -33,7 +33,7 @@ class Told:
 
 
 def run(load: Load, policy: Told, terms: Terms = TERMS, *, max_wait_s: int = 60) -> Outcome:
-    return replay(queue_service(load, terms, max_wait_s=max_wait_s, seed=1), policy).outcome
+    return replay(service(load, terms, max_wait_s=max_wait_s), policy).outcome
 
 
 def steps(*points: tuple[float, int]) -> Callable[[float], int]:
