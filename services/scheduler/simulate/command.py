@@ -16,7 +16,7 @@ from services.scheduler.simulate.conditions import Conditions
 from services.scheduler.simulate.engine import Engine
 from services.scheduler.simulate.errors import BadOptions
 from services.scheduler.simulate.families import CLAIRVOYANT, FAMILIES, NAMES
-from services.scheduler.simulate.fleet_command import simulate_fleet
+from services.scheduler.simulate.fleet_command import show_fleet, simulate_fleet
 from services.scheduler.simulate.load import ServiceLaw
 from services.scheduler.simulate.progress import Progress
 from services.scheduler.simulate.results import Result, compared
@@ -65,10 +65,10 @@ def simulate(arguments: argparse.Namespace) -> None:
     """Do what the options say; CannotSimulate if they are wrong, or a trace is."""
     asked = asked_for(arguments)
     _check_outputs(arguments)
+    if arguments.nodes is not None:
+        _simulate_fleet(asked, arguments)
+        return
     with Progress(sys.stderr) as progress:
-        if arguments.nodes is not None:
-            simulate_fleet(arguments, asked.show_on, asked.policies, asked.conditions, progress)
-            return
         choosing, showing = partial(progress.tell, "choosing"), partial(progress.tell, "simulating")
         tried = done(asked.to_choose(), jobs=arguments.jobs, told=choosing)
         slo = asked.conditions.slo
@@ -87,6 +87,18 @@ def simulate(arguments: argparse.Namespace) -> None:
             if each.run.policy in asked.policies
         ]
         chart.draw(shown, arguments.png, slo=slo)
+
+
+def _simulate_fleet(asked: Asked, arguments: argparse.Namespace) -> None:
+    with Progress(sys.stderr) as progress:
+        found = simulate_fleet(
+            asked.show_on,
+            asked.policies,
+            asked.conditions,
+            nodes=arguments.nodes,
+            told=partial(progress.tell, "simulating"),
+        )
+    show_fleet(found, arguments)
 
 
 def asked_for(arguments: argparse.Namespace) -> Asked:

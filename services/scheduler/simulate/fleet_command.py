@@ -21,7 +21,7 @@ from services.scheduler.simulate.fleet_runs import (
     on_fleet,
     over_commitment,
 )
-from services.scheduler.simulate.progress import Progress
+from services.scheduler.simulate.replay import Told
 from services.scheduler.simulate.results import Result, p99_ms, result_of
 
 HEADS = (
@@ -49,69 +49,98 @@ class FleetResult:
     used_share: float  # of the places
     decision_p99_ms: float | None
 
-    def as_json(self) -> Mapping[str, Any]:
-        """Return its fields; times that were not measured are left out."""
+    def as_json(self, *, timing: bool) -> Mapping[str, Any]:
+        """Return its fields, with or without what was measured."""
         fields = asdict(self)
-        if self.decision_p99_ms is None:
+        if not timing:
             del fields["decision_p99_ms"]
         return fields
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Simulated:
+    """All that there is to be shown."""
+
+    conditions: Conditions
+    nodes: int
+    over_committed: float
+    shown: Sequence[FleetDone]
+    most: float  # work in time, by the clairvoyant
+
+    def figures(self) -> list[FleetResult]:
+        """Return the figures of each policy."""
+        return [_figures(each, nodes=self.nodes, most=self.most) for each in self.shown]
+
+    def results(self) -> list[Result]:
+        """Return the figures of each policy on each trace."""
+        return [each for done in self.shown for each in _results(done)]
+
+
 def simulate_fleet(
-    arguments: argparse.Namespace,
     paths: Sequence[Path],
     policies: Sequence[str],
     conditions: Conditions,
-    progress: Progress,
-) -> None:
-    """Simulate all policies and the clairvoyant; print, and write what was asked for."""
-    nodes, timing = arguments.nodes, not arguments.no_timing
+    *,
+    nodes: int,
+    told: Told,
+) -> Simulated:
+    """Simulate all policies, and the clairvoyant to compare with."""
     trials = fleet_trials(paths, conditions, nodes=nodes)
     names = list(dict.fromkeys((*policies, CLAIRVOYANT)))
     found = []
     for number, name in enumerate(names):
-        told = partial(_tell, progress, number, len(names))
-        found.append(on_fleet(name, trials, nodes=nodes, told=told))
-    best = found[-1].work_in_time
-    shown = [each for each in found if each.policy in policies]
-    figures = [_figures(each, nodes=nodes, best=best, timing=timing) for each in shown]
-    results = [each for one in shown for each in _results(one, timing=timing)]
-    progress.clear()
-    over = over_commitment(trials, nodes)
-    print(f"{report.conditions_line(conditions)}\n{nodes} places, over-committed {over:.2f} times")
-    print(f"\n{_fleet_table(figures)}\n\n{_traces_table(results)}")
+        share = partial(_told_share, told, number, len(names))
+        found.append(on_fleet(name, trials, nodes=nodes, told=share))
+    return Simulated(
+        conditions=conditions,
+        nodes=nodes,
+        over_committed=over_commitment(trials, nodes),
+        shown=[each for each in found if each.policy in policies],
+        most=next(each.work_in_time for each in found if each.policy == CLAIRVOYANT),
+    )
+
+
+def show_fleet(simulated: Simulated, arguments: argparse.Namespace) -> None:
+    """Print, and write what was asked for."""
+    figures, results = simulated.figures(), simulated.results()
+    timing = not arguments.no_timing
+    print(report.conditions_line(simulated.conditions))
+    print(f"{simulated.nodes} places, over-committed {simulated.over_committed:.2f} times")
+    print(f"\n{_fleet_table(figures, timing=timing)}\n\n{_traces_table(results)}")
     if arguments.json:
-        told_json = {"conditions": conditions.told(), "nodes": nodes, "over_committed": over}
-        written = told_json | {
-            "fleet": [each.as_json() for each in figures],
-            "results": [each.as_json() for each in results],
+        written = {
+            "conditions": simulated.conditions.told(),
+            "nodes": simulated.nodes,
+            "over_committed": simulated.over_committed,
+            "fleet": [each.as_json(timing=timing) for each in figures],
+            "results": [each.as_json(timing=timing) for each in results],
         }
         options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         arguments.json.write_bytes(orjson.dumps(written, option=options))
     if arguments.png:
-        chart.draw(_drawn(shown), arguments.png, slo=conditions.slo)
+        chart.draw(_drawn(simulated.shown), arguments.png, slo=simulated.conditions.slo)
 
 
-def _tell(progress: Progress, number: int, of: int, share: float) -> None:
-    progress.tell("simulating", (number + share) / of)
+def _told_share(told: Told, number: int, of: int, share: float) -> None:
+    told((number + share) / of)
 
 
-def _figures(done: FleetDone, *, nodes: int, best: float, timing: bool) -> FleetResult:
+def _figures(done: FleetDone, *, nodes: int, most: float) -> FleetResult:
     load = done.trials[0].load
     seconds = load.seconds - load.warmup_s
     return FleetResult(
         policy=done.policy,
         work_in_time_share=done.work_in_time / max(done.work, 1e-9),
-        ratio_to_clairvoyant=done.work_in_time / max(best, 1e-9),
+        ratio_to_clairvoyant=done.work_in_time / max(most, 1e-9),
         dropped=sum(each.dropped for each in done.outcomes),
         scale_actions=sum(each.scale_actions for each in done.outcomes),
         instances_started=sum(each.instances_started for each in done.outcomes),
         used_share=sum(each.paid_s for each in done.outcomes) / (nodes * seconds),
-        decision_p99_ms=p99_ms(done.decisions_ns) if timing else None,
+        decision_p99_ms=p99_ms(done.decisions_ns),
     )
 
 
-def _results(done: FleetDone, *, timing: bool) -> list[Result]:
+def _results(done: FleetDone) -> list[Result]:
     """Return the figures of each trace."""
     return [
         result_of(
@@ -119,7 +148,7 @@ def _results(done: FleetDone, *, timing: bool) -> list[Result]:
             policy=done.policy,
             trace=trial.load.name,
             configuration=done.configuration,
-            p99_ms=p99_ms(done.decisions_ns) if timing else None,
+            p99_ms=p99_ms(done.decisions_ns),
         )
         for trial, outcome in zip(done.trials, done.outcomes, strict=True)
     ]
@@ -129,13 +158,12 @@ def _drawn(shown: Sequence[FleetDone]) -> list[chart.Drawn]:
     return [
         chart.Drawn(result=result, curve=curve_of(outcome, trial.load, trial.terms))
         for done in shown
-        for result, outcome, trial in zip(
-            _results(done, timing=False), done.outcomes, done.trials, strict=True
-        )
+        for result, outcome, trial in zip(_results(done), done.outcomes, done.trials, strict=True)
     ]
 
 
-def _fleet_table(figures: Sequence[FleetResult]) -> str:
+def _fleet_table(figures: Sequence[FleetResult], *, timing: bool) -> str:
+    columns = len(HEADS) if timing else len(HEADS) - 1
     rows = [
         (
             each.policy,
@@ -146,10 +174,10 @@ def _fleet_table(figures: Sequence[FleetResult]) -> str:
             f"{each.instances_started:,}",
             f"{100 * each.used_share:.1f}",
             "-" if each.decision_p99_ms is None else f"{each.decision_p99_ms:.3f}",
-        )
+        )[:columns]
         for each in figures
     ]
-    return f"work served in time\n{report.table(HEADS, rows)}"
+    return f"work served in time\n{report.table(HEADS[:columns], rows)}"
 
 
 def _traces_table(results: Sequence[Result]) -> str:

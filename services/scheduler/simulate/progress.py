@@ -35,10 +35,6 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         """Leave an empty line."""
-        self.clear()
-
-    def clear(self) -> None:
-        """Take the bar away; others write here now."""
         self._write("\r\x1b[K")
 
     def tell(self, what: str, share: float) -> None:
