@@ -89,7 +89,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     for name, text in SERVICES.items():
         service = _command(commands, env, name, text, _service(name))
         if name in FOLLOWERS:
-            service.add_argument("--control", default="", help="control's address")
+            service.add_argument("--control", default="", help="control's address, or several")
         service.add_argument("--metrics", type=_address, default="", help="host:port for /metrics")
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
@@ -140,7 +140,7 @@ FLAGS = {
     "entry": ENTRY,
     "server": ("name", "colo", "listen", "advertise", "transport"),
     "node": ("name", "colo", "host", "environment"),
-    "scheduler": ("listen",),
+    "scheduler": ("name", "listen"),
     "analytics": ("listen",),
 }
 

@@ -102,6 +102,7 @@ class Embedded:
         config = self.config.settings(
             "control",
             control.Config,
+            name="up",
             state_dir=options.state_dir,
             listen="",
             catalog_dir=options.catalog_dir,

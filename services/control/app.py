@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import grpc
 
@@ -21,6 +22,7 @@ from services.control.catalog_folder import CatalogFolder
 from services.control.finetunes import Limits
 from services.control.grpc_api import ControlServicer
 from services.control.grpc_finetunes import FinetuneServicer
+from services.control.lease import Lease
 from services.control.ports import Explainer
 from services.control.service import Control, Settings
 from services.control.store import SqlStore, sqlite_url
@@ -31,6 +33,7 @@ from services.control.tokens import ensure_token
 class Config:
     """Control's settings."""
 
+    name: str = "scheduler"
     state_dir: Path = Path(".constellation")
     listen: str = "127.0.0.1:7100"  # empty: on control.sock alone
     store_url: str = ""  # empty: control.db in the state folder
@@ -44,11 +47,18 @@ class Config:
     share_keep_s: Seconds = 30.0  # an entry keeps its shares of limits without hearing of us
     spent_s: Seconds = 10.0  # between two writes of what accounts have used today
     drain_s: SecondsOrNone = 1.0
+    lease_s: Seconds = 5.0  # after so long without a beat of the active one, a standby takes over
+    lease_try_s: Seconds = 1.0
     assets: Path | None = None  # the folder of uploaded files; none: `assets` in the state folder
     finetunes_per_account: AtLeastZero = 30
     max_adapter_bytes: FileSize = 500_000_000
     uploads_at_once: AtLeastOne = 16
     keep_free_mb: AtLeastZero = 256  # of the disk that uploads must leave
+
+    @property
+    def holder(self) -> str:
+        """Return who holds the lease: the same after a restart, and locked by the state folder."""
+        return f"{self.name} on {gethostname()} in {self.state_dir.absolute()}"
 
     @property
     def finetune_limits(self) -> Limits:
@@ -68,14 +78,23 @@ def build(
     explainer: Explainer | None = None,
 ) -> Control:
     """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
+    store = SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db"))
+    clock = clock or SystemClock()
     return Control(
-        store=SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db")),
+        store=store,
+        lease=Lease(
+            store,
+            holder=config.holder,
+            lease_s=config.lease_s,
+            try_s=config.lease_try_s,
+            clock=clock,
+        ),
         assets=AssetFolder(
             config.assets or config.state_dir / "assets",
             keep_free_bytes=config.keep_free_mb * 2**20,
         ),
         catalog=catalog,
-        clock=clock or SystemClock(),
+        clock=clock,
         settings=Settings(
             grace_s=config.grace_s,
             report_gone_s=config.report_gone_s,

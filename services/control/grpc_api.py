@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
@@ -23,6 +24,8 @@ from libs.common.pb.control_pb2_grpc import ControlServiceServicer
 from libs.common.rpc import Context, statuses
 from libs.common.world_map import Ref, Report, Update
 from services.control.service import Control
+
+SIGN_S: Final = 2.0
 
 
 class Requests(Protocol):
@@ -43,10 +46,10 @@ class ControlServicer(ControlServiceServicer):
     async def Watch(
         self, request: pb.WatchRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:
-        """Everything, then every change."""
-        async with statuses(context), aclosing(self._control.watch()) as updates:
+        """Everything, then every change; where nothing changes, a sign of life."""
+        async with statuses(context), aclosing(_with_signs(self._control.watch())) as updates:
             async for update in updates:
-                yield self._message(update)
+                yield pb.WatchResponse() if update is None else self._message(update)
 
     async def Report(  # type: ignore[override]  # may write, too; the stub knows yield alone
         self, request_iterator: Requests, context: Context
@@ -88,6 +91,26 @@ class ControlServicer(ControlServiceServicer):
         if self._last is None or self._last[0] is not update:
             self._last = (update, update_to_pb(update))
         return self._last[1]
+
+
+async def _with_signs(updates: AsyncGenerator[Update, None]) -> AsyncGenerator[Update | None, None]:
+    """Yield the updates, and None whenever there was none for a while."""
+    async with aclosing(updates):
+        coming = asyncio.ensure_future(anext(updates, None))
+        try:
+            while True:
+                done, _ = await asyncio.wait({coming}, timeout=SIGN_S)
+                if not done:
+                    yield None
+                    continue
+                update = coming.result()
+                if update is None:
+                    return
+                yield update
+                coming = asyncio.ensure_future(anext(updates, None))
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
 
 async def _reports(requests: Requests) -> AsyncGenerator[Report, None]:

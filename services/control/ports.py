@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from libs.common.explanation import Explanation, Question
@@ -35,6 +36,40 @@ class Explainer(Protocol):
 
     async def explain(self, question: Question) -> Explanation:
         """Return the decisions that are asked for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRow:
+    """Who holds the lease; the rest are counters."""
+
+    holder: str = ""  # nobody: it was given back
+    term: int = 0  # grows with each change of the holder
+    beat: int = 0  # grows while the holder lives
+    waiting: int = 0  # grows while somebody stands by
+
+
+class LeaseStore(Protocol):
+    """Keeps the lease, beside the resources; raises Unavailable when it cannot be had."""
+
+    async def lease(self) -> LeaseRow:
+        """Return it as it is."""
+        ...
+
+    async def take_lease(self, seen: LeaseRow, holder: str) -> bool:
+        """Take it, unless it has changed since it was `seen`: from then on writes are fenced."""
+        ...
+
+    async def renew_lease(self) -> LeaseRow | None:
+        """Beat once and return the row; None where it is another's."""
+        ...
+
+    async def stand_by(self) -> None:
+        """Leave a sign that somebody stands by."""
+        ...
+
+    async def release_lease(self) -> None:
+        """Give it back."""
         ...
 
 

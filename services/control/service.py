@@ -35,6 +35,7 @@ from libs.common.world_map import (
 from services.control import ownership
 from services.control.external import external_instances
 from services.control.finetunes import Finetunes, Limits
+from services.control.lease import Lease
 from services.control.ports import Assets, Explainer, Store
 from services.control.reporters import Reporter, Reporters
 from services.control.sharing import Sharing
@@ -67,6 +68,7 @@ class Control:
         self,
         *,
         store: Store,
+        lease: Lease,
         assets: Assets,
         catalog: Sequence[Resource],
         clock: Clock,
@@ -75,6 +77,7 @@ class Control:
         explainer: Explainer | None = None,
     ) -> None:
         self._store = store
+        self._lease = lease
         self._catalog = catalog
         self._clock = clock
         self._settings = settings
@@ -112,7 +115,15 @@ class Control:
 
     @asynccontextmanager
     async def running(self, *, token: str = "") -> AsyncIterator[None]:
-        """Open the store, answer while inside, let writes finish on the way out."""
+        """Wait for the lease, answer while inside, let writes finish on the way out."""
+        try:
+            async with self._lease.held(), self._answering(token):
+                yield
+        finally:
+            await self._store.close()
+
+    @asynccontextmanager
+    async def _answering(self, token: str) -> AsyncIterator[None]:
         loops: list[asyncio.Task[None]] = []
         try:
             await self._load(token)
@@ -126,7 +137,6 @@ class Control:
                 each.cancel()
             await asyncio.gather(*loops, *self._writes, return_exceptions=True)
             await self._write_spent()
-            await self._store.close()
 
     def stop(self) -> None:
         """End all streams; refuse what comes from now on."""

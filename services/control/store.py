@@ -11,11 +11,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     MetaData,
     Row,
@@ -32,8 +33,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from libs.common.errors import BadInput, Unavailable
 from libs.common.messages import resource_from_json, resource_to_json
 from libs.common.world_map import Ref, Resource, ref
+from services.control import lease_table
+from services.control.ports import LeaseRow
 
 T = TypeVar("T")
+P = ParamSpec("P")
+ANSWER_S = 10.0  # longest wait for a database on another machine
 log = logging.getLogger(__name__)
 metadata = MetaData()
 resources = Table(
@@ -50,12 +55,20 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+leases = lease_table.table(metadata)
+
+
 class SqlStore:
-    """Implements `ports.Store` on SQLAlchemy."""
+    """Implements `ports.Store` and `ports.LeaseStore` on SQLAlchemy.
+
+    Once it has taken the lease, every write beats for its term in the same transaction: what lost
+    the lease unseen, for it was stopped or cut off, writes nothing any more.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: Engine | None = None
+        self._term: int | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     def __repr__(self) -> str:
@@ -72,6 +85,29 @@ class SqlStore:
         names = [*(ref(each) for each in puts), *deletes]
         if names:
             await self._in_thread(lambda: self._write(rows, names))
+
+    async def lease(self) -> LeaseRow:
+        """Return the lease as it is."""
+        return await self._in_thread(lambda: self._with(lease_table.read))
+
+    async def take_lease(self, seen: LeaseRow, holder: str) -> bool:
+        """Take it, unless it has changed since it was `seen`."""
+        taken = await self._in_thread(lambda: self._with(lease_table.take, seen, holder))
+        if taken:
+            self._term = seen.term + 1
+        return taken
+
+    async def renew_lease(self) -> LeaseRow | None:
+        """Beat once and return the row; None where it is another's."""
+        return await self._in_thread(self._renew)
+
+    async def stand_by(self) -> None:
+        """Leave a sign that somebody stands by."""
+        await self._in_thread(lambda: self._with(lease_table.stand_by))
+
+    async def release_lease(self) -> None:
+        """Give it back; nothing can be written any more."""
+        await self._in_thread(lambda: self._with(lease_table.release, self._term or 0))
 
     async def close(self) -> None:
         """Close the database; what was handed over is written first."""
@@ -96,24 +132,40 @@ class SqlStore:
         return (url.database or "") if url.drivername == "sqlite" else repr(url)
 
     def _open(self) -> Sequence[Row[Any]]:
-        engine = create_engine(self._url)
+        with self._connected().connect() as connection:
+            return connection.execute(resources.select()).all()
+
+    def _connected(self) -> Engine:
+        if self._engine is not None:
+            return self._engine
+        engine = create_engine(self._url, **_options(self._url))
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _set_up_sqlite)
         try:
             metadata.create_all(engine)
-            with engine.connect() as connection:
-                rows = connection.execute(resources.select()).all()
         except SQLAlchemyError:
             engine.dispose()
             raise
         self._engine = engine
-        return rows
+        return engine
+
+    def _with(self, work: Callable[Concatenate[Table, Connection, P], T], *args: P.args) -> T:
+        with self._connected().begin() as connection:
+            return work(leases, connection, *args)
+
+    def _renew(self) -> LeaseRow | None:
+        with self._connected().begin() as connection:
+            if not lease_table.beat(leases, connection, self._term or 0):
+                return None
+            return lease_table.read(leases, connection)
 
     def _write(self, rows: list[dict[str, str]], names: list[Ref]) -> None:
         if self._engine is None:
             raise Unavailable("control's store is not open")
         old = tuple_(resources.c.kind, resources.c.key).in_([(n.kind, n.key) for n in names])
         with self._engine.begin() as connection:
+            if self._term is not None and not lease_table.beat(leases, connection, self._term):
+                raise Unavailable("another control is active by now")
             connection.execute(resources.delete().where(old))
             if rows:
                 connection.execute(resources.insert(), rows)
@@ -122,6 +174,16 @@ class SqlStore:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Return how a database is spoken to: one on another machine may be gone without a word."""
+    options: dict[str, Any] = {}
+    if not url.startswith("sqlite"):
+        options["pool_pre_ping"] = True
+    if "+pg8000" in url:
+        options["connect_args"] = {"timeout": ANSWER_S}
+    return options
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from google.protobuf.json_format import ParseError
 
-from libs.common.clients.away import control_errors
+from libs.common.clients.away import control_errors, is_away
 from libs.common.clients.finetunes import FinetuneClient
 from libs.common.errors import BadInput, Unavailable
 from libs.common.explanation import Explanation, Question
@@ -30,22 +31,31 @@ from libs.common.world_map import Ref, Report, Resource, Update
 if TYPE_CHECKING:
     from libs.common.pb.control_pb2_grpc import ControlServiceAsyncStub
 
+    WatchCall = grpc.aio.UnaryStreamCall[pb.WatchRequest, pb.WatchResponse]
     ReportCall = grpc.aio.StreamStreamCall[pb.ReportRequest, pb.ReportResponse]
 
 CALL_S = 10.0
+SILENT_S = 6.0  # control shows that it lives every 2 s
+T = TypeVar("T")
 
 
 class ControlClient:
-    """Speaks to the control at `address` (host:port or unix:/path)."""
+    """Speaks to the control at `address` (host:port or unix:/path).
+
+    Several addresses, with commas between them, are those of an active control and its standbys,
+    which do not listen: each is asked in turn until one answers.
+    """
 
     def __init__(self, address: str, *, call_s: float = CALL_S) -> None:
-        self._address = address
+        self._addresses = deque(each.strip() for each in address.split(","))
         self._call_s = call_s
+        self._closing: set[asyncio.Task[None]] = set()
         self._opened: grpc.aio.Channel | None = None
         self.finetunes = FinetuneClient(self._channel, call_s=call_s)
 
     def __repr__(self) -> str:
-        return f"<ControlClient {self._address} {'open' if self._opened else 'closed'}>"
+        state = "open" if self._opened else "closed"
+        return f"<ControlClient {','.join(self._addresses)} {state}>"
 
     async def __aenter__(self) -> ControlClient:
         """Connect at the first call."""
@@ -60,16 +70,33 @@ class ControlClient:
         if self._opened is not None:
             opened, self._opened = self._opened, None
             await opened.close()
+        for each in self._closing:
+            each.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def watch(self) -> AsyncGenerator[Update, None]:
         """Yield everything once, then every change."""
-        call = self._stub().Watch(pb.WatchRequest())
-        try:
-            with control_errors():
-                async for message in call:
-                    yield update_from_pb(message)
-        finally:
-            call.cancel()
+        for tried in range(len(self._addresses)):
+            is_last = tried == len(self._addresses) - 1
+            opened, heard = self._channel(), False
+            call = self._stub().Watch(pb.WatchRequest())
+            try:
+                with control_errors():
+                    while (message := await _next(call)) is not None:
+                        heard = True
+                        if message.complete or message.puts or message.deletes:
+                            yield update_from_pb(message)
+            except TimeoutError:
+                self._turn(opened)
+                raise Unavailable("control is silent") from None
+            except Unavailable as error:
+                if heard or is_last or not is_away(error):
+                    raise
+                self._turn(opened)
+            finally:
+                call.cancel()
+            if heard:
+                break
         raise Unavailable("control ended the watch")
 
     async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
@@ -95,29 +122,59 @@ class ControlClient:
             request = pb.PutRequest(resource=resource_to_pb(resource))
         except (ParseError, TypeError, ValueError) as error:
             raise BadInput(str(error)) from error
-        with control_errors():
-            return (await self._stub().Put(request, timeout=self._call_s)).version
+        answer = await self._asked(lambda stub: stub.Put(request, timeout=self._call_s))
+        return answer.version
 
     async def delete(self, name: Ref) -> int:
         """Remove a resource; a missing one is no error."""
         request = pb.DeleteRequest(resource=pb.ResourceRef(kind=name.kind, key=name.key))
-        with control_errors():
-            return (await self._stub().Delete(request, timeout=self._call_s)).version
+        answer = await self._asked(lambda stub: stub.Delete(request, timeout=self._call_s))
+        return answer.version
 
     async def explain(self, question: Question) -> Explanation:
         """Return what was decided about a model, and from what."""
+        request = question_to_pb(question)
+        answer = await self._asked(lambda stub: stub.Explain(request, timeout=self._call_s))
+        return explanation_from_pb(answer)
+
+    async def _asked(self, call: Callable[[ControlServiceAsyncStub], Awaitable[T]]) -> T:
+        """Ask one control after the other; whatever is asked may be repeated."""
+        for _ in range(len(self._addresses) - 1):
+            opened = self._channel()
+            try:
+                with control_errors():
+                    return await call(self._stub())
+            except Unavailable as error:
+                if not is_away(error):
+                    raise
+                self._turn(opened)
         with control_errors():
-            request = question_to_pb(question)
-            response = await self._stub().Explain(request, timeout=self._call_s)
-        return explanation_from_pb(response)
+            return await call(self._stub())
+        raise AssertionError("what is raised above is told in our words")
+
+    def _turn(self, failed: grpc.aio.Channel) -> None:
+        """Go on to the next address, unless another call has done so."""
+        if self._opened is failed:
+            self._addresses.rotate(-1)
+            self._opened = None
+            closing = asyncio.create_task(failed.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     def _stub(self) -> ControlServiceAsyncStub:
         return ControlServiceStub(self._channel())
 
     def _channel(self) -> grpc.aio.Channel:
         if self._opened is None:
-            self._opened = channel(self._address)
+            self._opened = channel(self._addresses[0])
         return self._opened
+
+
+async def _next(call: WatchCall) -> pb.WatchResponse | None:
+    """Return the next message, None at the end; TimeoutError where even signs of life stay away."""
+    async with asyncio.timeout(SILENT_S):
+        message = await call.read()
+    return message if isinstance(message, pb.WatchResponse) else None
 
 
 async def _send(

@@ -51,7 +51,8 @@ class ControlServiceStub:
     harmless. Ends only with the connection (`UNAVAILABLE` while draining).
     A control that has just started answers when those that it knew have
     reported, at the latest after 5 s: until then readers go on with what they
-    have. Versions grow over restarts.
+    have. Versions grow over restarts. A message without anything in it comes
+    every 2 s where nothing else does: a control that is silent is not there.
     """
     Report: _grpc.StreamStreamMultiCallable[_control_pb2.ReportRequest, _control_pb2.ReportResponse]
     """What servers, entries and nodes have and how full they are, as all of it,
@@ -104,7 +105,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     harmless. Ends only with the connection (`UNAVAILABLE` while draining).
     A control that has just started answers when those that it knew have
     reported, at the latest after 5 s: until then readers go on with what they
-    have. Versions grow over restarts.
+    have. Versions grow over restarts. A message without anything in it comes
+    every 2 s where nothing else does: a control that is silent is not there.
     """
     Report: _aio.StreamStreamMultiCallable[_control_pb2.ReportRequest, _control_pb2.ReportResponse]  # type: ignore[assignment]
     """What servers, entries and nodes have and how full they are, as all of it,
@@ -160,7 +162,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         harmless. Ends only with the connection (`UNAVAILABLE` while draining).
         A control that has just started answers when those that it knew have
         reported, at the latest after 5 s: until then readers go on with what they
-        have. Versions grow over restarts.
+        have. Versions grow over restarts. A message without anything in it comes
+        every 2 s where nothing else does: a control that is silent is not there.
         """
 
     @_abc_1.abstractmethod
