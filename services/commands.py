@@ -124,6 +124,7 @@ BENCHES = (
     "affinity",
     "overload",
     "limits",
+    "scaling",
 )
 SERVICES = {
     "edge": "an entry and a server in one process",

@@ -89,7 +89,9 @@ class Scheduler:
         self._placed: tuple[object, Placement] | None = None  # from what, and what came of it
         self._steps = 0
         self._last = 0.0
-        self._cause = "tick"
+        self._due = 0.0  # when the next step is, whatever changes before
+        self._is_timed = True  # this one is it
+        self._cause = "floor"
         self._changed = asyncio.Event()
         self._waking = Waking(world)
         world.listen(self._on_change)
@@ -114,16 +116,18 @@ class Scheduler:
 
     async def step(self) -> Plan:
         """Decide once, tell the fleet, and keep why."""
-        cause, self._cause = self._cause, "tick"
-        is_timed = cause == "tick"
+        cause, self._cause = self._cause, "floor"
+        self._is_timed = (now := self._clock.now()) >= self._due
+        if self._is_timed:
+            self._due = now + self._settings.floor_s
         with self._metrics.step_seconds.time():
             usage = self._look()
             self._observe(usage)
             at_ms = self._clock.unix_ms()
-            sizings = await self._size(usage, at_ms=at_ms, is_timed=is_timed)
+            sizings = await self._size(usage, at_ms=at_ms)
             before = dict(self._told)
             plan = self._place(sizings, cause=cause, at_ms=at_ms)
-        self._steps += is_timed
+        self._steps += self._is_timed
         for each in plan.puts:
             log.info("%s should run %d of %s", each.node, each.instances, each.model)
         try:
@@ -164,9 +168,7 @@ class Scheduler:
             not told.is_held and told.desired < told.max and told.placed >= told.desired
         )
 
-    async def _size(
-        self, usage: Mapping[Key, Usage], *, at_ms: int, is_timed: bool
-    ) -> dict[Key, Sizing]:
+    async def _size(self, usage: Mapping[Key, Usage], *, at_ms: int) -> dict[Key, Sizing]:
         """Size every model in every region, those anew whose moment it is."""
         current = self._current(self._fleet.state())
         models = dict(self._world.table(Model))
@@ -190,16 +192,16 @@ class Scheduler:
                 is_held=allowed.is_held or self._settings.dry_run,
                 at=at_ms / 1000,
             )
-            sizings[key] = self._sizer.size(key, case, is_due=is_timed and self._is_due(key))
+            sizings[key] = self._sizer.size(key, case, is_due=self._is_due(key))
             if clock() - since > TURN_S:
                 await asyncio.sleep(0)
                 since = clock()
         return sizings
 
     def _is_due(self, key: Key) -> bool:
-        return (
-            crc32(f"{key.model}@{key.region}".encode()) + self._steps
-        ) % self._settings.steps == 0
+        """Whether this step is the one of the tick in which a key is decided anew."""
+        own = crc32(f"{key.model}@{key.region}".encode())
+        return self._is_timed and (own + self._steps) % self._settings.steps == 0
 
     def _place(self, sizings: Mapping[Key, Sizing], *, cause: str, at_ms: int) -> Plan:
         """Say which node runs what, and make a record of each decision."""
@@ -208,11 +210,11 @@ class Scheduler:
         placed = self._current(FleetState(nodes=fleet.nodes, assigned=placement.counts))
         records = []
         for key, each in sizings.items():
-            is_due = cause == "tick" and self._is_due(key)
+            is_due = self._is_due(key)
             record = record_of(
                 key,
                 each,
-                cause="tick" if is_due else "floor" if cause == "tick" else cause,
+                cause="tick" if is_due else cause,
                 at_ms=at_ms,
                 placed=placed.get(key, 0),
                 unmet=placement.unmet.get(key, ""),
@@ -268,9 +270,9 @@ class Scheduler:
         return counts
 
     async def _look_until_due(self) -> None:
-        """Look every so often until the next step; a change makes it due."""
+        """Look every so often until the next step; a change makes one due at once."""
         clock = asyncio.get_running_loop().time
-        due = clock() + self._settings.floor_s
+        due = clock() + self._due - self._clock.now()
         while not self._changed.is_set() and (left := due - clock()) > 0:
             try:
                 async with asyncio.timeout(min(left, self._settings.measure_s)):

@@ -13,7 +13,7 @@ import pytest
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
 from libs.common.spans import Tracer
-from libs.common.world_map import Override, Ref
+from libs.common.world_map import Node, Override, Ref
 from services.scheduler.usage import Key
 from tests.scheduler.fleet import EU, MODEL, Site, scheduling
 from tests.virtual_time import now, run
@@ -271,6 +271,20 @@ def test_the_fleet_is_not_decided_and_saved_at_one_moment() -> None:
     per_model = Counter(each.model for each in site.archive.decisions if each.cause == "tick")
     assert set(per_model.values()) <= {10, 11}
     assert 2 * 60 <= site.archive.saves <= 4 * 60
+
+
+def test_many_changes_do_not_keep_it_from_deciding() -> None:
+    async def story() -> Site:
+        site = Site()
+        async with scheduling(site):
+            for number in range(400):
+                site.put(Node(name=f"n{number % 3}", colo="ams", cpus=9 + number % 7))
+                await asyncio.sleep(1)
+        return site
+
+    causes = Counter(each.cause for each in run(story()).archive.decisions)
+
+    assert 6 <= causes["tick"] <= 8
 
 
 def test_the_last_snapshots_are_there() -> None:

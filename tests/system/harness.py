@@ -156,11 +156,15 @@ class Client:
         self.http.close()
 
 
+def constellation(state: Path, *words: str) -> str:
+    """What a command says that asks what runs in the state folder."""
+    command = [sys.executable, "-m", "services.cli", *words, "--state-dir", str(state)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def usage(state: Path) -> dict[str, dict[str, Any]]:
     """What `constellation usage --json` says, by model."""
-    command = [sys.executable, "-m", "services.cli", "usage", "--json", "--state-dir", str(state)]
-    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return {row["model"]: row for row in json.loads(output)}
+    return {row["model"]: row for row in json.loads(constellation(state, "usage", "--json"))}
 
 
 def answers(url: str) -> bool:

@@ -23,6 +23,7 @@ from tests.system.harness import (
     EMBED,
     Service,
     Up,
+    constellation,
     processes_of,
     tritons_of,
     until,
@@ -243,11 +244,40 @@ def test_under_load_a_second_instance_comes_and_goes_without_a_failed_request(
     with Load(up.client, threads=16) as load:
         until(lambda: permits() == 8, seconds=40, what="a second instance")
         assert len(tritons_of(state)) == 3
-    until(lambda: permits() == 4, seconds=40, what="one instance again")
+        assert "override" in constellation(state, "scale", CHAT, "--max", "1", "--for", "10m")
+        until(lambda: permits() == 4, seconds=40, what="one instance again")
     until(lambda: len(tritons_of(state)) == 2, seconds=20, what="its Triton is gone")
 
     assert {status for _, status in load.statuses} == {200}
+    told = constellation(state, "explain", CHAT, "--last", "50")
+    assert "the maximum is 2" in told
+    assert "an override holds until" in told
     assert up.service.stop() == 0
+
+
+def test_a_model_that_sleeps_wakes_for_its_first_call_within_five_seconds(
+    up: Up, told: Callable[[str, object], None]
+) -> None:
+    began = time.monotonic()
+    answer = up.client.run("@cf/demo/dumb-pipe", any="thing")
+    took_s = time.monotonic() - began
+
+    assert answer.status_code == 200
+    told("a model that sleeps", f"its first call was answered after {took_s:.1f} s")
+    assert took_s < 5
+
+
+def test_a_call_that_cannot_wait_for_the_boot_wakes_it_for_the_next(up: Up) -> None:
+    def call(queue_ms: int) -> Any:
+        options = {"maxQueueMs": queue_ms}
+        return up.client.run("@cf/demo/summarization", input_text="Hi.", options=options)
+
+    refused = call(100)
+
+    assert refused.status_code == 429
+    assert refused.json()["errors"][0]["code"] == 3054
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    until(lambda: call(5_000).status_code == 200, seconds=20, what="a second try")
 
 
 def test_two_colos_share_one_entry(own: Callable[..., Up], state: Path) -> None:
