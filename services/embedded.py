@@ -111,7 +111,7 @@ class Embedded:
         )
         resources: tuple[Resource, ...] = (*options.colos, *catalog.models, *catalog.finetunes)
         settings = self.config.settings("scheduler", scheduler.Config, state_dir=options.state_dir)
-        memory = scheduler.build_memory(settings, clock=self.clock)
+        memory = scheduler.build_memory(settings, controls_url=config.store_url, clock=self.clock)
         plane = control.build(
             config, catalog=resources, clock=self.clock, explainer=memory.explaining
         )

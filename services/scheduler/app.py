@@ -70,14 +70,19 @@ class Process:
     memory: Memory
 
 
-def build_memory(config: Config, *, clock: Clock) -> Memory:
-    """Assemble what is kept, without opening anything."""
+def build_memory(config: Config, *, controls_url: str, clock: Clock) -> Memory:
+    """Assemble what is kept, without opening anything.
+
+    It is where control has its store, if that is a database that others reach, too: a standby is
+    to know what was measured.
+    """
     retention = Retention(
         decision_days=config.keep_decisions_days,
         most_decisions=config.keep_decisions,
         series_days=config.keep_series_days,
     )
-    url = config.store_url or sqlite_url(config.state_dir / "scheduler.db")
+    shared = "" if controls_url.startswith("sqlite") else controls_url
+    url = config.store_url or shared or sqlite_url(config.state_dir / "scheduler.db")
     return Memory(
         archive=SqlArchive(url, clock=clock, retention=retention),
         snapshots=Snapshots(),
@@ -132,7 +137,7 @@ def build_process(
     clock: Clock,
 ) -> Process:
     """Assemble control and a scheduler without opening anything."""
-    memory = build_memory(config, clock=clock)
+    memory = build_memory(config, controls_url=control_config.store_url, clock=clock)
     control = control_app.build(
         control_config, catalog=catalog, clock=clock, explainer=memory.explaining
     )

@@ -101,8 +101,8 @@ class Scheduler:
 
     async def run(self) -> None:
         """Step as soon as there are nodes, then every so often, until cancelled."""
-        await self._keeping.restore(self._sizer, self._boots)
         await self._world.until(lambda world: world.complete and bool(world.table(Node)))
+        await self._keeping.restore(self._sizer, self._boots)  # only now: another may have decided
         self._last = self._clock.now()
         try:
             while True:
