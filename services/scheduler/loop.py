@@ -39,7 +39,6 @@ from services.scheduler.worth import Want
 
 AT_ONCE = {"model", "colo", "node", "override"}  # changes that do not wait for the next step
 GATHER_S = 0.2  # such changes come in bunches
-TELLING = ("desired", "placed", "is_held", "min", "max")  # what makes a decision another one
 TURN_S = 0.005  # so long others of this process wait for their turn
 log = logging.getLogger(__name__)
 
@@ -210,27 +209,22 @@ class Scheduler:
         placed = self._current(FleetState(nodes=fleet.nodes, assigned=placement.counts))
         records = []
         for key, each in sizings.items():
-            is_due = self._is_due(key)
-            record = record_of(
-                key,
-                each,
-                cause="tick" if is_due else cause,
-                at_ms=at_ms,
-                placed=placed.get(key, 0),
-                unmet=placement.unmet.get(key, ""),
-            )
-            if is_due or _differs(self._told.get(key), record):
-                self._told[key] = record
-                records.append(record)
-        for key in self._told.keys() - sizings.keys():
-            del self._told[key]
+            is_due, count = self._is_due(key), placed.get(key, 0)
+            if is_due or _differs(self._told.get(key), each, count):
+                self._told[key] = record_of(
+                    key,
+                    each,
+                    cause="tick" if is_due else cause,
+                    at_ms=at_ms,
+                    placed=count,
+                    unmet=placement.unmet.get(key, ""),
+                )
+                records.append(self._told[key])
         plan = make_plan(placement.counts, fleet, records)
         over = expired(self._world.table(Override).values(), now_ms=at_ms)
-        return Plan(
-            puts=plan.puts,
-            deletes=(*plan.deletes, *(ref(each) for each in over)),
-            decisions=plan.decisions,
-        )
+        gone = [self._told.pop(key) for key in self._told.keys() - sizings.keys()]
+        deletes = (*plan.deletes, *(ref(each) for each in over), *(ref(each) for each in gone))
+        return Plan(puts=plan.puts, deletes=deletes, decisions=plan.decisions)
 
     def _trace(
         self,
@@ -315,6 +309,10 @@ def _want(key: Key, sizing: Sizing) -> Want:
     )
 
 
-def _differs(before: Decision | None, now: Decision) -> bool:
+def _differs(before: Decision | None, now: Sizing, placed: int) -> bool:
     """Whether more than the figures of a decision has changed."""
-    return before is None or any(getattr(before, name) != getattr(now, name) for name in TELLING)
+    allowed = now.case.controls
+    return before is None or (
+        (before.desired, before.placed, before.is_held, before.min, before.max)
+        != (now.desired, placed, now.case.is_held, allowed.min, allowed.max)
+    )

@@ -13,7 +13,7 @@ import pytest
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
 from libs.common.spans import Tracer
-from libs.common.world_map import Node, Override, Ref
+from libs.common.world_map import Decision, Node, Override, Ref
 from services.scheduler.usage import Key
 from tests.scheduler.fleet import EU, MODEL, Site, scheduling
 from tests.virtual_time import now, run
@@ -315,6 +315,7 @@ def test_a_model_that_comes_back_has_its_history() -> None:
             await asyncio.sleep(10)
             assert site.instances() == 0
             assert Key("m", "eu") not in scheduler._sizer.following
+            assert not site.world.table(Decision)
             site.put(MODEL)
             await asyncio.sleep(1)
             assert site.instances() >= 5
