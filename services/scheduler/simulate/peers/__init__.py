@@ -1,4 +1,7 @@
-"""Autoscalers that others publish, rebuilt from their rules to be compared with."""
+"""Autoscalers that others publish, rebuilt from their rules to be compared with.
+
+Their grids are about a dozen configurations each: all of them are tried to choose one.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ FAMILY = Family(
     configurations=grid(
         {"utilization": 0.7, "a": 0.3, "b": 0.03},
         utilization=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-        a=(0.1, 0.3, 0.5),
+        a=(0.3,),
         b=(0.01, 0.03),
     ),
 )

@@ -79,6 +79,6 @@ FAMILY = Family(
     configurations=grid(
         PUBLISHED,
         utilization=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-        down_window_s=(60.0, 300.0, 900.0),
+        down_window_s=(300.0, 900.0),
     ),
 )

@@ -66,6 +66,6 @@ FAMILY = Family(
         {"share": 0.6, "gain": 0.1, "down_window_s": 300.0},
         share=(0.3, 0.6, 1.0),
         gain=(0.03, 0.1, 0.3),
-        down_window_s=(300.0, 900.0),
+        down_window_s=(300.0,),
     ),
 )

@@ -50,6 +50,6 @@ FAMILY = Family(
     configurations=grid(
         {"spare": 1.0, "window_s": 300.0},
         spare=(0.0, 1.0, 2.0, 4.0),
-        window_s=(60.0, 300.0, 900.0, 1800.0),
+        window_s=(300.0, 900.0, 1800.0),
     ),
 )

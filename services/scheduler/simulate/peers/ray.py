@@ -85,6 +85,6 @@ FAMILY = Family(
         PUBLISHED,
         utilization=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
         up_delay_s=(0.0, 30.0),
-        down_delay_s=(300.0, 600.0, 1200.0),
+        down_delay_s=(600.0,),
     ),
 )
