@@ -5,8 +5,8 @@
 
 Instances that boot count as idle on the way up: with b of them the ratio is taken again over
 n + b, and nothing changes if it is then within the tolerance or points the other way.
-Every 15 s; up by at most max(2 k, k + 4) of k = n + b instances; down to the largest
-recommendation of the last 300 s.
+Every 15 s, x being the mean since the last look; up by at most max(2 k, k + 4), of k wanted so
+far; down to the largest recommendation of the last 300 s.
 
 Source: kubernetes/kubernetes, pkg/controller/podautoscaler (replica_calculator.go,
 horizontal.go) and pkg/apis/autoscaling/v2/defaults.go; kubernetes.io, "Horizontal Pod
