@@ -19,6 +19,7 @@ from services.scheduler.simulate.policy import Policy
 from services.scheduler.simulate.replay import REPORT_S, Told, Watch
 from services.scheduler.simulate.service import Outcome, Service
 
+MINUTE_S = 60  # what instances are worth is found as often
 STEP_S = 5  # how often places that have become free are looked for
 
 
@@ -110,6 +111,8 @@ class Asking:
     def __init__(self, fleet: FixedFleet, policies: Sequence[Policy]) -> None:
         self.decisions_ns = array("q")
         self._fleet = fleet
+        self._shared_case: object = None  # a minute, and what is wanted and had in it
+        self._shared: Sequence[int] = ()
         self._models = [
             _Model(service, policy, self.decisions_ns)
             for service, policy in zip(fleet.services, policies, strict=True)
@@ -130,6 +133,12 @@ class Asking:
         wanted = [model.wanted for model in self._models]
         if sum(wanted) <= self._fleet.places:
             return wanted
+        case = (self._fleet.t // MINUTE_S, wanted, [each.has for each in self._fleet.services])
+        if case != self._shared_case:
+            self._shared_case, self._shared = case, self._share(wanted)
+        return self._shared
+
+    def _share(self, wanted: Sequence[int]) -> Sequence[int]:
         shares = [model.share(self._fleet.places) for model in self._models]
         known = [share for share in shares if share is not None]
         return wanted if len(known) < len(shares) else shared(known, self._fleet.places)
