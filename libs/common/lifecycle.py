@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
+from libs.common.promptness import be_prompt
+
 Task: TypeAlias = asyncio.Task[None]
 
 YOUNG_OBJECTS = 10_000  # made since the last collection; Python's own 700 are a few requests
@@ -30,6 +32,7 @@ async def run_until_signalled(app: AbstractAsyncContextManager[object]) -> None:
         if not entered and task:
             task.cancel()
 
+    be_prompt()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import TypeVar, cast
@@ -32,6 +33,7 @@ from libs.common.world_map import (
 R = TypeVar("R")
 SAVE_EVERY_S = 1.0
 STEADY_S = 5.0  # a report stream that lived this long was no failed try
+SPREAD = 0.8, 1.0  # of the time between two reports
 log = logging.getLogger(__name__)
 
 
@@ -212,7 +214,9 @@ async def _reports(
         wake.clear()  # before the look at the state: what changes after it wakes again
         yield make_report()
         await _first_of(leave, timeout=min(pause_s, every_s))
-        await _first_of(wake, leave, timeout=max(0.0, every_s - pause_s))
+        # Not all at the same moment, or one loop that has many would be late by all their work.
+        next_s = every_s * random.uniform(*SPREAD)
+        await _first_of(wake, leave, timeout=max(0.0, next_s - pause_s))
 
 
 async def _first_of(*events: asyncio.Event, timeout: float) -> None:

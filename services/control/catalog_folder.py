@@ -30,7 +30,7 @@ class CatalogFolder:
         """Hand every change to control until cancelled; mistakes leave things as they were."""
         while True:
             await asyncio.sleep(every_s)
-            seen = self._signature()
+            seen = await asyncio.to_thread(self._signature)
             if seen == self._seen:
                 continue
             self._seen = seen

@@ -46,9 +46,11 @@ def step_back(nice: int) -> None:
     """Let others have the CPU first, by so much of what `nice` counts.
 
     Linux may weigh sessions against each other and processes only within theirs (its autogroup,
-    sched(7)): so the session, which is this process's own, is told the same.
+    sched(7)): so a session that is this process's own is told the same.
     """
     os.nice(nice)
+    if os.getsid(0) != os.getpid():
+        return
     for _ in range(AUTOGROUP_TRIES):
         try:
             AUTOGROUP.write_text(str(nice))

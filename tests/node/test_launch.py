@@ -72,16 +72,18 @@ def test_the_command_inherits_no_open_files() -> None:
     assert str(writing) not in listed.stdout.split()
 
 
-def test_the_command_steps_back_for_others() -> None:
+@pytest.mark.parametrize("own_session", [True, False])
+def test_the_command_steps_back_for_others(own_session: bool) -> None:
+    """And so does its session, unless others are in it."""
     show = "nice; cat /proc/self/autogroup || true"
     command = [*LAUNCH, "--parent", str(os.getpid()), "--nice", "7", "--", "sh", "-c", show]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, start_new_session=True
+        command, capture_output=True, text=True, check=True, start_new_session=own_session
     )
 
     niceness, *session = done.stdout.splitlines()
     assert int(niceness) == os.getpriority(os.PRIO_PROCESS, 0) + 7
-    assert all(line.endswith(" nice 7") for line in session)
+    assert all(line.endswith(" nice 7") == own_session for line in session)
 
 
 def test_the_command_dies_with_the_starter(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
@@ -97,7 +98,9 @@ class Ops:
     async def metrics(self, request: web.Request) -> web.Response:
         """Show the metrics in Prometheus' text format."""
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        return web.Response(body=generate_latest(self._registry), headers=headers)
+        # In a thread: a page takes several ms, and calls must not wait for it.
+        body = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=body, headers=headers)
 
     async def unknown(self, request: web.Request) -> web.Response:
         """Tell a wrong address from a wrong method, and browsers whether a page may call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 from dataclasses import dataclass
@@ -43,12 +44,13 @@ class Process:
     @classmethod
     def _look(cls, pid: int) -> tuple[str, Self | None]:
         try:
-            # "pid (name) state ppid ...": the name may hold anything, so count from its end.
-            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-            boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+                told = file.read()
         except OSError:
             return "", None
-        return fields[0], cls(pid, f"{boot}/{fields[19]}")
+        # "pid (name) state ppid ...": the name may hold anything, so count from its end.
+        fields = told.rpartition(b")")[2].decode().split()
+        return fields[0], cls(pid, f"{_boot()}/{fields[19]}")
 
     async def ended(self) -> None:
         """Return when it runs no more."""
@@ -60,6 +62,12 @@ class Process:
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+@functools.cache
+def _boot() -> str:
+    """Return what no other boot of the machine has."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
 def mentioning(*paths: Path) -> list[Process]:

@@ -16,6 +16,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from services.node.drivers import processes
 from services.node.drivers.json_files import write_json
@@ -165,6 +166,9 @@ class TritonServer:
         with contextlib.suppress(FileNotFoundError):
             self._log.replace(self._log.with_suffix(".log.1"))
         self._ports = self._ports.or_free(self._host)
+        # A Ctrl-C at the terminal is not for it. Who outlives us has a session of its own; who
+        # does not stays in ours, as Linux weighs sessions before it looks at what is in them.
+        apart: dict[str, Any] = {"setsid": True} if self._detach else {"setpgroup": 0}
         # Not a subprocess of asyncio, which would kill it when the event loop ends.
         pid = os.posix_spawn(
             sys.executable,
@@ -176,7 +180,7 @@ class TritonServer:
                 (os.POSIX_SPAWN_OPEN, 1, self._log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
-            setsid=True,  # a Ctrl-C at the terminal is not for it
+            **apart,
         )
         self._process = Process.of(pid)
         if self._process:  # else it ended at once, as waiting for it will tell
