@@ -18,8 +18,8 @@ EVEN = ""  # the row of all limits that are not named
 FLOOR = 0.02  # of a limit is split evenly, so that who asks anew at an entry finds some there
 MEMORY_S, SHORT_MEMORY_S = 20.0, 4.0  # in which demand is forgotten
 # So many times as much or as little, and by such a part of the limit, is no chance any more.
-CHANGED, CHANGED_PART = 4.0, 0.2
-QUIET_S = 10.0  # in which nobody asked: there is no demand
+CHANGED, CHANGED_PART = 5.0, 0.2
+QUIET_S = 15.0  # in which nobody asked: there is no demand
 LEAST_ASKED = 1e-3  # per second; less is no demand
 # By how much a share must be too large to be made smaller. What moves idles for two seconds, so
 # what an entry uses is left to it, unless another has far too little.
@@ -47,14 +47,15 @@ class Holding:
 class Demand:
     """What an entry asks of a limit, per second: a mean over long, as calls come by chance.
 
-    Where a mean over short says something else altogether, that is the demand from now on.
+    Where a mean over short says something else altogether, a new mean begins with that.
     """
 
-    __slots__ = ("per_s", "quiet_s", "short")
+    __slots__ = ("age_s", "per_s", "quiet_s", "short")
 
     def __init__(self) -> None:
         self.per_s = 0.0
         self.short = 0.0
+        self.age_s = 0.0
         self.quiet_s = 0.0
 
     def __repr__(self) -> str:
@@ -62,14 +63,16 @@ class Demand:
 
     def add(self, asked: float, elapsed: float, limit: float) -> None:
         """Take in what was asked for in the last so many seconds, of a limit per second."""
-        self.per_s += (1.0 - math.exp(-elapsed / MEMORY_S)) * (asked / elapsed - self.per_s)
+        memory_s = min(MEMORY_S, SHORT_MEMORY_S + self.age_s)
+        self.per_s += (1.0 - math.exp(-elapsed / memory_s)) * (asked / elapsed - self.per_s)
         self.short += (1.0 - math.exp(-elapsed / SHORT_MEMORY_S)) * (asked / elapsed - self.short)
+        self.age_s += elapsed
         less, more = sorted((self.per_s, self.short))
         if more > less * CHANGED and more - less > limit * CHANGED_PART:
-            self.per_s = self.short
+            self.per_s, self.age_s = self.short, 0.0
         self.quiet_s = 0.0 if asked else self.quiet_s + elapsed
         if self.quiet_s > QUIET_S:
-            self.per_s = self.short = 0.0
+            self.per_s = self.short = self.age_s = 0.0
 
 
 class Row:
