@@ -179,14 +179,17 @@ def stream_parts(messages: Sequence[bytes]) -> Together:
     Such a message is one field, number 2: a tag, a length, and the bytes. Raises StreamError for
     one that has the text of an error in its place.
     """
-    return Together(
-        [
-            message[3:]
-            if len(message) > 2 and message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
-            else _stream_part(message)
-            for message in messages
-        ]
-    )
+    try:
+        return Together(
+            [
+                message[3:]
+                if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
+                else _stream_part(message)
+                for message in messages
+            ]
+        )
+    except IndexError:  # one is shorter than any that says something
+        return Together([_stream_part(message) for message in messages])
 
 
 def _stream_part(message: bytes) -> bytes:

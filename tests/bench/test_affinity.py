@@ -17,7 +17,9 @@ WARM_UP, REQUESTS = 1_000, 3_000
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 6))]
+)
 def test_every_bar_is_kept(seed: int) -> None:
     rows = list(affinity.measure([seed], warm_up=WARM_UP, requests=REQUESTS))
 

@@ -64,7 +64,7 @@ def test_processes_have_names_that_people_know() -> None:
 def test_a_short_soak_finds_nothing_wrong(tmp_path: Path, kept_signals: None) -> None:
     file = tmp_path / "soak.json"
 
-    soak.main(["--minutes", "0.3", "--warm-seconds", "5", "--json", str(file)])
+    soak.main(["--minutes", "0.2", "--warm-seconds", "3", "--json", str(file)])
 
     found = json.loads(file.read_text())
     # Not the verdict: beside other tests it may well be late, and memory has not settled yet.
