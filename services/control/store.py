@@ -11,12 +11,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import (
     Column,
-    Connection,
     Engine,
     MetaData,
     Row,
@@ -37,7 +36,6 @@ from services.control import lease_table
 from services.control.ports import LeaseRow
 
 T = TypeVar("T")
-P = ParamSpec("P")
 ANSWER_S = 10.0  # longest wait for a database on another machine
 log = logging.getLogger(__name__)
 metadata = MetaData()
@@ -149,7 +147,7 @@ class SqlStore:
         self._engine = engine
         return engine
 
-    def _with(self, work: Callable[Concatenate[Table, Connection, P], T], *args: P.args) -> T:
+    def _with(self, work: Callable[..., T], *args: object) -> T:
         with self._connected().begin() as connection:
             return work(leases, connection, *args)
 
