@@ -104,8 +104,11 @@ def _simulate_fleet(asked: Asked, arguments: argparse.Namespace) -> None:
 def asked_for(arguments: argparse.Namespace) -> Asked:
     """Check what the options ask for, and the traces."""
     choose_on, show_on = _paths(arguments)
-    for path in dict.fromkeys((*choose_on, *show_on)):
-        read(path)  # what is wrong with the last one is told before hours have passed
+    for paths in (choose_on, show_on):
+        # what is wrong with the last one is told before hours have passed
+        names = [read(path).name for path in paths]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise BadOptions(f"expected traces of different names, got {twice[0]} twice")
     return Asked(
         policies=_policies(arguments.policy),
         conditions=_conditions(arguments),
@@ -121,11 +124,7 @@ def _paths(arguments: argparse.Namespace) -> tuple[Sequence[Path], Sequence[Path
     if bool(arguments.trace) == any(several) or any(several) != all(several):
         raise BadOptions("expected either --trace FILE, or --choose DIR and --apply DIR")
     if arguments.trace:
-        paths: Sequence[Path] = arguments.trace
-        names = [path.name for path in paths]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise BadOptions(f"--trace: expected different names, got {twice[0]} twice")
-        return (), paths
+        return (), arguments.trace
     return read_folder(arguments.choose), read_folder(arguments.apply)
 
 

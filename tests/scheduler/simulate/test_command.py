@@ -135,7 +135,7 @@ def test_one_configuration_is_chosen_on_some_traces_and_shown_on_others(
         (("--choose", "."), "expected either --trace FILE, or --choose DIR and --apply DIR"),
         (
             ("--trace", "{trace}", "--trace", "{trace}"),
-            "--trace: expected different names, got waves.csv twice",
+            "expected traces of different names, got waves twice",
         ),
         (
             ("--trace", "{trace}", "--policy", "hpa,magic"),
