@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.scheduler.deciding import sizing
+from services.scheduler.deciding import surge as surge_rule
 from services.scheduler.deciding.keeping import Arrays
 from services.scheduler.deciding.minutes import DAY, Floats
 from services.scheduler.deciding.signal import MINUTE_S, Minute
@@ -39,7 +40,6 @@ PRICES: Floats = np.geomspace(0.004, 524.0, 35)
 HALF_LIFE = 5.0 * DAY
 PRIOR_MINUTES = 360.0
 START = 0.5  # instance-minutes that suit an SLO of 0.3 %, before anything is known
-LONGEST_WAIT_S = 60.0  # a backlog does not last longer, as callers leave
 KNEE = 0.3  # fleets that one more of what the SLO allows is worth
 _KEPT = 0.5 ** (1 / HALF_LIFE)
 _MOST_TRUTH = 4.0
@@ -56,6 +56,7 @@ class Terms:
     z: float  # peakedness
     horizon: int  # minutes: a decision answers for so many
     hold: int  # minutes of damping
+    boot_minutes: float  # for which an instance of a surge is paid
     min: int
     max: int
 
@@ -147,10 +148,12 @@ class Price:
         """Return the late calls of a minute at each price, and carry its backlogs on."""
         ready = np.clip(_ready(self._required, terms), terms.min, terms.max) * terms.permits
         late = sizing.late(np.array(minute.load), ready, terms.service_s, terms.z)
-        spare = (ready - minute.load) * (MINUTE_S / terms.service_s)  # calls in a minute
+        surge = np.sqrt(PRICES * self._backlog * (minute.load * terms.permits / terms.boot_minutes))
+        free = ready - minute.load
+        spare = np.where(free > 0, np.maximum(free, surge), free) * (MINUTE_S / terms.service_s)
         lasting = np.where(spare > 0, self._backlog / np.maximum(spare, 1e-9), 1.0)
         late = np.where(self._backlog > 0, np.maximum(late, np.minimum(lasting, 1.0)), late)
-        longest = ready * (LONGEST_WAIT_S / terms.service_s)
+        longest = ready * (surge_rule.LONGEST_WAIT_S / terms.service_s)
         self._backlog = np.clip(self._backlog - spare, 0.0, longest)
         return late * minute.arrivals
 

@@ -19,6 +19,7 @@ from services.scheduler.deciding import (
     keeping,
     residuals,
     sizing,
+    surge,
     target,
 )
 from services.scheduler.deciding.forecast import Forecast
@@ -60,6 +61,7 @@ class Series:
         self._last: tuple[Decision, Decision] | None = None  # as required, and as limited
         self._usual = 0.0  # the smoothed load
         self._keep_s = 0.0  # the keep-alive
+        self._here = 0.0  # in flight and queued, while all permits are taken
 
     def __repr__(self) -> str:
         return f"<Series {self.forecast.minutes!r} {self.price!r}>"
@@ -69,6 +71,7 @@ class Series:
         span = sound(span)
         self.service.add(span)
         load = demand(span, self.service.known)
+        self._here = span.load if span.saturated > 0 else 0.0
         self._recent.add(span.seconds, load)
         if span.arrivals > 0 or span.load > 0:
             self.last_call = span.until
@@ -163,7 +166,8 @@ class Series:
         pressed = max(made.required, held, sudden)
         stays = self._damping.largest(now.at, pressed, held_s)
         idle_s = now.at - self.last_call
-        kept = stays if now.min else keep_alive(stays, idle_s=idle_s, keep_s=self._keep_s)
+        surged = max(stays, self._surge(now))
+        kept = surged if now.min else keep_alive(surged, idle_s=idle_s, keep_s=self._keep_s)
         instances = min(max(kept, now.min), now.max)
         last = self._last
         if last is not None and last[0] is made and last[1].instances == instances:
@@ -175,7 +179,8 @@ class Series:
             ),
             (sudden > max(made.required, held), f"the last 10 s had {recent:.1f}"),
             (stays > pressed, f"{stays} were needed within {held_s:.0f} s"),
-            (kept != stays, f"kept for {self._keep_s:.0f} s after a call: {idle_s:.0f} s now"),
+            (surged > stays, f"{self._here - now.ready * now.permits:.0f} calls are waiting"),
+            (kept != surged, f"kept for {self._keep_s:.0f} s after a call: {idle_s:.0f} s now"),
             (kept < now.min, f"the minimum is {now.min}"),
             (max(kept, now.min) > now.max, f"the maximum is {now.max}"),
         )
@@ -183,6 +188,17 @@ class Series:
         found = replace(made, at=now.at, instances=instances, reasons=told)
         self._last = made, found
         return found
+
+    def _surge(self, now: Situation) -> int:
+        """Return the instances that work a queue off; 0 where there is none."""
+        serving = now.ready * now.permits
+        if self._here <= serving:
+            return 0
+        load, service_s = self._recent.mean, self.service.known
+        waiting = surge.waiting(self._here - serving, load, serving, now.boot_s, service_s)
+        minutes = surge.boot_minutes(now.boot_s)
+        more = surge.extra(self.price.taken, load, waiting, now.permits, minutes)
+        return math.ceil((load + more) / now.permits)
 
     def to_bytes(self) -> bytes:
         """Return the state, to be kept over a restart."""
@@ -226,6 +242,7 @@ def _terms(now: Situation, service_s: float, z: float) -> Terms:
         z=z,
         horizon=target.horizon(now.boot_s),
         hold=round(damping.hold_s(now.boot_s) / MINUTE_S),
+        boot_minutes=surge.boot_minutes(now.boot_s),
         min=now.min,
         max=now.max,
     )

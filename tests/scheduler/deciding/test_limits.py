@@ -9,6 +9,7 @@ from services.scheduler.deciding.floor import Recent, floor
 from services.scheduler.deciding.guard import Guard
 from services.scheduler.deciding.idle import keep_alive
 from services.scheduler.deciding.minutes import Minutes
+from services.scheduler.deciding.surge import boot_minutes, extra, waiting
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,25 @@ def test_what_was_kept_guards_alike() -> None:
 )
 def test_keep_alive(wanted: int, idle_s: float, instances: int) -> None:
     assert keep_alive(wanted, idle_s=idle_s, keep_s=600.0) == instances
+
+
+@pytest.mark.parametrize(
+    ("queued", "load", "serving", "waits"),
+    [(0, 40, 40, 0), (10, 40, 40, 10), (10, 80, 40, 1200), (10, 50, 40, 310)],
+    ids=["none", "who waits now", "no more than wait at all", "and who comes until then"],
+)
+def test_who_waits_when_a_boot_is_over(
+    queued: float, load: float, serving: float, waits: float
+) -> None:
+    assert waiting(queued, load, serving, 120.0, 4.0) == pytest.approx(waits)
+
+
+def test_a_surge_costs_as_much_as_it_spares() -> None:
+    price, load, waits, minutes = 1.0, 170.0, 1200.0, boot_minutes(120.0)
+
+    def cost(more: float) -> float:
+        return price * load * waits / more + minutes * more / 8
+
+    best = extra(price, load, waits, 8, minutes)
+
+    assert cost(best) <= min(cost(0.9 * best), cost(1.1 * best))

@@ -8,7 +8,7 @@ import pytest
 from services.scheduler.deciding.price import PRICES, START, Price, Terms
 from services.scheduler.deciding.signal import Minute
 
-TERMS = Terms(permits=8, service_s=4.0, z=1.0, horizon=3, hold=3, min=0, max=100)
+TERMS = Terms(permits=8, service_s=4.0, z=1.0, horizon=3, hold=3, boot_minutes=2.5, min=0, max=100)
 # the requirement of a load of 80 with so much to spare at each price
 LADDER = 10.0 + np.floor(np.linspace(0, 6, PRICES.size))
 

@@ -118,3 +118,25 @@ def test_no_input_makes_it_leave_its_bounds(
         assert low <= made.instances <= low + more
         assert all(math.isfinite(each) for each in (*made.quantiles, made.price, made.late_share))
     assert repr(Series.from_bytes(series.to_bytes()).forecast) == repr(series.forecast)
+
+
+def test_a_queue_is_worked_off_by_more_than_the_load_needs() -> None:
+    series = Series()
+    steady(series, 8.0, minutes=5)
+    for count in range(1, 13):
+        series.observe(
+            Span(
+                until=300.0 + 5 * count,
+                seconds=5,
+                load=80.0 + 50 * count,
+                arrivals=100,
+                service_s=4.0,
+                late=100,
+                saturated=1.0,
+            )
+        )
+
+    made = series.floor(now(360.0))
+
+    assert made.instances > 2 * 80 / 8
+    assert made.reasons[-1] == "672 calls are waiting"

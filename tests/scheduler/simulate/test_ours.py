@@ -8,7 +8,7 @@ from services.scheduler.simulate.policy import Observation, Terms
 
 def seen(t: float, demand: int) -> Observation:
     arrivals = round(demand * 5 / 4)
-    return Observation(t, 4, 0, 8, demand, 0, 5.0, arrivals, arrivals, 0, 0, demand, demand, 4.0)
+    return Observation(t, 20, 0, 8, demand, 0, 5.0, arrivals, arrivals, 0, 0, demand, demand, 4.0)
 
 
 def test_it_follows_the_load() -> None:
