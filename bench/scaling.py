@@ -23,7 +23,7 @@ from bench.processes import Failure, free_ports, prepare, running, until
 from bench.report import plain_table, say
 from bench.results import Row
 from bench.scaling_chart import draw
-from bench.scaling_load import MODEL, TOKENS, Call, calls
+from bench.scaling_load import MODEL, TOKEN_MS, TOKENS, Call, calls
 from bench.workloads import TOKEN
 from libs.common.clients.control import ControlClient
 from libs.common.explanation import Explanation, Question
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         prog="constellation bench scaling", description=__doc__.splitlines()[0]
     )
     made.add_argument("--minutes", type=positive, default=5.0, help="of each of the five steps")
-    made.add_argument("--load", type=positive, default=3.0, help="calls in flight at the least")
+    made.add_argument("--load", type=positive, default=2.0, help="calls in flight at the least")
     made.add_argument("--seed", type=positive_int, default=1)
     made.add_argument("--json", type=Path, help="file for all calls and decisions")
     made.add_argument("--png", type=Path, help="file for the chart")
@@ -106,15 +106,23 @@ async def up() -> AsyncIterator[tuple[str, Path]]:
 
 
 def configuration(folder: Path) -> None:
-    """Write the settings and the text model's file, with room for some instances."""
+    """Write the settings and the text model's file, with room for some instances.
+
+    Its tokens are slow, so that permits bound it, and not the machine.
+    """
     models = folder / "config" / "models"
     models.mkdir(parents=True)
     shutil.copy(ROOT / "config" / "constellation.yaml", folder / "config")
-    for name in ("models", ".triton"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / ".triton").symlink_to(ROOT / ".triton")
+    served = folder / "models" / "text_generation"
+    shutil.copytree(ROOT / "models" / "text_generation", served)
+    paced = (served / "config.pbtxt").read_text("utf-8")
+    paced = paced.replace('{ string_value: "20" }', f'{{ string_value: "{TOKEN_MS}" }}')
+    (served / "config.pbtxt").write_text(paced, "utf-8")
     text = (ROOT / "config" / "models" / "text-generation.yaml").read_text("utf-8")
     text = text.replace("per_instance: 4", f"per_instance: {PERMITS}")
     text = text.replace("{min: 1, max: 2,", f"{{min: 1, max: {MOST},")
+    text = text.replace("cpus: 0.25", "cpus: 0.1")
     (models / "text-generation.yaml").write_text(text, "utf-8")
 
 

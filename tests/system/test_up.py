@@ -250,8 +250,7 @@ def test_under_load_a_second_instance_comes_and_goes_without_a_failed_request(
 
     assert {status for _, status in load.statuses} == {200}
     told = constellation(state, "explain", CHAT, "--last", "50")
-    assert "the maximum is 2" in told
-    assert "an override holds until" in told
+    assert "the maximum is 1; an override holds until" in told
     assert up.service.stop() == 0
 
 
