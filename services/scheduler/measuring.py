@@ -41,12 +41,14 @@ class Looks:
 
     count: int = 0
     demand: float = 0.0
+    in_flight: float = 0.0
     full: int = 0
 
     def add(self, usage: Usage) -> None:
         """Take in a look."""
         self.count += 1
         self.demand += usage.demand
+        self.in_flight += usage.in_flight
         self.full += usage.is_full
 
 
@@ -98,7 +100,8 @@ class Measuring:
         ]
         theirs = {region for region in mine.came if may_grow(Key(key.model, region))}
         went = sum(each.came.get(key.region, 0.0) for _, each in others)
-        moved = mine.refused - sum(mine.served_for(region) for region in theirs)
+        relieved = sum(mine.served_for(region) for region in theirs)
+        moved = mine.refused - relieved
         moved += sum(n for region, n in mine.turned_away.items() if region not in theirs)
         if may_grow(key):
             moved += sum(each.served_for(key.region) for _, each in others)
@@ -106,10 +109,12 @@ class Measuring:
         arrivals = max(own + max(0.0, went - mine.seen), mine.refused)
         service_s = self._service_s.get(key, USUAL_SERVICE_S)
         load = looks.demand / looks.count + moved * service_s / seconds
+        in_flight = looks.in_flight / looks.count - relieved * service_s / seconds
         return Span(
             until=until,
             seconds=seconds,
             load=max(0.0, load),
+            in_flight=max(0.0, in_flight),
             arrivals=arrivals,
             late=min(arrivals, mine.late + mine.refused),
             service_s=mine.service_s / mine.done if mine.done else 0.0,

@@ -56,7 +56,14 @@ def test_a_span_has_means_of_the_looks_and_what_was_counted() -> None:
     story.put(load("ams", in_flight=2, free=2, arrivals=112, done=5, service_s=10.0, waited_1s=1))
 
     assert story.spans()[EU] == Span(
-        until=100.0, seconds=10.0, load=4.0, arrivals=12, late=1, service_s=2.0, saturated=0.5
+        until=100.0,
+        seconds=10.0,
+        load=4.0,
+        arrivals=12,
+        late=1,
+        service_s=2.0,
+        saturated=0.5,
+        in_flight=3.0,
     )
     assert story.spans() == {}
 

@@ -1,10 +1,11 @@
 """The signal: what a model had to do in each minute, as calls that want a permit.
 
     x = load                    while there are free permits
-    x = arrivals / s * service  while all are taken
+    x = arrivals / s * service  while all are taken, and at least what is in flight
 
 `load`, the mean of calls in flight and queued, is what is measured best; with all permits taken it
-says how long the queue has grown, and no more what is asked for (Little's law still does).
+says how long the queue has grown, and no more what is asked for (Little's law still does). What
+is in flight bounds it from below: of calls that take minutes, a span of seconds sees few arrive.
 Unit of x: permits. Source: reference measurements of priced quantiles; Little (1961).
 """
 
@@ -58,7 +59,10 @@ class Service:
 
 def sound(span: Span) -> Span:
     """Return the span without what cannot be: no NaN, nothing negative or beyond all measure."""
-    values = (span.load, span.arrivals, span.late, span.service_s, span.saturated)
+    values = (
+        *(span.load, span.arrivals, span.late),
+        *(span.service_s, span.saturated, span.in_flight),
+    )
     if span.seconds > 0 and all(0 <= each <= MOST for each in values):
         return span
 
@@ -73,6 +77,7 @@ def sound(span: Span) -> Span:
         late=fixed(span.late),
         service_s=fixed(span.service_s),
         saturated=fixed(span.saturated),
+        in_flight=fixed(span.in_flight),
     )
 
 
@@ -82,7 +87,8 @@ def demand(span: Span, service_s: float) -> float:
         return max(span.load, 0.0)
     asked = span.arrivals / span.seconds * service_s
     full = min(span.saturated, 1.0)
-    return max((1 - full) * span.load + full * min(asked, span.load), 0.0)
+    known = min(max(asked, span.in_flight), span.load)
+    return max((1 - full) * span.load + full * known, 0.0)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ class Span:
     late: float = 0.0  # waited 1 s or more for a permit, or never got one
     service_s: float = 0.0  # mean seconds of service of the calls that ended; 0: none did
     saturated: float = 0.0  # share of the time in which all permits were taken
+    in_flight: float = 0.0  # of the load, what ran: less than that is never asked for, if known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,17 @@ def span(**fields: float) -> Span:
         (span(load=300, arrivals=50, saturated=1), 40),
         (span(load=300, arrivals=50, saturated=0.5), 170),
         (span(load=20, arrivals=50, saturated=1), 20),
+        (span(load=14, arrivals=0, saturated=1, in_flight=12), 12),
+        (span(load=14, arrivals=50, saturated=1, in_flight=12), 14),
     ],
-    ids=["free permits", "a queue says nothing", "half of the time", "never more than is there"],
+    ids=[
+        "free permits",
+        "a queue says nothing",
+        "half of the time",
+        "never more than is there",
+        "what runs is asked for",
+        "more than runs",
+    ],
 )
 def test_demand(seen: Span, asked: float) -> None:
     assert demand(seen, 4.0) == pytest.approx(asked)
