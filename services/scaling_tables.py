@@ -40,7 +40,7 @@ def explained(decision: Decision) -> str:
     """Return all that matters of a decision."""
     quantiles = "  ".join(f"{p:g}: {q:.1f}" for p, q in _quantiles(decision)) or "-"
     weights = sorted(decision.weights.items(), key=lambda each: -each[1])
-    mixture = "  ".join(f"{name} {share:.0%}" for name, share in weights if share >= 0.005) or "-"
+    mixture = "  ".join(f"{name} {share:.0%}" for name, share in weights if share >= 0.005)
     rows = [
         ("model", f"{decision.model} in {decision.region or 'no region'}"),
         ("at", f"{_date(decision.at_ms)} ({decision.cause or 'unknown'})"),
@@ -55,7 +55,7 @@ def explained(decision: Decision) -> str:
             f"{decision.running} running, {decision.booting} booting, {decision.queued} queued",
         ),
         ("demand to come", quantiles),
-        ("forecast by", mixture),
+        ("forecast by", mixture or "what is usual: too little is known yet"),
         (
             "late requests",
             f"{decision.slo_late_share:.2%} allowed, {decision.late_share:.2%} expected, "
