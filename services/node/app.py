@@ -35,6 +35,7 @@ from services.node.drivers.several import Drivers
 from services.node.drivers.triton import TritonDriver
 from services.node.fetching import Fetching
 from services.node.metrics import NodeMetrics
+from services.node.ports import SetupRun
 from services.node.state_reports import StateReports
 from services.node.weights import Weights
 
@@ -104,6 +105,11 @@ def build(
     me, posts = describe(config), Addresses(config)
     reports = posts.reports(me, world=world, clock=clock)
     driver = _drivers(config, folder)
+
+    def booted(run: SetupRun) -> None:
+        metrics.boots.labels(config.name, run.model, run.status).inc()
+        reports.ran(run)
+
     agent = Agent(
         me=me,
         world=world,
@@ -115,9 +121,9 @@ def build(
         longest_backoff_s=config.longest_backoff_s,
         fetched=fetching.adapter,
         weights=Weights(world=world, root=config.root, clock=clock).here,
-        booted=reports.ran,
+        booted=booted,
     )
-    metrics.watch(agent.report)
+    metrics.watch(config.name, agent.report, posts.dropped)
     return App(agent=agent, driver=driver, fetching=fetching, reports=reports, posts=posts.everyone)
 
 
@@ -162,6 +168,10 @@ class Addresses:
     def everyone(self) -> tuple[Posts, ...]:
         """Return those that there are."""
         return tuple(each for each in (self.states, self.setups, self.spans) if each is not None)
+
+    def dropped(self) -> int:
+        """Return how many reports could not be sent."""
+        return sum(each.dropped for each in self.everyone)
 
     def reports(self, me: Node, *, world: World, clock: Clock) -> StateReports:
         """Return what tells them."""

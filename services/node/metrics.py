@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import Counter as PromCounter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from libs.common.world_map import Instance, Report
@@ -15,19 +16,28 @@ STATES = ("booting", "ready", "draining", "failed")
 
 
 class NodeMetrics(Collector):
-    """How many instances all nodes of this process have, by state."""
+    """What all nodes of this process have, and how their boots and reports to others went."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._reports: list[Callable[[], Report]] = []
+        self._dropped: dict[str, Callable[[], int]] = {}
+        self.boots = PromCounter(
+            "constellation_node_boots",
+            "Boots that have come to their end.",
+            ("node", "model", "status"),
+            registry=registry,
+        )
         registry.register(self)
 
-    def watch(self, report: Callable[[], Report]) -> None:
-        """Show one node at each scrape."""
+    def watch(self, node: str, report: Callable[[], Report], dropped: Callable[[], int]) -> None:
+        """Show one node at each scrape: its instances, and reports to others that were dropped."""
         self._reports.append(report)
+        self._dropped[node] = dropped
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields without asking the nodes."""
         yield _family()
+        yield _dropped_family()
 
     def collect(self) -> Iterator[Metric]:
         """Count the instances now."""
@@ -41,6 +51,10 @@ class NodeMetrics(Collector):
                 for state in STATES:
                     family.add_metric((report.name, model, state), counts[model, state])
         yield family
+        lost = _dropped_family()
+        for node, dropped in self._dropped.items():
+            lost.add_metric((node,), dropped())
+        yield lost
 
 
 def _family() -> GaugeMetricFamily:
@@ -48,4 +62,12 @@ def _family() -> GaugeMetricFamily:
         "constellation_node_instances",
         "Instances by state.",
         labels=("node", "model", "state"),
+    )
+
+
+def _dropped_family() -> CounterMetricFamily:
+    return CounterMetricFamily(
+        "constellation_node_reports_dropped",
+        "Reports to others that could not be sent.",
+        labels=("node",),
     )

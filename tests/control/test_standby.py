@@ -8,17 +8,19 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from libs.common.backoff import Backoff
+from libs.common.clients import control as clients
 from libs.common.clients.control import ControlClient
 from libs.common.errors import Unavailable
 from libs.common.lifecycle import background
 from libs.common.world import World, follow, keep_reporting
-from libs.common.world_map import Account, Node, Report, Shard
+from libs.common.world_map import Account, Colo, Node, Report, Shard
+from services.control import app, grpc_api
 from services.control.store import sqlite_url
 from tests.short_dirs import short_dir
 from tests.system.harness import free_ports
@@ -162,3 +164,25 @@ async def test_a_standby_answers_nobody() -> None:
         version = world.version
         await asyncio.wait_for(world.until(lambda world: world.version > version), 10)
         await client.put(Account(id="a"))
+
+
+async def test_a_control_that_says_nothing_is_given_up_and_one_that_lives_shows_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = app.Config(state_dir=folder, listen="", grace_s=0.0)
+    monkeypatch.setattr(clients, "SILENT_S", 0.3)
+    async with (
+        app.serve(config, app.build(config, catalog=[Colo(name="ams")])) as (address, *_),
+        ControlClient(address) as client,
+    ):
+        monkeypatch.setattr(grpc_api, "SIGN_S", 0.05)
+        async with aclosing(client.watch()) as updates:
+            await anext(updates)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(updates), 1.0)
+
+        monkeypatch.setattr(grpc_api, "SIGN_S", 9.0)
+        async with aclosing(client.watch()) as updates:
+            await anext(updates)
+            with pytest.raises(Unavailable, match="control is silent"):
+                await asyncio.wait_for(anext(updates), 1.0)
