@@ -20,6 +20,7 @@ from libs.common.lifecycle import Broken
 from services.control.ports import LeaseRow, LeaseStore
 
 BEATS: Final = 3  # within the lease's time
+LAST_TRY: Final = 0.1  # of the lease's time, beyond its end
 log = logging.getLogger(__name__)
 
 
@@ -117,13 +118,17 @@ class Lease:
         fail; but if somebody stood by, that one may have the store still.
         """
         said = False
-        while (left_s := self._left_s()) > 0:
-            await asyncio.sleep(left_s)
+        while True:
+            await asyncio.sleep(max(0.0, self._left_s()))
             began = self._clock.now()
             try:
-                async with asyncio.timeout(self._left_s()):
+                # Whoever was slow itself still asks, before it gives up.
+                async with asyncio.timeout(max(self._left_s(), self._lease_s * LAST_TRY)):
                     row = await self._store.renew_lease()
             except (Unavailable, TimeoutError) as error:
+                if self._left_s() <= 0:
+                    why = "the lease could not be renewed, and another stands by"
+                    raise LeaseLost(why) from None
                 if not said:
                     why = str(error) or "the store does not answer"
                     log.warning("the lease is not renewed: %s", why)
@@ -135,7 +140,6 @@ class Lease:
             self._valid_until = began + self._lease_s
             self._is_watched = row.waiting != self._waiting
             self._waiting = row.waiting
-        raise LeaseLost("the lease could not be renewed, and another stands by")
 
     def _left_s(self) -> float:
         """Return how long to wait for anything; nothing: another may be active from now on."""

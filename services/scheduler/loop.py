@@ -39,6 +39,7 @@ from services.scheduler.worth import Want
 
 AT_ONCE = {"model", "colo", "node", "override"}  # changes that do not wait for the next step
 GATHER_S = 0.2  # such changes come in bunches
+HAIR_S = 1e-6  # by which a timer may come early
 TURN_S = 0.005  # so long others of this process wait for their turn
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Scheduler:
     async def step(self) -> Plan:
         """Decide once, tell the fleet, and keep why."""
         cause, self._cause = self._cause, "floor"
-        self._is_timed = (now := self._clock.now()) >= self._due
+        self._is_timed = (now := self._clock.now()) >= self._due - HAIR_S
         if self._is_timed:
             self._due = now + self._settings.floor_s
         with self._metrics.step_seconds.time():

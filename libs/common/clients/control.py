@@ -106,9 +106,9 @@ class ControlClient:
         sending = asyncio.create_task(_send(call, reports))
         try:
             await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()  # what went wrong in the reports themselves
             with control_errors():
+                if sending.done():
+                    sending.result()  # what went wrong in the reports themselves
                 await listening
         finally:
             listening.cancel()

@@ -52,9 +52,9 @@ class FinetuneClient:
         sending = asyncio.ensure_future(_send(call, head, chunks))
         try:
             await asyncio.wait({answer, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()  # what went wrong in the file itself
             with control_errors():
+                if sending.done():
+                    sending.result()  # what went wrong in the file itself
                 made = await answer
         finally:
             answer.cancel()
