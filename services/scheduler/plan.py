@@ -19,9 +19,16 @@ class Plan:
 
 
 def make_plan(counts: Mapping[Seat, int], fleet: FleetState, decisions: Sequence[Decision]) -> Plan:
-    """Return what leads from what the fleet should run to `counts`."""
+    """Return what leads from what the fleet should run to `counts`.
+
+    What becomes fewer comes first: a node sees one change after the other, and must not take a
+    moment's too much for what it should run.
+    """
     assigned = fleet.assigned
-    changed = sorted(seat for seat, count in counts.items() if count != assigned.get(seat))
+    changed = sorted(
+        (seat for seat, count in counts.items() if count != assigned.get(seat)),
+        key=lambda seat: (counts[seat] > assigned.get(seat, 0), seat),
+    )
     gone = sorted(assigned.keys() - counts.keys())
     colo_of = {node.name: node.colo for node in fleet.nodes}
     return Plan(

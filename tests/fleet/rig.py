@@ -289,8 +289,10 @@ class Machine:
         known = self.alive.get(spec.id)
         if known and known.spec and not known.spec.differs_from(spec):
             return known
-        if known or spec.id in self._starting:
-            self.wrongs.append(f"{spec.id} is started while it runs")
+        if spec.id in self._starting:
+            self.wrongs.append(f"{spec.id} is started twice at once")
+        if known:  # as real ones do, which know what they run
+            await self.stop(spec.id)
         self._starting[spec.id] = spec
         self.starts += 1
         self._must_fit()

@@ -67,3 +67,14 @@ def test_a_plan_has_only_what_changes() -> None:
         Assignment(node="n4", model="m", instances=1, colo="lhr"),
     )
     assert plan.deletes == (Ref("assignment", "n3/m"),)
+
+
+def test_what_becomes_fewer_is_written_before_what_becomes_more() -> None:
+    """Else a node would start, for a moment, more than it has room for."""
+    state = FleetState(
+        nodes=[Node(name="n1", colo="ams")], assigned={Seat("n1", "a"): 1, Seat("n1", "b"): 2}
+    )
+
+    plan = make_plan({Seat("n1", "a"): 3, Seat("n1", "b"): 1, Seat("n1", "c"): 1}, state, [])
+
+    assert [(each.model, each.instances) for each in plan.puts] == [("b", 1), ("a", 3), ("c", 1)]
