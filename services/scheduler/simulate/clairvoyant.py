@@ -66,12 +66,13 @@ class _Trace:
         some = new_service()
         self._new_service = new_service
         self._load, self._terms = some.load, some.terms
+        self._used = some.load.used()
         self._boot_s = round(some.terms.boot_s)
         self._unseen = max(0, self._load.warmup_s - SETTLING_S)
 
     def with_room(self, width_s: int, z: float) -> Found:
         """Try what the smoothed demand requires, and room for its fluctuations."""
-        mean = mean_around(self._load.demand, width_s)
+        mean = mean_around(self._used, width_s)
         counts = np.ceil((mean + z * np.sqrt(mean)) / self._terms.permits).astype(np.int64)
         bounded = np.clip(counts, self._terms.minimum, self._terms.maximum)
         return self._found(closed(bounded, self._boot_s))

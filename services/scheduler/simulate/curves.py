@@ -36,7 +36,7 @@ def curve_of(outcome: Outcome, load: Load, terms: Terms) -> Curve:
     return Curve(
         days=(starts + load.warmup_s) / 86_400,
         load=np.add.reduceat(demand, starts) / lengths,
-        required=np.ceil(np.maximum.reduceat(demand, starts) / terms.permits),
+        required=np.ceil(np.maximum.reduceat(load.used()[counted], starts) / terms.permits),
         instances=np.add.reduceat(outcome.paid[counted], starts) / lengths,
         late=np.add.reduceat(outcome.late_by[counted], starts).astype(np.float64),
     )

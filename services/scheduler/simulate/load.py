@@ -51,6 +51,10 @@ class Load:
     longest: int  # service, in steps
     service_mean_s: float
 
+    def used(self) -> NDArray[np.int32]:
+        """Return the demand, and at least 1 where anybody comes, if only for a part of a step."""
+        return np.maximum(self.demand, (self.arrivals > 0).astype(np.int32))
+
     def peak(self, permits: int) -> int:
         """Return how many instances are needed so that nobody ever waits."""
         return max(1, -(-int(self.demand.max()) // permits))

@@ -30,10 +30,11 @@ class Block(NamedTuple):
 
 def blocks_of(load: Load, ready: NDArray[np.int64], *, terms: Terms, since: int) -> Iterator[Block]:
     """Return the blocks of a schedule above the minimum, but those that end before `since`."""
+    used = load.used()
     for level in range(terms.minimum + 1, int(ready[since:].max()) + 1):
         there = np.concatenate(([0], ready >= level, [0])).astype(np.int8)
         edges = np.flatnonzero(np.diff(there))
-        needed = load.demand > (level - 1) * terms.permits
+        needed = used > (level - 1) * terms.permits
         late = np.concatenate(([0], np.cumsum(load.arrivals * needed)))
         for start, end in edges.reshape(-1, 2).tolist():
             if end > since:

@@ -62,6 +62,16 @@ def test_where_the_maximum_is_too_low_it_does_what_it_can() -> None:
     assert found.paid.max() <= 5  # with one that drains
 
 
+def test_it_has_an_instance_for_those_who_stay_for_less_than_a_step() -> None:
+    terms = Terms(permits=4, boot_s=0, minimum=0, maximum=4)
+    of = load_of(trace([5] * 20), ServiceLaw(mean_s=0.01, cv=0), warmup_s=0, seed=1)
+
+    found = clairvoyant(lambda: service(of, terms))
+
+    assert found.late == 0
+    assert 0 < found.paid_s < of.seconds
+
+
 def blocks_of_steps() -> tuple[Load, np.ndarray]:
     """Three instances are needed for a second at 10, two at 30 for ten."""
     of = load([(5, 50), (6, 50), (10, 1), (30, 10)] + [(31, 1)] * 3, seconds=60)
