@@ -26,9 +26,10 @@ from services.scheduler.inventory import deployments, external_instances, extern
 from services.scheduler.keeping import Keeping
 from services.scheduler.measuring import Measuring
 from services.scheduler.metrics import Metrics
-from services.scheduler.placement import FleetState, Placement, place
+from services.scheduler.placement import FleetState, Placement
 from services.scheduler.plan import Plan, make_plan
 from services.scheduler.ports import Fleet
+from services.scheduler.rationing import place_rationed
 from services.scheduler.records import record_of
 from services.scheduler.scale_spans import span_of
 from services.scheduler.sizing import Case, Sizer, Sizing
@@ -250,7 +251,7 @@ class Scheduler:
         """Place anew if there is anything new."""
         asked = (wants, fleet, regions(self._world))
         if self._placed is None or self._placed[0] != asked:
-            self._placed = asked, place(*asked)
+            self._placed = asked, place_rationed(*asked)
         return self._placed[1]
 
     def _current(self, state: FleetState) -> dict[Key, int]:
@@ -306,7 +307,8 @@ def _want(key: Key, sizing: Sizing) -> Want:
         region=key.region,
         instances=sizing.wanted,
         least=least,
-        worth=sizing.worth,
+        worth=sizing.spared.by_each,
+        spared=sizing.spared.by_all,
     )
 
 

@@ -10,11 +10,13 @@ import logging
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from zlib import crc32
 
 from libs.common.catalog import Model
 from services.scheduler.controls import Controls
 from services.scheduler.deciding import Decision, Series, Situation, Span
+from services.scheduler.deciding.worth import worths
 from services.scheduler.measuring import joined
 from services.scheduler.usage import Key, Usage
 
@@ -35,6 +37,13 @@ class Case:
     at: float  # s since 1970 in UTC
 
 
+class Spared(NamedTuple):
+    """Late requests a minute that instances spare."""
+
+    by_all: Sequence[float]  # 0, 1, ... of them
+    by_each: Sequence[float]  # of the first, the second, ... on the hull of these
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
     """How a model in a region is sized; `wanted` is what the fleet is asked for."""
@@ -43,7 +52,7 @@ class Sizing:
     minute: Span
     made: Decision
     wanted: int
-    worth: Sequence[float] = ()  # late requests a minute that each instance spares
+    spared: Spared
 
     @property
     def desired(self) -> int:
@@ -68,7 +77,7 @@ class Sizer:
         self._kept: dict[Key, bytes] = {}
         self._series: dict[Key, Series] = {}
         self._minutes: dict[Key, deque[Span]] = {}
-        self._worths: dict[Key, Sequence[float]] = {}
+        self._spared: dict[Key, Spared] = {}
 
     def __repr__(self) -> str:
         return f"<Sizer {len(self._series)} series, {len(self._kept)} kept>"
@@ -87,7 +96,7 @@ class Sizer:
         for key in self._series.keys() - set(keys):
             self._kept[key] = self._series.pop(key).to_bytes()
             self._minutes.pop(key, None)
-            self._worths.pop(key, None)
+            self._spared.pop(key, None)
         for key in keys:
             if key not in self._series:
                 self._series[key] = self._restored(key)
@@ -120,11 +129,9 @@ class Sizer:
         made = series.decide(situation) if is_due else series.floor(situation)
         minute = joined(self._minutes.get(key, ()), until=case.at)
         wanted = case.current if case.is_held else made.instances
-        if is_due or len(self._worths.get(key, ())) < wanted:
-            self._worths[key] = series.worth(wanted)
-        return Sizing(
-            case=case, minute=minute, made=made, wanted=wanted, worth=self._worths.get(key, ())
-        )
+        if is_due or key not in self._spared or len(self._spared[key].by_each) < wanted:
+            self._spared[key] = _spared(series, wanted)
+        return Sizing(case=case, minute=minute, made=made, wanted=wanted, spared=self._spared[key])
 
     def saved(self, keys: Collection[Key]) -> dict[Key, bytes]:
         """Return what is to be kept over a restart, of these."""
@@ -140,3 +147,8 @@ class Sizer:
         except ValueError as error:
             log.warning("%s in %r begins without its history: %s", key.model, key.region, error)
             return Series(phase=phase)
+
+
+def _spared(series: Series, count: int) -> Spared:
+    by_all = series.spared(count)
+    return Spared(by_all=tuple(by_all.tolist()), by_each=tuple(worths(by_all).tolist()))

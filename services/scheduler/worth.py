@@ -41,6 +41,7 @@ class Want:
     instances: int
     least: int = 0
     worth: Sequence[float] = ()  # of the first, the second, ...; none: the share of what is wanted
+    spared: Sequence[float] = ()  # late requests a minute, by 0, 1, ... instances
 
     @property
     def key(self) -> Key:

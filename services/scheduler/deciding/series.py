@@ -37,7 +37,7 @@ from services.scheduler.deciding.signal import (
     sound,
 )
 from services.scheduler.deciding.values import Decision, Situation, Span
-from services.scheduler.deciding.worth import worths
+from services.scheduler.deciding.worth import spared
 
 _PROBABILITIES = tuple(residuals.PROBABILITIES.tolist())
 
@@ -121,18 +121,12 @@ class Series:
             return now.keep_alive_s
         return self.idle.minutes(now.slo, now.aim) * MINUTE_S
 
-    def worth(self, count: int) -> tuple[float, ...]:
-        """Return how many late calls a minute each of the first instances spares."""
+    def spared(self, count: int) -> Floats:
+        """Return how many late calls a minute 0, 1, ... `count` instances spare, once known."""
         if self._terms is None or self._made is None or count < 1:
-            return ()
-        found = worths(
-            np.array(self._made.quantiles),
-            residuals.SHARES,
-            self._terms.permits,
-            self._terms.service_s,
-            count,
-        )
-        return tuple(found.tolist())
+            return np.zeros(0)
+        loads, terms = np.array(self._made.quantiles), self._terms
+        return spared(loads, residuals.SHARES, terms.permits, terms.service_s, count)
 
     def _described(
         self, now: Situation, loads: Floats, required: np.float64, risk: np.float64

@@ -23,20 +23,19 @@ def spared(loads: Floats, shares: Floats, permits: int, service_s: float, count:
     return np.asarray(risks[0] - risks)
 
 
-def worths(loads: Floats, shares: Floats, permits: int, service_s: float, count: int) -> Floats:
-    """Return the worth of the first `count` instances, for scenarios and their weights."""
-    return hull_steps(spared(loads, shares, permits, service_s, count))
+def worths(spared: Floats) -> Floats:
+    """Return the worth of each instance, of what 0, 1, ... of them spare: (n + 1,) to (n,)."""
+    return np.diff(_hull(spared)) if spared.size else spared
 
 
-def hull_steps(values: Floats) -> Floats:
-    """Return the steps of the least concave function above values: (n + 1,) to (n,)."""
+def _hull(values: Floats) -> Floats:
+    """Return the least concave function above values."""
     corners = [0]
     for at in range(1, values.size):
         while len(corners) > 1 and _slope(values, corners[-1], at) >= _slope(values, *corners[-2:]):
             corners.pop()
         corners.append(at)
-    hull = np.interp(np.arange(values.size), corners, values[corners])
-    return np.diff(hull)
+    return np.interp(np.arange(values.size), corners, values[corners])
 
 
 def _slope(values: Floats, start: int, end: int) -> float:
