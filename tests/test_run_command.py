@@ -13,7 +13,7 @@ import orjson
 import pytest
 from constellation_client import Binary
 
-from libs.common.errors import ModelFailed, OutOfCapacity, StreamLost
+from libs.common.errors import ModelFailed, NeuronsUsedUp, OutOfCapacity, StreamLost
 from services.run_cli.command import _print as printed
 from services.run_cli.inputs import CannotRun, inputs_of, options_of
 from tests.entry.fakes import SECRET, TEXT, VECTORS, FakeServer, listening, says, vectors
@@ -119,13 +119,21 @@ async def test_mistakes_are_one_line(tmp_path: Path) -> None:
             (TEXT, HI, "--option", "rejectIfBusy=true"),
             "full (out_of_capacity, 3040); try again in 1 s",
         ),
+        (
+            FakeServer(NeuronsUsedUp("no more until midnight UTC", retry_after_ms=60_000)),
+            (TEXT, HI),
+            "no more until midnight UTC (neurons_used_up, 3036)",
+        ),
     ],
-    ids=["a field", "no such model", "it failed", "busy"],
+    ids=["a field", "no such model", "it failed", "busy", "not today"],
 )
 async def test_what_the_server_says_is_one_line(
     server: FakeServer, arguments: tuple[str, ...], line: str
 ) -> None:
-    assert (await asked(server, *arguments)).line.startswith(line)
+    told = (await asked(server, *arguments)).line
+
+    assert told.startswith(line)
+    assert ("try again" in told) == ("try again" in line)
 
 
 async def test_a_stream_that_breaks_says_so_after_what_came() -> None:

@@ -143,7 +143,8 @@ class Hold:
             most = neurons(price, tokens_in=tokens_in, tokens_out=tokens_out, units=units)
             if not budget.take(most, self._day):
                 self._settle(0.0, 0.0)
-                text = f"the account's {budget.per_day:g} neurons of today are used up"
+                what = f"the account's {budget.per_day:g} neurons of today"
+                text = f"{what} are used up, until midnight UTC"
                 raise self._undone(NeuronsUsedUp(text, retry_after_ms=60_000))
             self._neurons = most
         self._open = True

@@ -31,7 +31,7 @@ from constellation_client.asking import OPTION_NAMES, camel, plain
 from libs.common import wire
 from libs.common.catalog import Model
 from libs.common.envelope import RequestSource
-from libs.common.errors import KeyReused, ModelFailed, OutOfCapacity, StreamLost
+from libs.common.errors import KeyReused, ModelFailed, NeuronsUsedUp, OutOfCapacity, StreamLost
 from libs.common.errors import Unavailable as NobodyThere
 from services.entry.options import SCHEMA
 from tests.certificates import certified
@@ -199,7 +199,13 @@ async def test_a_request_is_cancelled_by_its_id(kind: Any) -> None:
         ({"parts": [ModelFailed("x")]}, InternalError, 3044, "model_failed", ""),
         ({"parts": [KeyReused("x")]}, Conflict, 7004, "idempotency_key_reused", ""),
         ({"parts": [ValueError("x")]}, InternalError, 3046, "internal", ""),
-        ({"parts": [NobodyThere("x", sent=True)]}, Unavailable, 3043, "unavailable", ""),
+        (
+            {"parts": [NobodyThere("x", sent=True)], "sent": True},
+            Unavailable,
+            3043,
+            "unavailable",
+            "",
+        ),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -224,13 +230,17 @@ async def test_errors_are_typed(
     assert type(told) is error
     assert told.retry_after == (1.0 if error in (Busy, Unavailable) else None)
     assert reason in str(told)
+    assert told.was_sent == (error is InternalError or "sent" in how)
+    assert len(told.request_id) == 26
 
 
 async def test_a_timeout_is_a_deadline(kind: Any) -> None:
     async with calling(kind, FakeServer(asyncio.Event()), timeout=0.2) as ai:
         began = time.monotonic()
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DeadlineExceeded) as failed:
             await ai.run(TEXT, HI)
+        assert (failed.value.code, failed.value.reason) == (3007, "deadline_exceeded")
+        assert failed.value.was_sent
         assert time.monotonic() - began < 2
         with pytest.raises(DeadlineExceeded):
             await ai.run(TEXT, HI, timeout=5, first_part_ms=50)
@@ -257,9 +267,17 @@ async def test_what_was_not_run_is_tried_again_after_the_time_that_was_told(kind
         (ModelFailed("bad"), {}, 1),
         (OutOfCapacity("full"), {"reject_if_busy": True}, 1),
         (OutOfCapacity("full"), {"timeout": 0.5}, 1),
+        (NeuronsUsedUp("no more today", retry_after_ms=60_000), {}, 1),
         (NobodyThere("lost", sent=True), {"idempotency_key": "k"}, 2),
     ],
-    ids=["it may have run", "it has run", "it was not to wait", "no time is left", "its key"],
+    ids=[
+        "it may have run",
+        "it has run",
+        "it was not to wait",
+        "no time is left",
+        "not today",
+        "its key",
+    ],
 )
 async def test_it_is_tried_again_only_where_the_model_does_not_run_twice(
     kind: Any, error: Exception, options: dict[str, Any], tries: int
@@ -365,6 +383,8 @@ async def test_an_argument_that_there_is_not_is_refused(kind: Any) -> None:
 
     with pytest.raises(TypeError, match="'temprature'"):
         await ai.run(TEXT, HI, temprature=1)
+    with pytest.raises(TypeError, match=r"inputs: expected the fields .* or bytes, got str"):
+        await ai.run(TEXT, "hi")
     with pytest.raises(TypeError, match="inputs: set is neither JSON nor bytes"):
         await ai.run(TEXT, {"prompt": {1}})
     await ai("close")

@@ -60,6 +60,11 @@ def request_of(
             raise TypeError(f"run() got an unexpected keyword argument {name!r}")
     if isinstance(inputs, Mapping):
         body = json.dumps(inputs, default=plain, ensure_ascii=False).encode()
+    elif not isinstance(inputs, bytes | bytearray | memoryview):
+        raise TypeError(
+            'inputs: expected the fields of the model\'s task, such as {"prompt": "Hello"}, '
+            f"or bytes, got {type(inputs).__name__}"
+        )
     else:
         body = bytes(inputs)
         fields.setdefault("content_type", RAW)

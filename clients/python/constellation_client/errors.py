@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 import grpc
 
-TOO_LARGE = 3006
+TOO_LARGE, DEADLINE = 3006, 3007
+REQUEST_ID = "x-constellation-request-id"  # in the initial metadata
 NEVER_SENT = ("failed to connect", "Connection refused", "connections to all backends failing")
 
 
@@ -26,11 +27,14 @@ class ConstellationError(Exception):
         request_id: str = "",
         was_sent: bool = True,
     ) -> None:
-        """Take what the server told; `was_sent`: the model may have seen the request."""
+        """Take what the server told; `was_sent`: the model may have seen the request.
+
+        `request_id` is the server's id of it, or else the caller's own.
+        """
         super().__init__(message)
         self.code = code
         self.reason = reason
-        self.retry_after = retry_after  # seconds
+        self.retry_after = retry_after  # seconds; None: not a matter of seconds
         self.pointer = pointer  # JSON pointer of the bad field
         self.request_id = request_id
         self.was_sent = was_sent
@@ -89,6 +93,14 @@ CLASSES: Mapping[grpc.StatusCode, type[ConstellationError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
 }
+REFUSALS = (  # of which the server says so where a model has seen the request
+    AuthenticationError,
+    PermissionDenied,
+    InvalidRequest,
+    Conflict,
+    Busy,
+    Unavailable,
+)
 
 
 def error_of(error: Any, request_id: str = "") -> ConstellationError:
@@ -99,15 +111,18 @@ def error_of(error: Any, request_id: str = "") -> ConstellationError:
     kind = CLASSES.get(status, InternalError)
     if kind is Busy and code in (0, TOO_LARGE):  # without a code it is gRPC's own limit
         kind = InvalidRequest
+    reason = trailers.get("reason", "")
+    if kind is DeadlineExceeded and not code:  # the client's own clock was first
+        code, reason = DEADLINE, "deadline_exceeded"
     after_ms = int(trailers.get("retry-after-ms", "0"))
     details: str = error.details() or status.name
     return kind(
         details,
         code=code,
-        reason=trailers.get("reason", ""),
+        reason=reason,
         retry_after=after_ms / 1000 if after_ms else None,
         pointer=unquote(trailers.get("pointer", "")),
-        request_id=request_id,
+        request_id=texts(error.initial_metadata()).get(REQUEST_ID, request_id),
         was_sent=_was_sent(kind, code, trailers, details),
     )
 
@@ -117,7 +132,7 @@ def _was_sent(
 ) -> bool:
     """Whether the model may have seen the request."""
     if code:
-        return kind not in (Busy, Unavailable) or trailers.get("sent") == "1"
+        return kind not in REFUSALS or trailers.get("sent") == "1"
     return not (kind is Unavailable and any(words in details for words in NEVER_SENT))
 
 

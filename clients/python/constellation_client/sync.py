@@ -13,7 +13,7 @@ from constellation_client import answers
 from constellation_client.answers import Model
 from constellation_client.asking import Inputs, Options, request_of
 from constellation_client.connection import METHODS, OPTIONS, SERVICE, Tls, settings
-from constellation_client.errors import error_of, texts
+from constellation_client.errors import REQUEST_ID, error_of, texts
 from constellation_client.pb import binding_pb2 as pb
 from constellation_client.retrying import Tries
 
@@ -176,7 +176,7 @@ class AI:
             try:
                 first = [each for each in (next(call, None),) if each is not None]
                 ids = texts(call.initial_metadata())
-                return Stream(call, first, ids.get("x-constellation-request-id", ""))
+                return Stream(call, first, ids.get(REQUEST_ID, ""))
             except grpc.RpcError as error:
                 wait_s = tries.wait_after(error_of(error, request.request_id))
             self._closed.wait(wait_s)

@@ -12,7 +12,7 @@ import grpc
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
 from libs.common.envelope import RequestSource, TimeBounds
-from libs.common.errors import DeadlineExceeded
+from libs.common.errors import DeadlineExceeded, RequestError
 from libs.common.pb import binding_pb2 as pb
 from libs.common.pb.binding_pb2_grpc import (
     BindingServiceServicer,
@@ -61,9 +61,9 @@ class Bindings(BindingServiceServicer):
         """Run a model and answer once."""
         async with told(context):
             with self._metrics.request(self._gateway.colo, "gRPC Run") as counted:
-                plan = self._gateway.plan(self._call(request, context, stream=False))
+                plan = await self._planned(request, context, stream=False)
                 counted.task, counted.plan = plan.task.name, plan
-                await _tell_ids(plan, context)
+                await _tell_ids(plan.request.request_id, request, context)
                 with holding(plan):
                     answer = await self._gateway.run(plan)
             _tell_model(plan, context)
@@ -76,9 +76,9 @@ class Bindings(BindingServiceServicer):
         """Run a model and answer part by part."""
         async with told(context):
             with self._metrics.request(self._gateway.colo, "gRPC RunStream") as counted:
-                plan = self._gateway.plan(self._call(request, context, stream=True))
+                plan = await self._planned(request, context, stream=True)
                 counted.task, counted.plan = plan.task.name, plan
-                await _tell_ids(plan, context)
+                await _tell_ids(plan.request.request_id, request, context)
                 with holding(plan):
                     if not plan.request.stream:
                         answer = await self._gateway.run(plan)
@@ -126,6 +126,14 @@ class Bindings(BindingServiceServicer):
             _tell_model(plan, context)
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
+
+    async def _planned(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Plan:
+        """Plan a call; one that is refused gets an id, too."""
+        try:
+            return self._gateway.plan(self._call(request, context, stream=stream))
+        except RequestError:
+            await _tell_ids(self._gateway.new_id(), request, context)
+            raise
 
     def _call(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Call:
         token = self._auth.caller(_headers(context), account=request.account)
@@ -175,12 +183,11 @@ def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> 
     reflection.enable_server_reflection(names, server)
 
 
-async def _tell_ids(plan: Plan, context: Context) -> None:
+async def _tell_ids(request_id: str, request: pb.RunRequest, context: Context) -> None:
     """Say before the model runs by which ids the call can be cancelled."""
-    request = plan.request
-    ids = [("x-constellation-request-id", request.request_id)]
-    if request.client_request_id:
-        ids.append(("x-request-id", request.client_request_id))
+    ids = [("x-constellation-request-id", request_id)]
+    if own := client_id(request.request_id):
+        ids.append(("x-request-id", own))
     await context.send_initial_metadata(ids)
 
 
