@@ -32,6 +32,10 @@ from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
 from services.analytics.stores.duckdb_usage import statement
 
 
+# Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
+CHECKPOINT = "2MB"
+
+
 class DuckDBStore:
     """An async context manager: the file is open inside. Raises StoreError.
 
@@ -45,6 +49,7 @@ class DuckDBStore:
         self._path = path
         self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
+            "checkpoint_threshold": CHECKPOINT,
             "threads": threads,
             "autoinstall_known_extensions": False,  # it would download them
             "autoload_known_extensions": False,
