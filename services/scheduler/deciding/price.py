@@ -15,6 +15,8 @@ and, with sums that halve every 5 days and a prior that counts as much as 6 hour
 
 The second ends what the first would begin where calls are late at any price, as after a jump that
 nothing foretold: a fleet as large again is paid for one SLO's worth of late calls, and no more.
+It has no say while the prior counts for more than what was seen: the prior says little of late
+calls at low prices, and nothing of what they cost.
 
 `truth` = late calls that there were / those that the replay says for the prices that were taken,
 between 1/4 and 4: it takes in what the replay does not know, as boots that fail, or the floor.
@@ -118,7 +120,7 @@ class Price:
         """Return the price that keeps a share `aim` of the SLO."""
         over = np.maximum(self.shares() * (self.truth(slo) / (aim * slo)), 1e-12)
         kept = float(np.exp(np.interp(0.0, -np.log(over), _LOGS)))
-        if not self.cost[0] > 0:
+        if self.minutes < PRIOR_MINUTES or not self.cost[0] > 0:
             return kept
         costs = self.cost / self.cost.min() + KNEE * np.maximum(over - 1, 0)
         return min(kept, float(PRICES[costs.argmin()]))

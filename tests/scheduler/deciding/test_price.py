@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from services.scheduler.deciding import Series, Situation, Span
 from services.scheduler.deciding.price import PRICES, START, Price, Terms
 from services.scheduler.deciding.signal import Minute
 
@@ -71,3 +74,23 @@ def test_what_was_kept_prices_alike() -> None:
     lived(again, minutes=3)
     lived(price, minutes=3)
     assert again.shares().tolist() == price.shares().tolist()
+
+
+def test_a_young_series_has_permits_for_what_it_serves() -> None:
+    series, at, rng = Series(), 1_795_000_000.0, np.random.default_rng(1)
+    situation = Situation(at=at, ready=1, booting=0, permits=2, boot_s=4.0, min=1, max=10)
+    short = 0
+
+    for minute in range(120):
+        load = (2.0, 4.0, 8.0, 4.0)[minute // 8 % 4]
+        for step in range(12):
+            at += 5.0
+            seen = float(rng.poisson(load))
+            series.observe(
+                Span(until=at, seconds=5.0, load=seen, arrivals=2.5 * seen, service_s=2.0)
+            )
+            now = replace(situation, at=at)
+            decision = series.floor(now) if step else series.decide(now)
+            short += minute > 5 and 2 * decision.instances < load
+
+    assert short < 30
