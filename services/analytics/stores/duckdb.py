@@ -31,7 +31,6 @@ from services.analytics.stores.columns import (
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
 from services.analytics.stores.duckdb_usage import statement
 
-
 # Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
 CHECKPOINT = "2MB"
 
