@@ -49,6 +49,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Let the end of the process find all of it again, else libraries call it leaked."""
+    gc.unfreeze()
+
+
 def _check_groups(items: list[pytest.Item]) -> None:
     """pytest 9.2 and pytest-xdist 3.8 together let every group run everywhere, and say nothing."""
     alone = [each for each in items if each.get_closest_marker("xdist_group")]
