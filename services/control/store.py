@@ -115,7 +115,7 @@ class SqlStore:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:  # a driver's own words for a lost connection
             if self._engine is not None:  # else it is whoever opens it that tells
                 log.error("the store failed: %s", error)
             why = str(getattr(error, "orig", None) or error).partition("\n")[0]

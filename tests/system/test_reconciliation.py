@@ -120,6 +120,7 @@ class Fleet:
             )
         }
         self.wanted = 1
+        self.killed: set[str] = set()
 
     def start(self) -> None:
         self.services["a"].start().wait_for("scheduler is up: ")
@@ -148,8 +149,18 @@ class Fleet:
                     return False
                 return True
 
-        until(lambda: asyncio.run(write()), seconds=20, what="control takes it")
+        def is_written() -> bool:
+            self.supervise()
+            return asyncio.run(write())
+
+        until(is_written, seconds=60, what=lambda: f"control takes it: {self.logs()}")
         self.wanted = count
+
+    def supervise(self) -> None:
+        """Start schedulers again that have ended, but those that a test has killed."""
+        for name in {"a", "b"} - self.killed:
+            if self.services[name].process.poll() is not None:
+                self.services[name].start()
 
     def comes_to(self, count: int, *, seconds: float = 30.0) -> float:
         """Wait until so many instances run and answer; return how long it took."""
@@ -225,11 +236,13 @@ def fleet() -> Iterator[Fleet]:
 def test_the_active_scheduler_is_killed_and_the_other_scales(fleet: Fleet, told: Told) -> None:
     for killed, other in (("a", "b"), ("b", "a")):
         with Calls(fleet.http) as calls:
+            fleet.killed = {killed}
             fleet.services[killed].kill()
             began = time.monotonic()
             fleet.want(3 if killed == "a" else 1)
             fleet.comes_to(fleet.wanted)
             took = time.monotonic() - began
+        fleet.killed = set()
         fleet.services[killed].start().wait_for("standing by")
         told(f"kill -9 of the active scheduler, scaled after {took:.1f} s", calls)
 
@@ -246,11 +259,8 @@ def test_a_stopped_scheduler_ends_once_another_is_active(fleet: Fleet, told: Tol
             time.sleep(8)  # the other cannot have its sockets while it lives
     finally:
         process.send_signal(signal.SIGCONT)
-    fleet.services["a"].process.wait(20)
+    process.wait(20)
     told("a scheduler that is stopped for 8 s", calls)
-    for name in ("a", "b"):
-        if fleet.services[name].process.poll() is not None:
-            fleet.services[name].start()
     fleet.want(2)
 
     fleet.comes_to(2)
@@ -292,9 +302,6 @@ def test_a_store_that_is_away_costs_writes_alone(fleet: Fleet, told: Told) -> No
         time.sleep(12)
         other.execute("ROLLBACK")
     told("control's store locked for 12 s", calls)
-    for name in ("a", "b"):  # the active one ends, for another stood by
-        if fleet.services[name].process.poll() is not None:
-            fleet.services[name].start()
     fleet.want(1)
 
     fleet.comes_to(1, seconds=60)
