@@ -97,6 +97,7 @@ class InferRequest(Value):
     visited_colos: tuple[str, ...] = ()
     queued_in_colo: str = ""
     shard: int = 0
+    falls_back: bool = False
     shard_epoch: int = 0
     request_source: RequestSource = _REST
     traceparent: str = ""
@@ -141,6 +142,7 @@ class InferRequest(Value):
         made.visited_colos = self.visited_colos
         made.queued_in_colo = self.queued_in_colo
         made.shard = self.shard
+        made.falls_back = self.falls_back
         made.shard_epoch = self.shard_epoch
         made.request_source = self.request_source
         made.traceparent = self.traceparent

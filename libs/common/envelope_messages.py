@@ -38,6 +38,7 @@ SELDOM: Final = (  # fields that most requests do not have
     "continued_from",
     "queued_in_colo",
     "shard",
+    "falls_back",
 )
 KINDS: Final = {int(kind): kind for kind in PayloadKind}
 SOURCES: Final = {0: RequestSource.REST} | {int(source): source for source in RequestSource}

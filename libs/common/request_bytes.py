@@ -119,6 +119,7 @@ def _shared(request: InferRequest) -> tuple[object, ...]:
         request.visited_colos,
         request.queued_in_colo,
         request.shard,
+        request.falls_back,
         request.shard_epoch,
         request.request_source + 0,
     )

@@ -93,6 +93,7 @@ class Continuing:
             return False
         request.payload = plan.task.payload(rest, stream=True, adapter=request.adapter)
         request.continued_from = renderer.parts_seen
+        request.falls_back = False  # what has begun stays with its model
         request.idempotency_key = ""  # whose answer is a whole one
         return True
 

@@ -82,6 +82,7 @@ class FallingBack:
                 self._metrics.fallbacks[self._colo, plan.model.name, following.model.name] += 1
                 within(following.request, fallen.deadline.remaining(now))
                 following.request.attempt = max(tried, 1)
+                following.request.falls_back = bool(fallen.rest)
                 plan.becomes(following)
                 return
         raise fallen.error

@@ -15,12 +15,8 @@ from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.deprecation import deprecated_from_ms
 from libs.common.envelope import NO_BOUNDS, InferRequest, TimeBounds
-from libs.common.errors import (
-    FinetuneIncomplete,
-    LoraUnsupported,
-    RequestError,
-    UnknownModel,
-)
+from libs.common.errors import FinetuneIncomplete, LoraUnsupported, RequestError, UnknownModel
+from libs.common.fallbacks import chain
 from libs.common.ports import Inference
 from libs.common.ranking import Place, Wish, affinity_key, wish_of
 from libs.common.request_ids import RequestIds
@@ -53,16 +49,23 @@ Show: TypeAlias = Callable[[Sequence[Shown]], Promise[None] | None]
 class Served:
     """A model as calls find it, until the world changes."""
 
-    __slots__ = ("bounds", "is_open", "is_spread", "model", "only", "task")
+    __slots__ = ("bounds", "is_open", "is_spread", "model", "only", "rest", "task")
 
     def __init__(
-        self, model: Model, task: Task, only: Place | None, bounds: TimeBounds, is_spread: bool
+        self,
+        model: Model,
+        task: Task,
+        only: Place | None,
+        bounds: TimeBounds,
+        is_spread: bool,
+        rest: Sequence[Model],
     ) -> None:
         self.model = model
         self.task = task
         self.only = only  # the one place, where there is no choice
         self.bounds = bounds
         self.is_open = model.access.accounts == "all" and not deprecated_from_ms(model)
+        self.rest = rest  # of its chain of fallbacks
         self.is_spread = is_spread  # over several endpoints, so that it matters which one
 
     def __repr__(self) -> str:
@@ -283,6 +286,7 @@ class Gateway:
             only=only(self._routes.places.of(model.name)),
             bounds=time_bounds(model.timeouts, NO_BOUNDS, ceiling_s=self._ceiling_s),
             is_spread=self._routes.is_spread(model.name),
+            rest=chain(model, self._world.model),
         )
         return served
 
@@ -371,6 +375,8 @@ class Gateway:
         request.shard_epoch = first.epoch
         request.units = parsed.units
         request.bytes_in = call.bytes_in
+        if served.rest:
+            request.falls_back = any(allowed(each, request.account) for each in served.rest)
         if served.is_spread and (prompt := task.prompt(parsed)):
             request.prefix_hashes = self._prefixes.of(
                 prompt, account=request.account, adapter=adapter

@@ -171,6 +171,8 @@ class Health:
         self._tell(shard, panics, len(able), sum(each.state == "healthy" for each in able))
         if shard.turnstile.free > had:
             shard.turnstile.admit()
+        elif shard.turnstile.waiting and not shard.turnstile.permits:
+            shard.turnstile.close(shard.none_healthy(), with_fallback=True)
 
     def _eject(self, shard: OwnedShard, endpoint: Endpoint, cause: str) -> None:
         now, condition = self._clock.now(), endpoint.condition

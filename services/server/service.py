@@ -293,8 +293,7 @@ class InferenceServer:
         patience = min(request.max_queue_ms / 1000 or left, left)
         if not shard.turnstile.permits:
             self._wake()  # the scheduler should know at once that an instance is asked for
-            if _is_starting(shard) and patience < (boot_s := self._boot_left_s(shard)):
-                raise _starting(shard, boot_s)
+            self._check_hope(shard, request, patience)
         try:
             return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
         except OutOfCapacity:  # at once, or from its place later
@@ -303,7 +302,21 @@ class InferenceServer:
         except QueueTimeUsedUp as error:
             if _is_starting(shard):
                 raise _starting(shard, self._boot_left_s(shard)) from None
-            raise _with_wait(shard, request, _why(shard, error)) from None
+            if not shard.turnstile.permits:
+                raise shard.none_healthy() from None
+            raise _with_wait(shard, request, error) from None
+
+    def _check_hope(self, shard: OwnedShard, request: InferRequest, patience: float) -> None:
+        """Refuse a call that should not wait for an instance: another model takes it, or too long.
+
+        Raises ModelStarting, and Unavailable where none is healthy.
+        """
+        if _is_starting(shard):
+            boot_s = self._boot_left_s(shard)
+            if request.falls_back or patience < boot_s:
+                raise _starting(shard, boot_s)
+        elif request.falls_back:
+            raise shard.none_healthy()
 
     def _boot_left_s(self, shard: OwnedShard) -> float:
         return boot_left_s(self._world, shard.model, self.me.colo, now_ms=self._clock.unix_ms())
@@ -340,15 +353,6 @@ def _starting(shard: OwnedShard, boot_s: float) -> ModelStarting:
     """Say that a call's time ends before there is an instance, and when to try again."""
     text = f"{shard.model.name} has no instance that is ready; one is expected in {boot_s:.1f} s"
     return ModelStarting(text, retry_after_ms=honest(1000 * boot_s))
-
-
-def _why(shard: OwnedShard, error: QueueTimeUsedUp) -> RequestError:
-    """Say why no permit came though there are instances: all in use, or none healthy."""
-    if shard.turnstile.permits:
-        return error
-    if shard.turnstile.endpoints:
-        return Unavailable(f"no instance of {shard.model.name} is healthy")
-    return Unavailable(f"{shard.model.name} is not what the catalog says where it runs")
 
 
 def _at_once(shard: OwnedShard, request: InferRequest) -> Lease:

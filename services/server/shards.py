@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from libs.common.catalog import Model
 from libs.common.envelope import InferRequest
-from libs.common.errors import ServerLost
+from libs.common.errors import ServerLost, Unavailable
 from libs.common.world import World
 from libs.common.world_map import Instance, Shard, ShardLoad
 from services.server.endpoints import Endpoint
@@ -21,6 +21,7 @@ from services.server.tally import Tally
 from services.server.turnstile import Turnstile
 from services.server.windows import PermitWindow
 
+SHORTEST_WAIT_S = 1.0  # where there is no permit; nobody should come again sooner
 SERVICE_EWMA = 0.1  # weight of the newest call in the mean service time
 
 
@@ -66,12 +67,32 @@ class OwnedShard:
         """When a call that comes now could have its turn, at the rate that permits come free."""
         permits = self.turnstile.permits
         if not permits:
-            return 1.0
+            return self.left_alone_s()
         _, before = self.turnstile.before(request)
         rate = self.turnstile.rate.per_s()
         if not rate:  # nobody has waited yet
             rate = permits / self.mean_service_s if self.mean_service_s else permits
         return (before + request.cost) / rate
+
+    def left_alone_s(self) -> float:
+        """When to come again where no endpoint is used: as long as the first is left alone.
+
+        That doubles while it stays away, so it grows with how long nobody has answered.
+        """
+        conditions = [each.condition for each in self.turnstile.endpoints.values()]
+        backoffs = [each.retry_at - each.since for each in conditions if each.state == EJECTED]
+        return max(SHORTEST_WAIT_S, min(backoffs, default=0.0))
+
+    def none_healthy(self) -> Unavailable:
+        """Say that it has no permit for anyone, why, and when to try again."""
+        wait_s, name = self.left_alone_s(), self.model.name
+        if self.turnstile.endpoints:
+            text = f"no instance of {name} is healthy; try again in {wait_s:.1f} s"
+        elif self.misfits:
+            text = f"{name} is not what the catalog says where it runs"
+        else:
+            text = f"no instance of {name} is ready"
+        return Unavailable(text, retry_after_ms=int(1000 * wait_s))
 
     def load(self, *, server: str, boot_epoch: int) -> ShardLoad:
         """Say how full it is."""

@@ -238,11 +238,12 @@ class Turnstile:
         standing = self.room.standings.named.get(request.account)
         return self.queue.before(request, standing.weight if standing else 1.0)
 
-    def close(self, error: RequestError) -> None:
-        """Send everyone in the queue away with `error`."""
+    def close(self, error: RequestError, *, with_fallback: bool = False) -> None:
+        """Send everyone in the queue away with `error`, or only who has another model then."""
         for place in self.queue.everyone():
-            self.queue.remove(place)
-            place.refuse(error)
+            if place.request.falls_back or not with_fallback:
+                self.queue.remove(place)
+                place.refuse(error)
 
     def _place(self, request: InferRequest) -> Waiting:
         standing = self.room.standings.named.get(request.account)

@@ -145,6 +145,29 @@ async def test_a_stream_that_has_begun_stays_with_its_model() -> None:
     assert "second" not in server.models
 
 
+@pytest.mark.parametrize("options", [{}, {"priority": 3}], ids=["as most", "with options"])
+async def test_each_model_but_the_last_hears_that_another_would_take_the_call(
+    options: dict[str, Any],
+) -> None:
+    no = Unavailable("none is healthy")
+    server = ByModel(first=no, second=no, third=says("ho"))
+    entry = gateway(server)
+
+    await entry.run(entry.plan(call({"prompt": "x", "options": options}, model=FIRST)))
+
+    assert [each.falls_back for each in server.requests] == [True, True, False]
+
+
+async def test_a_fallback_that_is_not_for_the_account_is_none() -> None:
+    server = ByModel(first=says("ho"), second=says("never"))
+    others = Access(accounts=(OTHER_ACCOUNT,))
+    entry = gateway(server, second={"access": others}, third={"access": others})
+
+    await entry.run(entry.plan(call(model=FIRST)))
+
+    assert not server.requests[0].falls_back
+
+
 async def test_where_all_fail_the_error_is_that_of_the_model_asked_for() -> None:
     first = OutOfCapacity("full", retry_after_ms=3000)
     server = ByModel(first=first, second=ModelFailed("no"), third=Unavailable("gone"))

@@ -49,6 +49,7 @@ FULL = {
     "visited_colos": ("ams", "fra"),
     "queued_in_colo": "fra",
     "shard": 10,
+    "falls_back": True,
     "shard_epoch": 11,
     "request_source": RequestSource.WORKER_BINDING,
     "traceparent": "trace",

@@ -99,6 +99,16 @@ async def test_a_call_that_can_waits_for_the_boot() -> None:
     assert (await call).outcome.endpoint == an_instance(0).address
 
 
+async def test_one_that_falls_back_does_not_wait_for_the_boot() -> None:
+    world = a_world(model=a_model(scaling=Scaling(min=0, boot_s=1.5)))
+    server = a_server(world, ScriptedBackend(), MemorySink())
+
+    with pytest.raises(ModelStarting):
+        await asyncio.wait_for(server.infer(a_request(falls_back=True)), timeout=0.2)
+
+    assert load(server).rejected == {COLO: 1}
+
+
 async def test_one_that_never_waits_is_counted_so_that_the_model_wakes() -> None:
     world = a_world(model=a_model(scaling=Scaling(min=0)))
     server = a_server(world, ScriptedBackend(), MemorySink())
