@@ -15,20 +15,24 @@ def account_table(accounts: Iterable[Account], used: Mapping[str, float]) -> str
     rows = [("id", "name", "state", "neurons today", "of")]
     for each in sorted(accounts, key=lambda each: (each.name, each.id)):
         state = "blocked" if each.blocked else "open"
-        today = f"{used.get(each.id, 0.0):.1f}"
+        today = _used(each, used.get(each.id, 0.0))
         rows.append((each.id, each.name or "-", state, today, _number(each.neurons_per_day)))
     return table(rows)
 
 
 def one_account(account: Account, *, used: float, tokens: int) -> str:
     """Return all that there is of an account."""
+    per_day, today = _number(account.neurons_per_day), _used(account, used)
     rows = [
         ("id", account.id),
         ("name", account.name or "-"),
         ("state", "blocked" if account.blocked else "open"),
         ("created", _date(account.created_at_ms)),
         ("tokens", str(tokens)),
-        ("neurons per day", f"{_number(account.neurons_per_day)} (used today: {used:.1f})"),
+        (
+            "neurons per day",
+            f"{per_day} (used today: {today})",
+        ),
         ("tokens per minute", _number(account.tokens_per_minute)),
     ]
     rates = sorted(account.requests_per_minute.items())
@@ -50,6 +54,11 @@ def token_table(tokens: Iterable[Token], accounts: Mapping[str, Account], *, now
         what = (scopes, ",".join(each.models) or "all")
         rows.append((*who, *what, _date(each.created_at_ms), expires))
     return table(rows)
+
+
+def _used(account: Account, neurons: float) -> str:
+    """Return what was used today, which is counted only where there is a limit."""
+    return f"{neurons:.1f}" if account.neurons_per_day or neurons else "-"
 
 
 def _number(limit: float) -> str:

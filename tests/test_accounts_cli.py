@@ -94,6 +94,18 @@ async def test_limits_are_given_by_flags(
     assert (found.tokens_per_minute, found.neurons_per_day) == (tokens, neurons)
 
 
+async def test_neurons_of_today_are_shown_only_where_they_are_counted(say: Say) -> None:
+    await say("account create acme --unlimited")
+    await say("account create bcme")
+
+    free, limited = [line.split() for line in await say("account list") if "cme" in line]
+    shown = "\n".join(await say("account show acme"))
+
+    assert free[3:] == ["-", "no", "limit"]
+    assert limited[3:] == ["0.0", "10000"]
+    assert "no limit (used today: -)" in shown
+
+
 async def test_an_account_is_changed_blocked_and_deleted(control: Control, say: Say) -> None:
     (made,) = await say("account create acme --unlimited")
     secret = (await say("token create --account acme"))[0]
