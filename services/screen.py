@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
 
 from libs.common.catalog import Model
@@ -14,9 +14,10 @@ from libs.common.world_map import Colo, Instance, Shard, Token
 from services.control.tokens import account_of, kept_token
 from services.embedded import Running
 from services.memory import resident_mb
+from services.reaching import silent
 
 READY_S = 60.0  # how long the screen waits for the models
-STATES = ("ready", "booting", "draining", "failed")
+STATES = ("ready", "booting", "draining", "failed", "silent")
 
 
 async def announce(
@@ -40,6 +41,7 @@ async def announce(
         token=token,
         took_s=time.monotonic() - began,
         memory_mb=resident_mb(),
+        silent=await silent(_addresses_of_others(running.world)),
     )
     print(text, flush=True)
 
@@ -71,9 +73,14 @@ def screen(
     token: str,
     took_s: float,
     memory_mb: float = 0.0,
+    silent: Collection[str] = (),
 ) -> str:
-    """Return the screen's text; of no memory it says nothing."""
-    memory = f", in {memory_mb:.0f} MB with its Tritons" if memory_mb else ""
+    """Return the screen's text; of no memory it says nothing.
+
+    Nobody answers at the `silent` addresses, which others run.
+    """
+    ours = any(not each.external for each in world.table(Instance).values())
+    memory = f", in {memory_mb:.0f} MB{' with its Tritons' if ours else ''}" if memory_mb else ""
     lines = [
         "",
         f"  Constellation is up after {took_s:.1f} s{memory}",
@@ -83,8 +90,9 @@ def screen(
         f"  account  {account}",
         f"  token    {token}",
         "",
-        *_models(world),
+        *_models(world, silent),
         *(f"  {why}" for why in failures(world)),
+        *(f"  nobody answers at {each}: its models wait until somebody does" for each in silent),
         "",
         *_calls(f"{http}/client/v4/accounts/{account}/ai", token),
         "  Ctrl-C stops everything.",
@@ -93,13 +101,18 @@ def screen(
     return "\n".join(lines)
 
 
-def _models(world: World) -> Iterable[str]:
+def _addresses_of_others(world: World) -> list[str]:
+    return [each.address for each in world.table(Instance).values() if each.external]
+
+
+def _models(world: World, silent: Container[str]) -> Iterable[str]:
     models = sorted(world.table(Model).values(), key=lambda model: model.name)
     width = max((len(model.name) for model in models), default=0)
     tasks = max((len(model.task) for model in models), default=0)
     for model in models:
         found = [each for each in world.table(Instance).values() if each.model == model.name]
-        counts = ((state, sum(each.state == state for each in found)) for state in STATES)
+        told = ["silent" if e.external and e.address in silent else e.state for e in found]
+        counts = ((state, told.count(state)) for state in STATES)
         states = ", ".join(f"{count} {state}" for state, count in counts if count)
         if not states:
             states = "no instance" if model.scaling.min else "loaded by the first call"

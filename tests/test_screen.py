@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from libs.common.catalog import Model
 from libs.common.world import World
+from libs.common.world_map import Instance
 from services.entry.app import Config
+from services.reaching import silent
 from services.screen import screen
 from tests.certificates import certified
+from tests.fakes import put
 
 
 @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
@@ -24,3 +30,36 @@ def test_the_calls_speak_what_the_port_speaks(is_secure: bool, tmp_path: Path) -
     assert base.startswith("https" if is_secure else "http:")
     assert len(calls) == 3
     assert all(f" {base}/client/v4/accounts/a/ai/run/@cf/demo/" in line for line in calls)
+
+
+def shown(*addresses: str, silent: tuple[str, ...] = (), is_external: bool = True) -> str:
+    """The screen of a model that others run at these addresses."""
+    world = World()
+    put(world, Model(name="@cf/x/m", task="text-generation"))
+    for each in addresses:
+        found = Instance(id=each, model="@cf/x/m", colo="ams", address=each, state="ready")
+        put(world, replace(found, external=is_external))
+    where = {"http": "http://h:1", "grpc": "", "account": "a", "token": "t"}
+    return screen(world=world, **where, took_s=1.0, memory_mb=9.0, silent=silent)
+
+
+def test_a_model_at_whose_address_nobody_answers_is_not_shown_as_ready() -> None:
+    text = shown("a:1", "b:1", silent=("b:1",))
+
+    assert "1 ready, 1 silent" in text
+    assert "nobody answers at b:1" in text
+    assert "nobody" not in shown("a:1")
+
+
+def test_the_memory_is_told_with_tritons_only_where_there_are_some() -> None:
+    assert "in 9 MB\n" in shown("a:1")
+    assert "in 9 MB with its Tritons\n" in shown("a:1", is_external=False)
+
+
+async def test_it_is_seen_where_nobody_answers() -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        here = [f"127.0.0.1:{port}", f"http://127.0.0.1:{port}/v1"]
+        assert await silent([*here, "127.0.0.1:1"]) == {"127.0.0.1:1"}
+    assert await silent(here) == set(here)
