@@ -56,8 +56,8 @@ class RunningInstance:
     id: str
     model: str
     address: str  # host:port of its gRPC, or of its HTTP for a process
-    log: str = ""  # the last of what its boot logged
-    spec: InstanceSpec | None = None  # what was started, where that is known
+    log: str = field(default="", compare=False)  # the last of what its boot logged
+    spec: InstanceSpec | None = field(default=None, compare=False)  # what was started, if known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
