@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import grpc
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import (
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientConnectorSSLError,
+    ClientError,
+    ClientResponseError,
+    ClientSession,
+    ClientSSLError,
+    ClientTimeout,
+)
 
-from libs.common.addresses import base_url
+from libs.common.addresses import base_url, host_port
 from libs.common.catalog import TaskName
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.pb.kserve_pb2_grpc import GRPCInferenceServiceStub
@@ -31,6 +41,10 @@ async def ask(
     if url.startswith(("http://", "https://")):
         return await _ask_openai(url, name=name, served_as=served_as, key=key, task=task)
     address = url.removeprefix("grpc://")
+    try:
+        host_port(address)
+    except ValueError as error:
+        raise CannotTell(f"--url: {error}, such as gpu:8001 or http://gpu:8000") from error
     try:
         return await _ask_triton(address, name=name, served_as=served_as, task=task), {}
     except NotGrpc as error:
@@ -111,11 +125,26 @@ async def _json(
             content = await response.content.read(MOST_BYTES)
             status = response.status
     except (ClientError, OSError, TimeoutError) as error:
-        raise CannotTell(f"{url}: {error or 'no answer in time'}") from error
+        raise CannotTell(f"{url}: {_why(error)}") from error
     try:
         return status, orjson.loads(content)
     except orjson.JSONDecodeError:
         return status, None
+
+
+def _why(error: Exception) -> str:
+    """Say in words what aiohttp says with the names of its own parts."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ClientConnectorDNSError):
+        return f"cannot connect: there is no host {error.host}"
+    if isinstance(error, ClientConnectorSSLError):
+        return "it speaks no HTTPS: is it http://?"
+    if isinstance(error, ClientConnectorError) and not isinstance(error, ClientSSLError):
+        return f"cannot connect: {os.strerror(error.errno or 0)}"
+    if isinstance(error, ClientResponseError):  # of an answer that could not be read
+        return "it speaks no HTTP: is the port right, or is it https://?"
+    return str(error) or type(error).__name__
 
 
 async def _ask_triton(address: str, *, name: str, served_as: str, task: TaskName | None) -> Guess:

@@ -78,8 +78,11 @@ async def _add(arguments: argparse.Namespace) -> None:
     if (found := files.find(arguments.model)) is not None:
         raise CannotTell(f"{arguments.model} is in {found[0]} already: remove it first")
     content, says = await _content(arguments)
-    path = files.add(content)
+    path = files.place(content)
     print(f"{says}: {content['task']}")
+    if arguments.key:
+        _keep_key(Path(arguments.key), arguments.state_dir)
+    files.write(path, content)
     print(f"wrote {path}")
     model = next(each for each in files.load().models if each.name == arguments.model)
     if not await _until(arguments.state_dir, lambda world: world.model(model.name) is not None):
@@ -108,7 +111,7 @@ async def _content(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
         )
     backend = dict(guess.backend)
     if arguments.key:
-        backend["key"] = _keep_key(Path(arguments.key), arguments.state_dir)
+        backend["key"] = _key_name(Path(arguments.key))
     content = {"name": arguments.model, "task": guess.task, "backend": backend}
     content |= {"listing": {"properties": properties}} if properties else {}
     content |= {"permits": PERMITS} if backend.get("kind") == "openai_http" else {}
@@ -119,12 +122,7 @@ async def _content(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def _of_folder(arguments: argparse.Namespace) -> Guess:
     folder = Path(arguments.repository).absolute()
-    try:
-        guess = of_folder(folder)
-    except CannotTell:
-        if arguments.task is None or not (folder / "config.pbtxt").is_file():
-            raise
-        guess = Guess(task=arguments.task, says=f"{folder} holds a Triton model")
+    guess = of_folder(folder, task=arguments.task, served_as=arguments.served_as)
     root = arguments.config.parent
     shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
     backend = {"kind": "triton", **guess.backend, "repository": str(shown)}
@@ -135,16 +133,20 @@ def _key(path: str) -> str:
     return Path(path).read_text("ascii").strip() if path else ""
 
 
-def _keep_key(path: Path, state_dir: Path) -> str:
-    """Copy a key into the folder where servers look, for its owner alone; return its name."""
+def _key_name(path: Path) -> str:
     if not FOLDER_NAME.fullmatch(path.name):
         raise CannotTell(f"--key: {path.name!r} is to be letters, digits, and then . _ - alone")
+    return path.name
+
+
+def _keep_key(path: Path, state_dir: Path) -> None:
+    """Copy a key into the folder where servers look, for its owner alone."""
     kept = state_dir / "keys" / path.name
     if path.absolute() != kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, kept)
         kept.chmod(0o600)
-    return path.name
+        print(f"copied the key to {kept}, where servers read it: a new one goes there, too")
 
 
 async def _remove(arguments: argparse.Namespace) -> None:

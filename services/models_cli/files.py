@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -40,32 +43,46 @@ class Files:
                 return path, model
         return None
 
-    def add(self, content: Mapping[str, Any]) -> Path:
-        """Write a model's file; raises Problems, and leaves none, where that is no catalog then."""
-        path = self._models / f"{_slug(str(content['name']))}.yaml"
-        number = 2
+    def place(self, content: Mapping[str, Any]) -> Path:
+        """Return where a model's file is to be; raises Problems where that is no catalog then."""
+        slug = _slug(str(content["name"]))
+        path, number = self._models / f"{slug}.yaml", 2
         while path.exists():
-            path = path.with_name(f"{_slug(str(content['name']))}-{number}.yaml")
-            number += 1
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100)
-        _write(path, text)
-        try:
-            self.load()
-        except Problems:
-            path.unlink()
-            raise
+            path, number = self._models / f"{slug}-{number}.yaml", number + 1
+        with self._copy() as copy:
+            (copy / "models" / path.name).write_text(_yaml(content), "utf-8")
+            load_catalog(copy, root=self._folder.parent)
         return path
+
+    def write(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write a model's file where `place` says."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, _yaml(content))
 
     def remove(self, path: Path) -> None:
         """Remove a model's file; raises Problems, and keeps it, where others need the model."""
-        text = path.read_text("utf-8")
+        with self._copy() as copy:
+            (copy / "models" / path.name).unlink()
+            load_catalog(copy, root=self._folder.parent)
         path.unlink()
-        try:
-            self.load()
-        except Problems:
-            _write(path, text)
-            raise
+
+    @contextmanager
+    def _copy(self) -> Iterator[Path]:
+        """Make a copy to try changes on: a running control takes up at once what is in the folder.
+
+        It has the folder's name, which mistakes are told with.
+        """
+        with TemporaryDirectory(prefix="constellation-") as made:
+            copy = Path(made) / self._folder.name
+            for kind in ("models", "finetunes"):
+                (copy / kind).mkdir(parents=True)
+                for path in (self._folder / kind).glob("*.yaml"):
+                    shutil.copyfile(path, copy / kind / path.name)
+            yield copy
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _slug(name: str) -> str:

@@ -100,8 +100,11 @@ def of_listed(listed: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "openai_http", "dialect": dialect, "served_as": str(listed["id"])}
 
 
-def of_folder(folder: Path) -> Guess:
-    """Return what a Triton folder holds, by its config.pbtxt; raises CannotTell."""
+def of_folder(folder: Path, *, task: TaskName | None = None, served_as: str = "") -> Guess:
+    """Return what a Triton folder holds, by its config.pbtxt; raises CannotTell.
+
+    `task` is what it is where its tensors do not tell; `served_as` its name, if it has none.
+    """
     path = folder / "config.pbtxt"
     try:
         text = re.sub(r"#[^\n]*", "", path.read_text("utf-8"))
@@ -109,10 +112,18 @@ def of_folder(folder: Path) -> Guess:
         why = error.strerror or error
         raise CannotTell(f"{path}: {why}: expected the folder of one Triton model") from error
     tensors = Tensors(inputs=_declared("input", text), outputs=_declared("output", text))
-    guess = of_tensors(tensors)
+    try:
+        guess = of_tensors(tensors)
+    except CannotTell:
+        if task is None:
+            raise
+        guess = Guess(task=task, says=f"{folder} holds a Triton model")
     named = NAME.search(text)  # which must be the folder's, where Triton finds it
-    served_as = {"served_as": named[1]} if named and named[1] != folder.name else {}
-    return Guess(task=guess.task, says=guess.says, backend=guess.backend | served_as)
+    name = named[1] if named else served_as
+    if served_as not in ("", name):
+        raise CannotTell(f"{path} names the model {name}: it cannot be served as {served_as}")
+    backend = {"served_as": name} if name not in ("", folder.name) else {}
+    return Guess(task=guess.task, says=guess.says, backend=guess.backend | backend)
 
 
 def chosen(names: list[str], *, name: str, wanted: str, where: str) -> str:

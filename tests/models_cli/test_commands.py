@@ -144,7 +144,9 @@ async def test_a_file_with_a_mistake_leaves_the_running_catalog_as_it_was(
     assert NAME in capsys.readouterr().out
 
 
-async def test_a_key_is_kept_where_servers_look(folder: Path) -> None:
+async def test_a_key_is_kept_where_servers_look(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "vllm-key").write_text("secret\n")
     async with VllmServer(key="secret").serving() as url:
         with pytest.raises(CannotTell, match="wants a key"):
@@ -152,6 +154,7 @@ async def test_a_key_is_kept_where_servers_look(folder: Path) -> None:
         await ran(folder, "add", NAME, "--url", url, "--key", str(folder / "vllm-key"))
 
     assert written(folder)["backend"]["key"] == "vllm-key"
+    assert f"copied the key to {folder / 'keys/vllm-key'}" in capsys.readouterr().out
     assert (folder / "keys/vllm-key").stat().st_mode & 0o077 == 0
 
 
@@ -161,7 +164,13 @@ async def test_a_key_is_kept_where_servers_look(folder: Path) -> None:
         (["add", NAME], "give either --url or --repository"),
         (["add"], "expected a model's name"),
         (["add", NAME, "--url", "ftp://x"], "expected http://"),
-        (["add", NAME, "--url", "http://127.0.0.1:1"], "Cannot connect"),
+        (
+            ["add", NAME, "--url", "http://127.0.0.1:1"],
+            "models: cannot connect: Connection refused$",
+        ),
+        (["add", NAME, "--url", "https://127.0.0.1:1"], "cannot connect: Connection refused$"),
+        (["add", NAME, "--url", "http://no.such.host.invalid"], "there is no host no.such.host"),
+        (["add", NAME, "--url", "gpu"], "--url: expected host:port, got 'gpu', such as gpu:8001"),
         (["add", NAME, "--url", "grpc://127.0.0.1:1"], "no Triton answers there"),
         (["add", NAME, "--repository", "nowhere"], "expected the folder of one Triton model"),
         (["remove", NAME], "no file of"),
@@ -177,22 +186,47 @@ async def test_what_cannot_be_done_is_told_in_words(
     assert not list((folder / "config/models").iterdir())
 
 
-async def test_what_would_be_no_catalog_is_not_written(folder: Path) -> None:
-    async with VllmServer().serving() as url:
-        with pytest.raises(Problems, match="'gone' is not in the catalog"):
-            await ran(folder, "add", NAME, "--url", url, "--fallback", "gone")
+async def test_a_port_where_nobody_speaks_http_is_told(folder: Path) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(CannotTell, match="it speaks no HTTP: is the port right"):
+            await ran(folder, "add", NAME, "--url", f"http://127.0.0.1:{port}")
+
+
+async def test_what_would_be_no_catalog_is_never_in_the_running_one(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "key").write_text("secret\n")
+    async with VllmServer().serving() as url, control(folder):
+        with pytest.raises(Problems, match=r"me-llama.yaml:.*'gone' is not in the catalog"):
+            await ran(
+                *(folder, "add", NAME, "--url", url, "--fallback", "gone"),
+                *("--key", str(folder / "key")),
+            )
+        await asyncio.sleep(0.2)
 
     assert not list((folder / "config/models").iterdir())
+    assert not (folder / "keys").exists()
+    assert "the catalog stays as it was" not in caplog.text
 
 
-async def test_a_model_that_others_fall_back_to_is_not_removed(folder: Path) -> None:
-    async with VllmServer().serving() as url:
+async def test_a_model_that_others_fall_back_to_is_not_removed(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with VllmServer().serving() as url, control(folder):
         await ran(folder, "add", NAME, "--url", url)
         await ran(folder, "add", "@cf/me/other", "--url", url, "--fallback", NAME)
 
         with pytest.raises(Problems, match="is not in the catalog"):
             await ran(folder, "remove", NAME)
+        await asyncio.sleep(0.2)
 
+    assert "the catalog stays as it was" not in caplog.text
     assert len(load_catalog(folder / "config", root=folder).models) == 2
 
 

@@ -79,6 +79,16 @@ def test_a_folder_with_another_name_than_its_model_is_served_as_that(tmp_path: P
     guess = of_folder(tmp_path)
 
     assert (guess.task, guess.backend) == ("text-to-speech", {"served_as": "m"})
+    with pytest.raises(CannotTell, match="names the model m: it cannot be served as other"):
+        of_folder(tmp_path, served_as="other")
+
+
+def test_a_folder_whose_configuration_has_no_name_is_served_as_is_said(tmp_path: Path) -> None:
+    (tmp_path / "config.pbtxt").write_text('input [{name: "x"}]\noutput [{name: "y"}]')
+
+    guess = of_folder(tmp_path, task="dumb-pipe", served_as="other")
+
+    assert (guess.task, guess.backend) == ("dumb-pipe", {"served_as": "other"})
 
 
 def test_a_folder_without_a_configuration_is_told() -> None:
