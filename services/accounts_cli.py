@@ -7,19 +7,22 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from libs.common.account_limits import DAY_MS, NEW_NEURONS, NEW_REQUESTS, NEW_TOKENS, TASKS
 from libs.common.bounds import LONGEST_S, MOST
-from libs.common.clients.control import ControlClient
-from libs.common.errors import BadInput
+from libs.common.errors import BadInput, Unavailable
 from libs.common.tokens import token_hash
 from libs.common.world import World
 from libs.common.world_map import Account, Ref, Scope, Spent, Token
 from services.accounts_tables import account_table, one_account, token_table
+
+if TYPE_CHECKING:
+    from libs.common.clients.control import ControlClient
 
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
 Add = Callable[[Any, str, str, Run], argparse.ArgumentParser]
@@ -45,7 +48,7 @@ def add_commands(commands: Any, add: Add) -> None:
         _of(add, group, name, text, run).add_argument("account", help="id or name")
     update = _with_limits(_of(add, group, "update", "change name or limits", _update_account))
     update.add_argument("account", help="id or name")
-    update.add_argument("--name")
+    update.add_argument("--name", help="its new name")
     tokens = commands.add_parser("token", help="what opens an account")
     group = tokens.add_subparsers(required=True, metavar="WHAT")
     _token_flags(_of(add, group, "create", "make a token; it is shown once", _create_token))
@@ -75,13 +78,14 @@ def _with_limits(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _token_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--account", default="default", help="id or name")
-    command.add_argument("--name", default="")
+    command.add_argument("--name", default="", help="what lists show, and what revokes it")
     scopes = f"comma-separated, of {', '.join(SCOPE_NAMES)}"
     command.add_argument("--scopes", type=_scopes, default=("run", "read"), help=scopes)
     models = "comma-separated names; all that the account may run without"
     command.add_argument("--models", type=_names, default=(), help=models)
     command.add_argument("--expires", type=seconds, default=0, help="in so long: 12h, 30d")
-    command.add_argument("--max-priority", type=int, choices=range(10), default=9)
+    most = "the highest `priority` that its calls may ask for (9)"
+    command.add_argument("--max-priority", type=int, choices=range(10), default=9, help=most)
 
 
 async def _create_account(arguments: argparse.Namespace) -> None:
@@ -240,13 +244,24 @@ async def known(control: ControlClient) -> World:
     return world
 
 
-def open_control(arguments: argparse.Namespace) -> ControlClient:
-    """Return a client of the control that the flags name."""
+@asynccontextmanager
+async def open_control(arguments: argparse.Namespace) -> AsyncIterator[ControlClient]:
+    """Call the control that the flags name; Unavailable says where nobody answers."""
+    from libs.common.clients.away import is_away  # all commands load this module
+    from libs.common.clients.control import ControlClient
+
     socket: Path = arguments.state_dir / "control.sock"
-    if not arguments.control and not socket.exists():
+    if not arguments.control and not socket.exists():  # noqa: ASYNC240  # one look at a local file
         where = f"nothing runs in {arguments.state_dir}: there is no control.sock"
         raise BadInput(f"{where}; --control names a control elsewhere")
-    return ControlClient(arguments.control or f"unix:{socket}")
+    try:
+        async with ControlClient(arguments.control or f"unix:{socket}") as control:
+            yield control
+    except Unavailable as error:
+        if not is_away(error):
+            raise
+        where = f"at {arguments.control}" if arguments.control else f"in {arguments.state_dir}"
+        raise Unavailable(f"nothing answers {where}: is up running?") from error
 
 
 def _used_today(world: World) -> Mapping[str, float]:

@@ -8,22 +8,28 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from prometheus_client import disable_created_metrics
 
 from libs.common.addresses import host_port, in_brackets
-from libs.common.catalog_files import Catalog, load_catalog
-from libs.common.config import ConfigFile, load_config
-from libs.common.errors import RequestError
+from libs.common.errors import RequestError, Unavailable
 from libs.common.lifecycle import Broken, run_until_signalled
 from libs.common.yaml_files import Problems
 from services import logs
 from services.accounts_cli import add_commands as add_account_commands
 from services.analytics.ports import StoreError
+from services.arguments import (
+    Command,
+    read_address,
+    read_folder,
+    read_level,
+    read_port,
+    read_workers,
+)
 from services.models_cli.arguments import add_arguments
 from services.models_cli.guessing import CannotTell
 from services.run_cli import arguments as run_cli
@@ -33,8 +39,11 @@ from services.scheduler.simulate.arguments import add_arguments as add_simulatio
 from services.scheduler.simulate.errors import CannotSimulate
 from services.state_folder import Occupied, state_folder
 
+if TYPE_CHECKING:  # the larger part of what a command loads: those that need it import it
+    from libs.common.catalog_files import Catalog
+    from libs.common.config import ConfigFile
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-MOST_WORKERS = 256
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
 
 
@@ -78,11 +87,16 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="constellation", description=__doc__)
+    parser = Command(prog="constellation", description=__doc__)
+    version = f"constellation {metadata.version('constellation-inference')}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = _command(commands, env, "up", "everything in one process, with a real Triton", _up)
-    up.add_argument("--http-port", type=_port, default=env.get("CONSTELLATION_HTTP_PORT", "8080"))
-    up.add_argument("--grpc-port", type=_port, default=env.get("CONSTELLATION_GRPC_PORT", "8081"))
+    for name, port in (("http", "8080"), ("grpc", "8081")):
+        variable = f"CONSTELLATION_{name.upper()}_PORT"
+        about = f"{port} unless {variable} says another; 0: any free one"
+        port = env.get(variable, port)
+        up.add_argument(f"--{name}-port", type=read_port, default=port, help=about)
     host = "address to listen on"
     up.add_argument("--host", type=in_brackets, default="127.0.0.1", help=host)
     up.add_argument("--colos", default="local", help="comma-separated, as in constellation.yaml")
@@ -90,12 +104,14 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         service = _command(commands, env, name, text, _service(name))
         if name in FOLLOWERS:
             service.add_argument("--control", default="", help="control's address, or several")
-        service.add_argument("--metrics", type=_address, default="", help="host:port for /metrics")
+        service.add_argument(
+            "--metrics", type=read_address, default="", help="host:port for /metrics"
+        )
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
         if name == "entry":
             several = "processes on the same ports"
-            service.add_argument("--workers", type=_workers, default=1, help=several)
+            service.add_argument("--workers", type=read_workers, default=1, help=several)
     usage = _command(commands, env, "usage", "what was used, by model", _usage)
     usage.add_argument("--json", action="store_true", help="a list of objects")
     about = "run a model once, and print its answer"
@@ -151,52 +167,21 @@ def _command(
 ) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     state = env.get("CONSTELLATION_STATE_DIR", ".constellation")
-    command.add_argument("--state-dir", type=_folder, default=_folder(state))
-    command.add_argument("--config", type=_folder, default=_config_folder(env), help="its folder")
+    about = "what it keeps, and where commands find it (.constellation)"
+    command.add_argument("--state-dir", type=read_folder, default=read_folder(state), help=about)
+    command.add_argument(
+        "--config", type=read_folder, default=_config_folder(env), help="its folder"
+    )
     level = env.get("CONSTELLATION_LOG_LEVEL", "warning")
-    command.add_argument("--log-level", type=_level, default=level, metavar="LEVEL")
+    about = f"what is logged at least: {', '.join(logs.LEVELS)} (warning)"
+    command.add_argument("--log-level", type=read_level, default=level, metavar="LEVEL", help=about)
     command.set_defaults(run=run, began=time.monotonic())
     return command
 
 
 def _config_folder(env: Mapping[str, str]) -> Path:
     given = env.get("CONSTELLATION_CONFIG")
-    return _folder(given) if given else REPOSITORY / "config"
-
-
-def _level(text: str) -> str:
-    if text.lower() not in logs.LEVELS:
-        raise argparse.ArgumentTypeError(f"expected one of {', '.join(logs.LEVELS)}, got {text!r}")
-    return text.lower()
-
-
-def _folder(text: str) -> Path:
-    return Path(text).absolute()
-
-
-def _port(text: str) -> int:
-    try:
-        port = int(text)
-    except ValueError:
-        port = -1
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"expected a port, 0 to 65535, got {text!r}")
-    return port
-
-
-def _workers(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"expected 1 to {MOST_WORKERS}, got {text!r}")
-    return int(text)
-
-
-def _address(text: str) -> str:
-    """Check host:port; nothing is an address, too: that of nobody."""
-    try:
-        host_port(text or "nobody:0")
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
+    return read_folder(given) if given else REPOSITORY / "config"
 
 
 def _token() -> str:
@@ -210,17 +195,21 @@ def _triton() -> str:
     """Return the Triton that others run, if there is one."""
     address = os.environ.get("CONSTELLATION_TRITON", "")
     try:
-        return _address(address)
+        return read_address(address)
     except argparse.ArgumentTypeError as error:
         raise Mistake(f"CONSTELLATION_TRITON: {error}") from error
 
 
 def _catalog(folder: Path, config: ConfigFile) -> Catalog:
+    from libs.common.catalog_files import load_catalog
+
     regions = {colo.region for colo in config.colos}
     return load_catalog(folder, root=folder.parent, regions=regions)
 
 
 async def _up(arguments: argparse.Namespace) -> None:
+    from libs.common.config import load_config
+    from libs.common.rpc import CannotListen
     from services.embedded import Options, up  # the other commands need less, and start faster
     from services.screen import announce
 
@@ -252,9 +241,16 @@ async def _up(arguments: argparse.Namespace) -> None:
             yield
 
     with state_folder(arguments.state_dir, owner="up") as state:
-        await run_until_signalled(running(state))
+        try:
+            await run_until_signalled(running(state))
+        except CannotListen as error:
+            raise Mistake(f"{error}; {OTHER_PORTS}") from error
 
 
+OTHER_PORTS = (
+    "on other ports: CONSTELLATION_HTTP_PORT=8090 CONSTELLATION_GRPC_PORT=8091 make run, or "
+    "--http-port and --grpc-port"
+)
 NO_TRITON = (
     "Triton is not set up here: run `make setup`; or, where it does not run, set "
     "CONSTELLATION_TRITON=host:port to one that serves the demo models, or give the catalog's "
@@ -264,6 +260,7 @@ NO_TRITON = (
 
 def _service(name: str) -> Run:
     async def run(arguments: argparse.Namespace) -> None:
+        from libs.common.config import load_config
         from services.standalone import Options, Standalone
 
         if getattr(arguments, "workers", 1) > 1:
@@ -297,6 +294,7 @@ def _service(name: str) -> Run:
 
 async def _several_entries(arguments: argparse.Namespace) -> None:
     """Run entries that share their ports; the metrics of each are on the ports from that given."""
+    from libs.common.config import load_config
     from services.entry.app import Config
     from services.workers import Workers, reserved
 
@@ -355,12 +353,18 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 
 async def _usage(arguments: argparse.Namespace) -> None:
+    from libs.common.clients.away import is_away
     from services.usage_table import print_usage
 
     socket = arguments.state_dir / "usage.sock"
     if not socket.exists():
         raise Mistake(f"nothing runs in {arguments.state_dir}: there is no usage.sock")
-    await print_usage(f"unix:{socket}", as_json=arguments.json)
+    try:
+        await print_usage(f"unix:{socket}", as_json=arguments.json)
+    except Unavailable as error:
+        if not is_away(error):
+            raise
+        raise Mistake(f"nothing answers in {arguments.state_dir}: is up running?") from error
 
 
 async def _run_model(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from services.commands import BENCHES, _parser, _shifted
+from services.commands import BENCHES, SERVICES, _parser, _shifted
 from services.state_folder import Occupied, state_folder
+from tests.short_dirs import short_dir
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +75,72 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         line = mistake("analytics", "--state-dir", str(tmp_path), "--listen", address)
 
     assert line == f"constellation: cannot listen on {address}: the port is in use"
+
+
+def test_a_port_of_up_in_use_is_told_with_how_to_take_another(tmp_path: Path) -> None:
+    (tmp_path / "config/models").mkdir(parents=True)
+    (tmp_path / "config/constellation.yaml").write_text("colos: [{name: local}]\n")
+    where = ("--config", f"{tmp_path}/config", "--state-dir", f"{tmp_path}/s")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = mistake("up", *where, "--http-port", port, CONSTELLATION_TRITON="127.0.0.1:1")
+
+    assert line.startswith(f"constellation: cannot listen on 127.0.0.1:{port}: the port is in use")
+    assert "CONSTELLATION_HTTP_PORT=8090 CONSTELLATION_GRPC_PORT=8091 make run" in line
+
+
+@pytest.mark.parametrize("command", ["usage", "token create", "models list"])
+def test_an_option_that_there_is_not_is_told_with_the_commands_own_usage(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _parser({}).parse_args([*command.split(), "--jsn"])
+
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert told.startswith(f"usage: constellation {command.removesuffix(' list')} ")
+    assert "unrecognized arguments: --jsn" in told
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _parser({}).parse_args(["--version"])
+
+    assert ended.value.code == 0
+    assert re.fullmatch(r"constellation \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_every_option_that_is_no_setting_has_a_help_text() -> None:
+    def without(parser: argparse.ArgumentParser) -> Iterator[str]:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for each in action.choices.values():
+                    yield from without(each)
+            elif action.option_strings and not action.help:
+                yield f"{parser.prog} {action.option_strings[0]}"
+
+    told_elsewhere = (*SERVICES, "simulate")  # docs/settings.md and docs/simulate.md
+    found = [each for each in without(_parser({})) if each.split()[1] not in told_elsewhere]
+    assert found == []
+
+
+@pytest.mark.parametrize("command", ["usage", "account list", "scale m", "explain m"])
+def test_a_socket_that_a_killed_process_left_is_told(command: str) -> None:
+    with short_dir() as folder:
+        for name in ("control.sock", "usage.sock"):
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(str(folder / name))
+        line = mistake(*command.split(), "--state-dir", str(folder))
+
+    assert line == f"constellation: nothing answers in {folder}: is up running?"
+
+
+def test_what_only_some_commands_need_is_not_loaded_by_all() -> None:
+    heavy = "{'numpy', 'jinja2', 'grpc', 'aiohttp'}"
+    code = f"import sys, services.commands; sys.exit(str({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.stderr == "set()\n"
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "257", "1.5", "many", ""])

@@ -104,7 +104,8 @@ async def test_mistakes_are_one_line(tmp_path: Path) -> None:
     broken = await run(TEXT, '{"prompt": }')
     assert broken.line.startswith("inputs: not valid JSON at line 1 column 12: ")
     nobody = await run(TEXT, HI, "--address", "127.0.0.1:1", "--timeout", "2")
-    assert nobody.line.startswith("nobody answers at 127.0.0.1:1: ")
+    assert nobody.line.startswith("nobody answers at 127.0.0.1:1: is it up, ")
+    assert "--address names another" in nobody.line
     assert (await run(TEXT, HI, "--option", "temper=1")).line == "--option: there is no temper"
 
 

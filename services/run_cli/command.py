@@ -103,6 +103,7 @@ def _words(error: ConstellationError, address: str) -> str:
     """Return an error as one line."""
     text = " ".join(str(error).split())
     if not error.code and not error.was_sent:
-        return f"nobody answers at {address}: {text[:200]}"
+        why = f"is it up, and is this its gRPC port? --address names another ({text[:200]})"
+        return f"nobody answers at {address}: {why}"
     wait = f"; try again in {error.retry_after:g} s" if error.retry_after else ""
     return f"{text}{wait}"
