@@ -6,9 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from services.entry.access import CONTROL_FIELDS
 from services.entry.bad_input import bad_input
 from services.entry.fronts.openai_bodies import NAME, Translated, without_nulls
-from services.entry.fronts.openai_params import IMAGES, SPEECH, TRANSCRIPTIONS, refuse
+from services.entry.fronts.openai_params import (
+    IGNORED,
+    IMAGES,
+    OF_MEDIA,
+    SPEECH,
+    TRANSCRIPTIONS,
+    refuse,
+)
+from services.entry.spelling import Spelling
 from services.entry.tasks.schema import InputSchema, Schema
 
 SPEECH_SCHEMA: Schema = {
@@ -69,10 +78,15 @@ SIZE: Final = re.compile(r"([1-9]\d{0,5})x([1-9]\d{0,5})")
 _speech, _image = InputSchema(SPEECH_SCHEMA), InputSchema(IMAGE_SCHEMA)
 _transcription = InputSchema(TRANSCRIPTION_SCHEMA)
 _passed_on = ("options", "seed")
+_of_all = (*_passed_on, *OF_MEDIA, *IGNORED, *CONTROL_FIELDS)
+_spelling_of_speech = Spelling(SPEECH_SCHEMA["properties"], SPEECH, _of_all)
+_spelling_of_transcriptions = Spelling(TRANSCRIPTION_SCHEMA["properties"], TRANSCRIPTIONS, _of_all)
+_spelling_of_images = Spelling(IMAGE_SCHEMA["properties"], IMAGES, _of_all)
 
 
 def speech_body(body: Mapping[str, Any]) -> Translated:
     """Translate what shall be said; raises BadInput."""
+    _spelling_of_speech.check(body)
     theirs = _speech.read(without_nulls(body))
     refuse(theirs, SPEECH)
     ours = {"text": theirs["input"], **_same(theirs)}
@@ -86,6 +100,7 @@ def speech_body(body: Mapping[str, Any]) -> Translated:
 def transcription_body(body: Mapping[str, Any]) -> Translated:
     """Translate the form that has what was said; raises BadInput."""
     listed = {name.removesuffix("[]"): value for name, value in body.items()}
+    _spelling_of_transcriptions.check(listed)
     file = listed.pop("file", None)
     shown = listed if file is None else {**listed, "file": ""}  # its bytes are the task's to check
     theirs = _transcription.read(without_nulls(shown))
@@ -106,6 +121,7 @@ def translation_body(body: Mapping[str, Any]) -> Translated:
 
 def image_body(body: Mapping[str, Any]) -> Translated:
     """Translate what shall be drawn; raises BadInput."""
+    _spelling_of_images.check(body)
     theirs = _image.read(without_nulls(body))
     refuse(theirs, IMAGES)
     ours = {"prompt": theirs["prompt"], **_same(theirs)}

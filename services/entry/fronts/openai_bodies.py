@@ -11,10 +11,14 @@ import orjson
 from numpy.typing import NDArray
 
 from libs.common.errors import BadInput
+from services.entry.access import CONTROL_FIELDS
 from services.entry.bad_input import bad_input
 from services.entry.fronts.openai_params import CHAT, COMPLETIONS, IGNORED, refuse
+from services.entry.spelling import Spelling
 from services.entry.tasks.base import Result
+from services.entry.tasks.image_text_to_text import ImageTextToText
 from services.entry.tasks.schema import InputSchema, Schema
+from services.entry.tasks.text_generation import TextGeneration
 
 LARGEST_SEED = 9_999_999_999
 LEAST_TOP_P = 0.001
@@ -67,6 +71,12 @@ _embeddings = InputSchema(EMBEDDINGS_SCHEMA)
 _not_a_chats = frozenset({"model", "n", *CHAT, *IGNORED})
 _not_a_completions = frozenset({"model", "n", "prompt", *COMPLETIONS, *IGNORED})
 _refused_in_chats = frozenset(CHAT)
+OF_TEXT: Final = (*TextGeneration.schema["properties"], *IGNORED, *CONTROL_FIELDS)
+_spelling_of_chats = Spelling(
+    CHAT_SCHEMA["properties"], CHAT, OF_TEXT, ImageTextToText.schema["properties"]
+)
+_spelling_of_completions = Spelling(COMPLETIONS_SCHEMA["properties"], COMPLETIONS, OF_TEXT)
+_spelling_of_embeddings = Spelling(EMBEDDINGS_SCHEMA["properties"], IGNORED, CONTROL_FIELDS)
 
 
 class Translated:
@@ -103,6 +113,7 @@ class Translated:
 
 def chat_body(body: Mapping[str, Any]) -> Translated:
     """Translate a chat completion's body; raises BadInput."""
+    _spelling_of_chats.check(body)
     theirs = _chat.read(without_nulls(body))
     if not _refused_in_chats.isdisjoint(theirs):
         refuse(theirs, CHAT)
@@ -114,6 +125,7 @@ def chat_body(body: Mapping[str, Any]) -> Translated:
 
 def completion_body(body: Mapping[str, Any]) -> Translated:
     """Translate a completion's body; raises BadInput."""
+    _spelling_of_completions.check(body)
     theirs = _completions.read(without_nulls(body))
     refuse(theirs, COMPLETIONS)
     prompt = theirs["prompt"]
@@ -125,6 +137,7 @@ def completion_body(body: Mapping[str, Any]) -> Translated:
 
 def embeddings_body(body: Mapping[str, Any]) -> Translated:
     """Translate an embedding's body; raises BadInput."""
+    _spelling_of_embeddings.check(body)
     theirs = _embeddings.read(without_nulls(body))
     ours = {"text": theirs["input"]}
     if "options" in body:

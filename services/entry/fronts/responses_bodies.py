@@ -10,12 +10,14 @@ from services.entry.bad_input import bad_input
 from services.entry.fronts.openai_bodies import (
     LEAST_TOP_P,
     NAME,
+    OF_TEXT,
     Translated,
     stream_only_text,
     without_nulls,
 )
 from services.entry.fronts.openai_params import IGNORED, OF_RESPONSES, RESPONSES, refuse
 from services.entry.fronts.responses_input import Path, messages_of
+from services.entry.spelling import Spelling
 from services.entry.tasks.schema import InputSchema, Schema
 
 SCHEMA: Schema = {
@@ -53,6 +55,7 @@ NAMES: Final[Mapping[str, Path]] = {
 }
 OF_TOOLS: Final = ("name", "description", "parameters", "strict")
 _schema = InputSchema(SCHEMA)
+_spelling = Spelling(SCHEMA["properties"], RESPONSES, OF_RESPONSES, OF_TEXT)
 _own = ("model", "input", "instructions", "max_output_tokens", "text", "tools", "tool_choice")
 _not_passed_on = frozenset({*_own, *RESPONSES, *IGNORED, *OF_RESPONSES})
 
@@ -68,6 +71,7 @@ class Asked:
 
     def translate(self, body: Mapping[str, Any]) -> Translated:
         """Return the body in our words; raises BadInput."""
+        _spelling.check(body)
         theirs = _schema.read(without_nulls(body))
         refuse(theirs, RESPONSES)
         found = messages_of(theirs.get("instructions"), theirs["input"])

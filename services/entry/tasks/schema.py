@@ -14,6 +14,7 @@ import orjson
 
 from libs.common.errors import BadInput
 from services.entry.bad_input import bad_input
+from services.entry.spelling import misspelt
 
 Schema = Mapping[str, Any]
 LONGEST_SHOWN = 40
@@ -52,6 +53,9 @@ class InputSchema:
         try:
             self._validator.validate(values)
         except jsonschema_rs.ValidationError as error:
+            is_missing = error.kind.name in ("required", "oneOf", "anyOf")
+            if is_missing and not list(error.instance_path):
+                return misspelt(values, self.document.get("properties", {})) or _complaint(error)
             return _complaint(error)
         except ValueError as error:  # what it cannot read at all; it names no field then
             return _unreadable(values, error)

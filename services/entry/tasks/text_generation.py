@@ -9,6 +9,7 @@ from typing import Any
 from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units, Usage
 from services.entry.bad_input import bad_input
+from services.entry.spelling import misspelt
 from services.entry.tasks.asked import FIELDS, Asked, asked_of, guide_of
 from services.entry.tasks.base import (
     USAGE,
@@ -117,7 +118,8 @@ class TextGeneration(Task):
     def parse(self, body: Mapping[str, Any]) -> ParsedInput:
         """Check the fields, and render the template."""
         if ("prompt" in body) == ("messages" in body):
-            raise bad_input(["prompt"], "expected exactly one of prompt and messages")
+            text = "expected exactly one of prompt and messages"
+            raise misspelt(body, ("prompt", "messages")) or bad_input(["prompt"], text)
         values = self.input.read(body)
         if not FIELDS.isdisjoint(body):
             self._ask(values)
