@@ -25,7 +25,8 @@ def _haproxy(place: Place) -> list[str | Path]:
 
 
 def _envoy(place: Place) -> list[str | Path]:
-    arguments = ["--concurrency", "1", "-l", "error", "--base-id", str(place.port)]
+    # for hot restarts it would leave a file in /dev/shm each time
+    arguments = ["--concurrency", "1", "-l", "error", "--disable-hot-restart"]
     return [place.bin / "envoy", "-c", place.folder / "envoy.yaml", *arguments]
 
 
