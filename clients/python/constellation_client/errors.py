@@ -112,10 +112,11 @@ def error_of(error: Any, request_id: str = "") -> ConstellationError:
     if kind is Busy and code in (0, TOO_LARGE):  # without a code it is gRPC's own limit
         kind = InvalidRequest
     reason = trailers.get("reason", "")
+    details: str = error.details() or status.name
     if kind is DeadlineExceeded and not code:  # the client's own clock was first
         code, reason = DEADLINE, "deadline_exceeded"
+        details = "no answer in time: the timeout of the call has passed"
     after_ms = int(trailers.get("retry-after-ms", "0"))
-    details: str = error.details() or status.name
     return kind(
         details,
         code=code,
