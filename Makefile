@@ -11,7 +11,7 @@ CLIENT_PB := clients/python/constellation_client/pb
 SDKS := tests/conformance
 H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # What is compiled must hold without that, too: an edit, or a machine without a compiler, is enough.
-HOT_TESTS := $(addprefix tests/,eager http1 lean libs entry server contract test_embedded.py test_hot_path.py)
+HOT_TESTS := $(addprefix tests/,eager http1 lean entry server contract test_embedded.py test_hot_path.py)
 PROTOS := $(shell find proto -name '*.proto')
 
 help: ## list the targets

@@ -47,6 +47,7 @@ def test_each_bound_is_missed_by_what_breaks_it() -> None:
     assert missed(failing) == ["failed otherwise"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_short_overload_is_shared_by_weight(
     capsys: pytest.CaptureFixture[str], kept_signals: None

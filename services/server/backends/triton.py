@@ -127,8 +127,8 @@ class TritonBackend:
             await call.forward(pass_on)
         except RpcError as error:
             raise _meaning(error) from error
-        except wire.StreamError as error:
-            raise _failure(str(error)) from error
+        except wire.StreamError as told:
+            raise _failure(str(told)) from told
         finally:
             call.cancel()
 
@@ -230,8 +230,8 @@ class TritonBackend:
             raise ModelFailed("the model's stream ended without an answer", sent=True)
         try:
             (answer,) = wire.stream_parts(first)
-        except wire.StreamError as error:
-            raise _failure(str(error)) from error
+        except wire.StreamError as told:
+            raise _failure(str(told)) from told
         return Answer(answer)
 
     def _call(
