@@ -19,6 +19,7 @@ from libs.common.world_map import Token
 from services.entry.bad_input import bad_input
 from services.entry.fronts.bodies import too_large
 from services.entry.fronts.cold import ColdRoutes
+from services.entry.fronts.replays import Replays
 from services.entry.fronts.uploads import UploadForm
 from services.entry.gateway import Gateway
 from services.entry.tasks.sent import json_object
@@ -57,6 +58,7 @@ class Finetunes:
         self._gateway = gateway
         self._cold = cold
         self._bounds = bounds
+        self._replays = Replays()
 
     def routes(self) -> list[web.RouteDef]:
         """Return what this front answers."""
@@ -94,7 +96,13 @@ class Finetunes:
 
     async def create(self, request: web.Request, token: Token) -> Answer:
         """Make one, without files."""
-        body = json_object(await self._body(request))
+        raw = await self._body(request)
+        return await self._replays.once(
+            request, token.account, raw, lambda: self._create(raw, token)
+        )
+
+    async def _create(self, raw: bytes, token: Token) -> Answer:
+        body = json_object(raw)
         new = NewFinetune(
             account=token.account,
             name=_text(body, "name"),
@@ -108,7 +116,13 @@ class Finetunes:
         return await self._seen(await self._writes.create(new))
 
     async def upload(self, request: web.Request, token: Token) -> Answer:
-        """Take one of its files."""
+        """Take one of its files; by its size a repeated one is told from another."""
+        size = str(request.content_length).encode()
+        return await self._replays.once(
+            request, token.account, size, lambda: self._upload(request, token)
+        )
+
+    async def _upload(self, request: web.Request, token: Token) -> Answer:
         try:
             async with asyncio.timeout(self._bounds.upload_s):
                 form = UploadForm(request, idle_s=self._bounds.idle_s)
