@@ -56,6 +56,7 @@ class Series:
         self._gathering = Gathering()
         self._recent = floor.Recent()
         self._damping = damping.Damping()
+        self._surges = damping.Damping()
         self._terms: Terms | None = None
         self._made: Decision | None = None
         self._last: tuple[Decision, Decision] | None = None  # as required, and as limited
@@ -160,7 +161,7 @@ class Series:
         pressed = max(made.required, held, sudden)
         stays = self._damping.largest(now.at, pressed, held_s)
         idle_s = now.at - self.last_call
-        surged = max(stays, self._surge(now))
+        surged = max(stays, self._surges.largest(now.at, self._surge(now), damping.LEAST_S))
         kept = surged if now.min else keep_alive(surged, idle_s=idle_s, keep_s=self._keep_s)
         instances = min(max(kept, now.min), now.max)
         last = self._last
@@ -173,7 +174,7 @@ class Series:
             ),
             (sudden > max(made.required, held), f"the last 10 s had {recent:.1f}"),
             (stays > pressed, f"{stays} were needed within {held_s:.0f} s"),
-            (surged > stays, f"{self._here - now.ready * now.permits:.0f} calls are waiting"),
+            (surged > stays, f"{surged} work off the calls that wait, or waited just now"),
             (kept != surged, f"kept for {self._keep_s:.0f} s after a call: {idle_s:.0f} s now"),
             (kept < now.min, f"the minimum is {now.min}"),
             (max(kept, now.min) > now.max, f"the maximum is {now.max}"),
