@@ -12,6 +12,7 @@ import grpc
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
+from libs.common.databases import sqlite_url
 from libs.common.lifecycle import background
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
@@ -25,7 +26,7 @@ from services.control.grpc_finetunes import FinetuneServicer
 from services.control.lease import Lease
 from services.control.ports import Explainer
 from services.control.service import Control, Settings
-from services.control.store import SqlStore, sqlite_url
+from services.control.store import SqlStore
 from services.control.tokens import ensure_token
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -22,13 +20,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
-    event,
     make_url,
     tuple_,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+from libs.common import databases
 from libs.common.errors import BadInput, Unavailable
 from libs.common.messages import resource_from_json, resource_to_json
 from libs.common.world_map import Ref, Resource, ref
@@ -36,7 +33,6 @@ from services.control import lease_table
 from services.control.ports import LeaseRow
 
 T = TypeVar("T")
-ANSWER_S = 10.0  # longest wait for a database on another machine
 log = logging.getLogger(__name__)
 metadata = MetaData()
 resources = Table(
@@ -46,13 +42,6 @@ resources = Table(
     Column("key", String(512), primary_key=True),
     Column("body", Text, nullable=False),
 )
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the address of a SQLite file."""
-    return f"sqlite:///{path}"
-
-
 leases = lease_table.table(metadata)
 
 
@@ -115,10 +104,10 @@ class SqlStore:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except (SQLAlchemyError, OSError) as error:  # a driver's own words for a lost connection
+        except databases.ERRORS as error:
             if self._engine is not None:  # else it is whoever opens it that tells
                 log.error("the store failed: %s", error)
-            why = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            why = databases.reason(error)
             raise Unavailable(f"control's store {self._place()} is not available: {why}") from error
 
     def _place(self) -> str:
@@ -134,18 +123,10 @@ class SqlStore:
             return connection.execute(resources.select()).all()
 
     def _connected(self) -> Engine:
-        if self._engine is not None:
-            return self._engine
-        engine = create_engine(self._url, **_options(self._url))
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _set_up_sqlite)
-        try:
-            metadata.create_all(engine)
-        except SQLAlchemyError:
-            engine.dispose()
-            raise
-        self._engine = engine
-        return engine
+        if self._engine is None:
+            # An epoch given out stays given out.
+            self._engine = databases.opened(self._url, metadata, sqlite="FULL")
+        return self._engine
 
     def _with(self, work: Callable[..., T], *args: object) -> T:
         with self._connected().begin() as connection:
@@ -172,26 +153,6 @@ class SqlStore:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
-
-
-def _options(url: str) -> dict[str, Any]:
-    """Return how a database is spoken to: one on another machine may be gone without a word."""
-    options: dict[str, Any] = {}
-    if not url.startswith("sqlite"):
-        options["pool_pre_ping"] = True
-    if "+pg8000" in url:
-        options["connect_args"] = {"timeout": ANSWER_S}
-    return options
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # an epoch given out stays given out
-        connection.execute("PRAGMA busy_timeout=5000")
-    except sqlite3.Error:  # no database: nobody else has this connection yet
-        connection.close()
-        raise
 
 
 def _row(resource: Resource) -> dict[str, str]:

@@ -13,6 +13,7 @@ from libs.common.backoff import Backoff
 from libs.common.bounds import AtLeastOne, HttpUrl, NotNegative, Seconds
 from libs.common.clients.posts import Posts
 from libs.common.clock import Clock
+from libs.common.databases import sqlite_url
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane
 from libs.common.spans import PATH, Tracer
@@ -26,7 +27,7 @@ from services.scheduler.keeping import Keeping
 from services.scheduler.loop import Scheduler, Settings
 from services.scheduler.metrics import Metrics
 from services.scheduler.snapshots import Snapshots
-from services.scheduler.stores.sql import Retention, SqlArchive, sqlite_url
+from services.scheduler.stores.sql import Retention, SqlArchive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

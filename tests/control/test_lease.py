@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.databases import sqlite_url
 from libs.common.errors import Unavailable
 from libs.common.world_map import Account
 from services.control.lease import LAST_TRY, Lease, LeaseLost
 from services.control.ports import LeaseRow
-from services.control.store import SqlStore, metadata, sqlite_url
+from services.control.store import SqlStore, metadata
 from tests.control.test_store import url
 from tests.virtual_time import VirtualClock, now, run
 

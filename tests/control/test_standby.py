@@ -16,12 +16,12 @@ import pytest
 from libs.common.backoff import Backoff
 from libs.common.clients import control as clients
 from libs.common.clients.control import ControlClient
+from libs.common.databases import sqlite_url
 from libs.common.errors import Unavailable
 from libs.common.lifecycle import background
 from libs.common.world import World, follow, keep_reporting
 from libs.common.world_map import Account, Colo, Node, Report, Shard
 from services.control import app, grpc_api
-from services.control.store import sqlite_url
 from tests.short_dirs import short_dir
 from tests.system.harness import free_ports
 

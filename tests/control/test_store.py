@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
+from libs.common.databases import sqlite_url
 from libs.common.errors import BadInput, Unavailable
 from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token, ref
-from services.control.store import SqlStore, metadata, sqlite_url
+from services.control.store import SqlStore, metadata
 
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+from libs.common.databases import sqlite_url
 from libs.common.world_map import Account, Shard
-from services.control.store import SqlStore, sqlite_url
+from services.control.store import SqlStore
 
 async def main() -> None:
     store = SqlStore(sqlite_url(Path(sys.argv[1])))

@@ -3,111 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import socket
 import time
 import tracemalloc
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import aiohttp
 import pytest
 
-from libs.common.backoff import Backoff
-from libs.common.catalog import Access, Backend, Finetune, Lora, Model
-from libs.common.clients.control import ControlClient
 from libs.common.lifecycle import background
-from libs.common.tokens import token_hash
-from libs.common.world import World, follow
-from libs.common.world_map import Account, Colo, Token
-from services.control import app as control_app
-from services.entry.app import Config, serve
 from tests.adapters import CONFIG, WEIGHTS, config, header, tensors, weights
-from tests.entry.fakes import ACCOUNT, OTHER_ACCOUNT, entry_of
+from tests.entry.fakes import ACCOUNT, OTHER_ACCOUNT
+from tests.entry.finetunes import CHAT, running
 
-LORA = Lora(enabled=True, model_types=("demo",), target_modules=("q_proj", "v_proj"))
-CHAT = Model(
-    name="@cf/demo/chat",
-    task="text-generation",
-    lora=LORA,
-    backend=Backend(repository="models/m", dialect="vllm"),
-)
-CATALOG = (
-    Colo(name="ams"),
-    CHAT,
-    replace(CHAT, name="plain", lora=Lora()),
-    replace(CHAT, name="private", access=Access(accounts=("nobody",))),
-    Finetune(id="style", name="style", model=CHAT.name, adapter="a"),
-    Account(id=ACCOUNT),
-    Account(id=OTHER_ACCOUNT),
-    Token(hash=token_hash("mine"), account=ACCOUNT),
-    Token(hash=token_hash("theirs"), account=OTHER_ACCOUNT),
-    Token(hash=token_hash("reader"), account=ACCOUNT, scopes=("run", "read")),
-    Token(hash=token_hash("writer"), account=ACCOUNT, scopes=("write",)),
-)
 BIG = 24 * 1024 * 1024  # more than a body may have on other routes
-
-
-class Api:
-    """The routes of one account."""
-
-    def __init__(self, session: aiohttp.ClientSession, http: str, folder: Path) -> None:
-        self.session = session
-        self.http = http
-        self.assets = folder / "assets"
-        self.base = f"http://{http}/client/v4/accounts"
-
-    async def ask(
-        self, method: str, path: str = "", *, token: str = "mine", **given: Any
-    ) -> tuple[int, Any]:
-        account = OTHER_ACCOUNT if token == "theirs" else ACCOUNT
-        headers = {"Authorization": f"Bearer {token}"} | given.pop("headers", {})
-        url = f"{self.base}/{account}/ai/finetunes{path}"
-        async with self.session.request(method, url, headers=headers, **given) as response:
-            return response.status, await response.json()
-
-    async def create(self, name: str = "pirate", **more: Any) -> Any:
-        token = more.pop("token", "mine")
-        body = {"name": name, "model": CHAT.name} | more
-        status, answer = await self.ask("POST", json=body, token=token)
-        assert status == 200, answer
-        return answer["result"]
-
-    async def upload(
-        self, raw: bytes | BinaryIO, file: str, name: str = "pirate", **given: Any
-    ) -> tuple[int, Any]:
-        form = aiohttp.FormData()
-        form.add_field("file_name", file)
-        form.add_field(
-            "file", io.BytesIO(raw) if isinstance(raw, bytes) else raw, filename="upload"
-        )
-        return await self.ask("POST", f"/{name}/finetune-assets", data=form, **given)
-
-    def unfinished(self) -> list[Path]:
-        return list((self.assets / "incoming").iterdir())
-
-
-@asynccontextmanager
-async def running(folder: Path, **settings: Any) -> AsyncIterator[Api]:
-    given = {"listen": "", "grace_s": 0.0, "keep_free_mb": 0}
-    configured = control_app.Config(state_dir=folder, **given)  # type: ignore[arg-type]
-    entry_config = Config(colo="ams", http="127.0.0.1:0", grpc="", drain_s=0.1, **settings)
-    world = World()
-    async with AsyncExitStack() as stack:
-        control = control_app.build(configured, catalog=CATALOG)
-        await stack.enter_async_context(control_app.serve(configured, control))
-        plane = ControlClient(f"unix:{folder.absolute()}/control.sock")
-        await stack.enter_async_context(plane)
-        following = follow(plane, world, backoff=Backoff(first_s=0.01))
-        await stack.enter_async_context(background(following, name="world"))
-        await asyncio.wait_for(world.until(lambda each: each.complete), 5)
-        entry = entry_of(world, {}, config=entry_config, finetunes=plane.finetunes)
-        bound = await stack.enter_async_context(serve(entry_config, entry))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Api(session, bound.http, folder)
 
 
 async def test_a_finetune_from_its_name_to_its_end(folder: Path) -> None:
@@ -135,44 +43,6 @@ async def test_a_finetune_from_its_name_to_its_end(folder: Path) -> None:
         assert (await api.ask("DELETE", "/pirate"))[0] == 200
         assert (await api.ask("GET"))[1]["result"] == []
         assert not [path for path in api.assets.iterdir() if path.name != "incoming"]
-
-
-async def test_a_post_with_a_key_that_comes_again_gets_the_first_answer(folder: Path) -> None:
-    key = {"Idempotency-Key": "once"}
-    body = {"name": "pirate", "model": CHAT.name}
-    async with running(folder) as api:
-        answers = await asyncio.gather(
-            *(api.ask("POST", json=body, headers=key) for _ in range(3)),
-        )
-        assert [status for status, _ in answers] == [200] * 3
-        assert len({answer["result"]["id"] for _, answer in answers}) == 1
-
-        status, told = await api.ask("POST", json={**body, "name": "other"}, headers=key)
-        assert (status, told["errors"][0]["code"]) == (409, 7004)
-        status, told = await api.ask("POST", json=body, headers={"Idempotency-Key": "another"})
-        assert (status, told["errors"][0]["code"]) == (409, 5051)
-        assert (await api.ask("POST", token="theirs", json=body, headers=key))[0] == 200
-
-
-async def test_a_file_that_is_sent_again_with_its_key_is_taken_once(folder: Path) -> None:
-    async with running(folder) as api:
-        await api.create()
-        first = await api.upload(config(), CONFIG, headers={"Idempotency-Key": "a"})
-        again = await api.upload(config(), CONFIG, headers={"Idempotency-Key": "a"})
-        other = await api.upload(weights(), WEIGHTS, headers={"Idempotency-Key": "a"})
-
-        assert first[0] == 200
-        assert again == first
-        assert (other[0], other[1]["errors"][0]["code"]) == (409, 7004)
-
-
-async def test_a_failed_post_lets_its_key_be_used_again(folder: Path) -> None:
-    key = {"Idempotency-Key": "once"}
-    async with running(folder) as api:
-        wrong = await api.ask("POST", json={"name": "pirate", "model": "nothing"}, headers=key)
-        right = await api.ask("POST", json={"name": "pirate", "model": CHAT.name}, headers=key)
-
-    assert (wrong[0] // 100, right[0]) == (4, 200)
 
 
 async def test_public_ones_are_listed_by_page_and_by_the_name_that_all_know(folder: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from libs.common.clock import ManualClock
+from libs.common.databases import sqlite_url
 from libs.common.errors import Unavailable
 from libs.common.explanation import Question
 from libs.common.world_map import Decision
 from services.scheduler.ports import Kept
-from services.scheduler.stores.sql import DAY_MS, Retention, SqlArchive, sqlite_url
+from services.scheduler.stores.sql import DAY_MS, Retention, SqlArchive
 from services.scheduler.usage import Key
 
 EU, US = Key("m", "eu"), Key("m", "us")

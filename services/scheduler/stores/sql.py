@@ -6,12 +6,10 @@ Its calls block, so they run in one thread of their own, in order; it is opened 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -25,13 +23,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
-    event,
     func,
     select,
 )
-from sqlalchemy.exc import SQLAlchemyError
 
+from libs.common import databases
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable
 from libs.common.explanation import Question
@@ -64,11 +60,6 @@ decisions = Table(
     Index("scheduler_decisions_by_model", "model", "region", "at_ms"),
     Index("scheduler_decisions_by_time", "at_ms"),
 )
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the address of a SQLite file."""
-    return f"sqlite:///{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,21 +111,14 @@ class SqlArchive:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            why = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        except databases.ERRORS as error:
+            why = databases.reason(error)
             raise Unavailable(f"the scheduler's store is not available: {why}") from error
 
     def _opened(self) -> Engine:
         if self._engine is None:
-            engine = create_engine(self._url)
-            if engine.dialect.name == "sqlite":
-                event.listen(engine, "connect", _set_up_sqlite)
-            try:
-                metadata.create_all(engine)
-            except SQLAlchemyError:
-                engine.dispose()
-                raise
-            self._engine = engine
+            # A crash may cost the last decisions.
+            self._engine = databases.opened(self._url, metadata, sqlite="NORMAL")
         return self._engine
 
     def _close(self) -> None:
@@ -205,13 +189,3 @@ def _read(body: str) -> Decision:
     decision = resource_from_json("decision", body)
     assert isinstance(decision, Decision)
     return decision
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")  # a crash may cost the last decisions
-        connection.execute("PRAGMA busy_timeout=5000")
-    except sqlite3.Error:  # no database: nobody else has this connection yet
-        connection.close()
-        raise

@@ -1,0 +1,63 @@
+"""Databases of SQL: a SQLite file, or one on another machine, opened in one way."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+ANSWER_S: Final = 10.0  # longest wait for a database on another machine
+# What a power cut may cost, in SQLite: FULL nothing, NORMAL the last transactions.
+Durability = Literal["FULL", "NORMAL"]
+# What a driver raises: its own words for a lost connection are OSErrors.
+ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the address of a SQLite file."""
+    return f"sqlite:///{path}"
+
+
+def opened(url: str, metadata: MetaData, *, sqlite: Durability) -> Engine:
+    """Open a database that has these tables from now on; raises one of ERRORS."""
+    engine = create_engine(url, **_options(url))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up(sqlite))
+    try:
+        metadata.create_all(engine)
+    except SQLAlchemyError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of what a driver said."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Return how a database is spoken to: one on another machine may be gone without a word."""
+    options: dict[str, Any] = {}
+    if not url.startswith("sqlite"):
+        options["pool_pre_ping"] = True
+    if "+pg8000" in url:
+        options["connect_args"] = {"timeout": ANSWER_S}
+    return options
+
+
+def _set_up(durability: Durability) -> Callable[[Any, Any], None]:
+    def set_up(connection: Any, _record: Any) -> None:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={durability}")
+            connection.execute("PRAGMA busy_timeout=5000")
+        except sqlite3.Error:  # no database: nobody else has this connection yet
+            connection.close()
+            raise
+
+    return set_up
