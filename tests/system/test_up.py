@@ -255,8 +255,9 @@ def test_under_load_a_second_instance_comes_and_goes_without_a_failed_request(
 
 
 def test_a_model_that_sleeps_wakes_for_its_first_call_within_five_seconds(
-    up: Up, told: Callable[[str, object], None]
+    own: Callable[..., Up], told: Callable[[str, object], None]
 ) -> None:
+    up = own()
     began = time.monotonic()
     answer = up.client.run("@cf/demo/dumb-pipe", any="thing")
     took_s = time.monotonic() - began
@@ -266,7 +267,11 @@ def test_a_model_that_sleeps_wakes_for_its_first_call_within_five_seconds(
     assert took_s < 5
 
 
-def test_a_call_that_cannot_wait_for_the_boot_wakes_it_for_the_next(up: Up) -> None:
+def test_a_call_that_cannot_wait_for_the_boot_wakes_it_for_the_next(
+    own: Callable[..., Up],
+) -> None:
+    up = own()
+
     def call(queue_ms: int) -> Any:
         options = {"maxQueueMs": queue_ms}
         return up.client.run("@cf/demo/summarization", input_text="Hi.", options=options)
