@@ -96,6 +96,7 @@ async def test_a_killed_control_comes_back_with_all_that_holds(folder: Path) -> 
         await seen(world, lambda world: {"s1", "s2"} == {o for o, _ in owners(world).values()})
         await asyncio.sleep(0.2)
         await client.put(Account(id="a", name="kept"))
+        await seen(world, lambda world: "a" in world.table(Account))
         before, version = owners(world), world.version
         world.listen(heard.append)
 

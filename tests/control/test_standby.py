@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ class Process:
     """A control that says when it is active."""
 
     def __init__(self, folder: Path, name: str, listen: str, store: Path) -> None:
-        self.folder = folder
+        self.folder, self.store = folder, store
         self._arguments = [str(folder), name, listen, sqlite_url(store), str(LEASE_S)]
 
     async def start(self) -> None:
@@ -73,6 +74,18 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    async def stop(self) -> None:
+        """Stop it while it holds no lock on the store: a file's would keep all others out."""
+        while True:
+            self.signal(signal.SIGSTOP)
+            with closing(sqlite3.connect(self.store, isolation_level=None, timeout=0.1)) as store:
+                try:
+                    store.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError:
+                    self.signal(signal.SIGCONT)
+            await asyncio.sleep(0.05)
 
     async def ended(self) -> tuple[int, str]:
         _, said = await asyncio.wait_for(self._process.communicate(), 20)
@@ -147,7 +160,7 @@ async def test_a_standby_answers_nobody_until_it_replaces_the_one_that_is_killed
 async def test_a_control_that_was_stopped_finds_the_other_active_and_ends() -> None:
     async with two_controls() as (first, second, client, world):
         async with a_node(client, world):
-            first.signal(signal.SIGSTOP)
+            await first.stop()
             await second.is_active()
             version = world.version
             await asyncio.wait_for(world.until(lambda world: world.version > version), 20)
