@@ -212,7 +212,9 @@ async def _reports(
 ) -> AsyncGenerator[Report, None]:
     while not leave.is_set():
         wake.clear()  # before the look at the state: what changes after it wakes again
-        yield make_report()
+        report = make_report()
+        await asyncio.sleep(0)  # control may be in this process, and takes its time over it
+        yield report
         await _first_of(leave, timeout=min(pause_s, every_s))
         # Not all at the same moment, or one loop that has many would be late by all their work.
         next_s = every_s * random.uniform(*SPREAD)

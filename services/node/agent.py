@@ -11,7 +11,15 @@ from pathlib import Path
 from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.world import World
-from libs.common.world_map import Instance, InstanceState, Node, Report, Resource
+from libs.common.world_map import (
+    KIND_OF,
+    Instance,
+    InstanceState,
+    Node,
+    Report,
+    Resource,
+    Update,
+)
 from services.node.ports import (
     NOTHING,
     BootFailed,
@@ -31,6 +39,8 @@ from services.node.reconcile import (
 from services.node.wanted import is_listed, let_go, wanted_instances
 
 LEAST_DRAIN_S = 1.5  # a server's last report may be older than its knowledge of the instance
+SETTLED_S = 1.0  # between two whole steps where nothing has happened
+NEWS = {"assignment", "model", "finetune"}  # what changes what should run
 LOG_SHOWN = 2_000  # characters of a failed boot's log that go into the report
 log = logging.getLogger(__name__)
 
@@ -72,6 +82,8 @@ class Agent:
         self._wanted_since: dict[str, int] = {}
         self._managed: dict[str, Managed] = {}
         self._stopping: set[str] = set()
+        self._settled_until = 0.0
+        world.listen(self._hear)
 
     def __repr__(self) -> str:
         states = ", ".join(f"{id_}={each.state}" for id_, each in self._managed.items())
@@ -98,11 +110,25 @@ class Agent:
         resources: tuple[Resource, ...] = (replace(self._me, weights=self._weights()), *instances)
         return Report(kind="node", name=self._me.name, colo=self._me.colo, resources=resources)
 
+    def _hear(self, update: Update) -> None:
+        kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
+        if update.complete or kinds & NEWS:
+            self._settled_until = 0.0
+
+    def _is_settled(self, running: Mapping[str, RunningInstance]) -> bool:
+        """Whether all is as the last step left it, a moment ago, and that was as it should be."""
+        managed = self._managed
+        is_well = all(each.state == "ready" for each in managed.values())
+        is_same = running.keys() == managed.keys() and not self._stopping
+        return self._clock.now() < self._settled_until and is_well and is_same
+
     async def _step(self, boots: asyncio.TaskGroup) -> None:
+        running = await self._driver.running()
+        if self._is_settled(running):
+            return
         wanted = wanted_instances(
             self._world, node=self._me.name, root=self._root, fetched=self._fetched
         )
-        running = await self._driver.running()
         since = {id_: self._wanted_since.get(id_, self._clock.unix_ms()) for id_ in wanted}
         self._wanted_since = since
         for id_ in self._stopping:  # neither to be mended nor to be adopted
@@ -129,6 +155,8 @@ class Agent:
         await self._act(actions, boots)
         if dead or actions != Actions():
             self.changed.set()
+        else:
+            self._settled_until = self._clock.now() + SETTLED_S
 
     def _that_have_room(
         self, starts: Sequence[InstanceSpec], wanted: Mapping[str, InstanceSpec]

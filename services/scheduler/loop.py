@@ -123,9 +123,12 @@ class Scheduler:
             self._due = now + self._settings.floor_s
         with self._metrics.step_seconds.time():
             usage = self._look()
+            await asyncio.sleep(0)  # in turns: the loop may be the one that requests go through
             self._observe(usage)
+            await asyncio.sleep(0)
             at_ms = self._clock.unix_ms()
             sizings = await self._size(usage, at_ms=at_ms)
+            await asyncio.sleep(0)
             before = dict(self._told)
             plan = self._place(sizings, cause=cause, at_ms=at_ms)
         self._steps += self._is_timed
