@@ -55,7 +55,9 @@ def lifecycle_columns(rows: Sequence[Row]) -> Columns:
 
 
 def watermark_columns(watermarks: Mapping[Boot, int]) -> Columns:
-    """Return the watermarks as a table."""
+    """Return the watermarks as a table; empty, where there are none."""
+    if not watermarks:
+        return {}
     return {
         "server": np.array([server for server, _ in watermarks], dtype=object),
         "boot_epoch": np.array([epoch for _, epoch in watermarks], dtype=np.uint64),

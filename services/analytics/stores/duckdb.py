@@ -33,6 +33,12 @@ from services.analytics.stores.duckdb_usage import statement
 
 # Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
 CHECKPOINT = "2MB"
+CACHED_WRITES = 300  # after so many, a minute's at most, the cache of the file is given back
+# In place: a row that is replaced stays in memory as long as the file is open.
+RAISE = """
+    UPDATE watermarks SET last_sequence = batch.last_sequence FROM batch
+    WHERE watermarks.server = batch.server AND watermarks.boot_epoch = batch.boot_epoch
+"""
 
 
 class DuckDBStore:
@@ -53,6 +59,7 @@ class DuckDBStore:
             "autoinstall_known_extensions": False,  # it would download them
             "autoload_known_extensions": False,
         }
+        self._memory = f"{memory_mb}MB"
         self._query_seconds = query_seconds
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="events-write")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="events-read")
@@ -60,6 +67,7 @@ class DuckDBStore:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._reader: duckdb.DuckDBPyConnection | None = None
         self._watermarks: dict[Boot, int] = {}
+        self._writes = 0
 
     def __repr__(self) -> str:
         return f"<DuckDBStore {self._path.name} {'open' if self._connection else 'closed'}>"
@@ -83,6 +91,11 @@ class DuckDBStore:
     async def write(self, batches: Sequence[Batch]) -> None:
         """Keep what is new of the batches, all in one transaction."""
         await asyncio.wrap_future(self._writing.submit(self._write, batches))
+        self._writes += 1
+        if self._writes >= CACHED_WRITES and not self._one_query.locked():
+            self._writes = 0
+            async with self._one_query:  # it would find no memory meanwhile
+                await asyncio.wrap_future(self._writing.submit(self._drop_cache))
 
     async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
         """Return the rows; TimeoutError when they take too long."""
@@ -130,12 +143,23 @@ class DuckDBStore:
             connection.begin()
             _insert(connection, "inference_events", inference_columns(new.rows))
             _insert(connection, "lifecycle_events", lifecycle_columns(new.rows))
-            _insert(connection, "watermarks", watermark_columns(new.watermarks), replace=True)
+            begun = {k: v for k, v in new.watermarks.items() if k not in self._watermarks}
+            raised = {k: v for k, v in new.watermarks.items() if k in self._watermarks}
+            _insert(connection, "watermarks", watermark_columns(begun))
+            _execute(connection, RAISE, watermark_columns(raised))
             connection.commit()
         except duckdb.Error as error:
             self._close()
             raise StoreError(_line(self._path, error)) from error
         self._watermarks |= new.watermarks
+
+    def _drop_cache(self) -> None:
+        """Free what DuckDB caches of the file, up to all of its memory: the system does it, too."""
+        if self._connection is None:
+            return
+        with suppress(duckdb.Error):  # there is always something that it cannot free
+            self._connection.execute("SET memory_limit = '1MB'")
+        self._connection.execute(f"SET memory_limit = '{self._memory}'")
 
     def _usage(self, query: UsageQuery, max_rows: int) -> list[UsageRow]:
         if self._reader is None:
@@ -170,16 +194,18 @@ def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
         connection.commit()
 
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: Columns, *, replace: bool = False
-) -> None:
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: Columns) -> None:
+    _execute(connection, f"INSERT INTO {table} BY NAME SELECT * FROM batch", columns)
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, sql: str, columns: Columns) -> None:
+    """Execute a statement on `batch`, these columns; nothing, where they are empty."""
     if not columns:
         return
-    verb = "INSERT OR REPLACE" if replace else "INSERT"
     view: Any = columns  # DuckDB reads a dict of arrays as a table; its annotations do not tell
     connection.register("batch", view)
     try:
-        connection.execute(f"{verb} INTO {table} BY NAME SELECT * FROM batch")
+        connection.execute(sql)
     finally:
         connection.unregister("batch")
 
