@@ -18,6 +18,8 @@ from services.analytics.stores import duckdb_schema
 from services.analytics.stores.duckdb import DuckDBStore
 from tests.analytics.support import batch, event
 
+LIMIT = "SELECT current_setting('memory_limit')"
+
 
 @pytest.fixture
 def file(folder: Path) -> Path:
@@ -173,3 +175,23 @@ async def test_a_question_that_takes_too_long_is_stopped_and_the_next_is_answere
         for _ in range(3):
             store._interrupt()  # one that comes when the question has just been answered
             assert await store.usage(UsageQuery(), max_rows=9)
+
+
+async def test_memory_does_not_follow_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.analytics.stores.duckdb.CACHED_WRITES", 4)
+    cached = "SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'BASE_TABLE'"
+    async with DuckDBStore(file, memory_mb=300) as store:
+        connection = store._connection
+        assert connection is not None
+        for number in range(3):
+            await store.write([batch(1 + 20_000 * number, 20_000)])
+        ((before,),) = connection.execute(cached).fetchall()
+        ((limit,),) = connection.execute(LIMIT).fetchall()
+
+        await store.write([batch(60_001, 1)])
+
+        ((after,),) = connection.execute(cached).fetchall()
+        assert after < before / 2
+        assert connection.execute(LIMIT).fetchall() == [(limit,)]  # as it was
+        (row,) = await store.usage(UsageQuery(), max_rows=10)
+        assert row.requests == 60_001
