@@ -24,7 +24,7 @@ from bench.report import number as figures
 from bench.report import plain_table, say
 from bench.results import Row
 from bench.soak_load import Tally, mixed_load
-from bench.soak_look import Look, growth, lag, look, number, process_names, scrape
+from bench.soak_look import Look, cpu_ticks, growth, lag, look, number, process_names, scrape
 from bench.workloads import TOKEN
 
 BOOT_S, SETTLE_S = 120.0, 10.0
@@ -78,10 +78,12 @@ async def soak(arguments: argparse.Namespace) -> Found:
         )
         async with load as tally:
             await asyncio.sleep(arguments.warm_seconds)
-            before = await asyncio.to_thread(scrape, base)
+            before, ticks = await asyncio.to_thread(scrape, base), cpu_ticks()
             looks = await watch(base, process, seconds=arguments.minutes * 60)
             after = await asyncio.to_thread(scrape, base)
-        return Found(looks=looks, lag=lag(before, after), tally=tally, left=await left(base))
+            stolen, of = (now - then for now, then in zip(cpu_ticks(), ticks, strict=True))
+        row = {**lag(before, after), "stolen CPU %": 100 * stolen / of}
+        return Found(looks=looks, lag=row, tally=tally, left=await left(base))
 
 
 @asynccontextmanager
@@ -153,7 +155,7 @@ def told(found: Found, file: Path | None) -> int:
     missed = found.lag["verdict"] != "kept" or found.left["verdict"] != "nothing left"
     say(
         f"verdict: {'MISSED' if bad or missed or failed else 'kept'}"
-        f" (lag within bound: {figures(found.lag['share'] * 100)} %)"
+        f" (event loop late: {figures(found.lag['of 1,000'])} of 1,000)"
     )
     return int(bool(bad or missed or failed))
 

@@ -51,14 +51,14 @@ class Forecast:
                 came = self.minutes.logs[start : start + self._horizon].max()
                 self.mixture.score(said, math.expm1(float(came)))
 
-    def quantiles(self, horizon: int) -> Floats:
+    def quantiles(self, horizon: int, service_s: float) -> Floats:
         """Return the quantiles of the largest load within `horizon` minutes: (P,)."""
         minutes = self.minutes
         if horizon != self._horizon:
             self._start(horizon)
         elif minutes.count:
             self._refresh()
-        guess = prior.quantiles(minutes.smoothed)
+        guess = prior.quantiles(minutes.smoothed, service_s)
         if self._tables is None:
             self.weights = np.zeros(len(experts.NAMES))
             return guess

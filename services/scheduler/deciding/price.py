@@ -14,7 +14,7 @@ and, with sums that halve every 5 days and a prior that counts as much as 6 hour
     price  = min(kept, worth)
 
 The second ends what the first would begin where calls are late at any price, as after a jump that
-nothing foretold: a fleet as large again is paid for one SLO's worth of late calls, and no more.
+nothing foretold: three more fleets are paid for one SLO's worth of late calls, and no more.
 It has no say while the prior counts for more than what was seen: the prior says little of late
 calls at low prices, and nothing of what they cost.
 
@@ -42,7 +42,7 @@ PRICES: Floats = np.geomspace(0.004, 524.0, 35)
 HALF_LIFE = 5.0 * DAY
 PRIOR_MINUTES = 360.0
 START = 0.5  # instance-minutes that suit an SLO of 0.3 %, before anything is known
-KNEE = 0.3  # fleets that one more of what the SLO allows is worth
+KNEE = 3.0  # fleets that one more of what the SLO allows is worth
 _KEPT = 0.5 ** (1 / HALF_LIFE)
 _MOST_TRUTH = 4.0
 _PRIOR: Floats = 0.003 * START / PRICES

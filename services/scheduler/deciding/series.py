@@ -102,7 +102,7 @@ class Series:
         """Size anew; once a minute."""
         self._terms = terms = _terms(now, self.service.known, self.peaked.z)
         self._keep_s = self._keep_alive(now)
-        loads = self.forecast.quantiles(terms.horizon)
+        loads = self.forecast.quantiles(terms.horizon, terms.service_s)
         instances = sizing.candidates(loads, now.permits, terms.z)
         risks = sizing.risk(
             instances, loads, residuals.SHARES, now.permits, terms.service_s, terms.z

@@ -156,7 +156,7 @@ def test_quantiles_ascend_and_are_finite_for_any_load(loads: list[float], ahead:
     forecast = Forecast()
     for index, load in enumerate(loads):
         forecast.learn(index, load)
-        found = forecast.quantiles(ahead)
+        found = forecast.quantiles(ahead, 4.0)
 
     assert np.all(np.isfinite(found))
     assert np.all(found >= 0)
@@ -164,7 +164,7 @@ def test_quantiles_ascend_and_are_finite_for_any_load(loads: list[float], ahead:
 
 
 def test_a_series_without_history_is_told_by_the_prior() -> None:
-    assert Forecast().quantiles(3) == pytest.approx(prior.quantiles(0.0))
+    assert Forecast().quantiles(3, 4.0) == pytest.approx(prior.quantiles(0.0, 4.0))
     assert prior.share(0) == 1.0
 
 
@@ -172,7 +172,7 @@ def test_a_tail_asks_for_no_more_than_the_cap() -> None:
     forecast = Forecast()
     for index, load in enumerate([100.0, 1.0] * 100):
         forecast.learn(index, load)
-        found = forecast.quantiles(3)
+        found = forecast.quantiles(3, 4.0)
 
     assert found[-1] <= 1.25 * 100 * 1.001
 
@@ -182,9 +182,9 @@ def test_after_a_restart_it_forecasts_much_as_before() -> None:
     forecast, again = Forecast(), Forecast()
     for index, load in enumerate(50 + 20 * np.sin(np.arange(1000) / 100) + rng.normal(0, 3, 1000)):
         forecast.learn(index, float(load))
-        before = forecast.quantiles(3)
+        before = forecast.quantiles(3, 4.0)
 
     again.restore(forecast.kept())
 
     assert again.minutes.logs.tolist() == forecast.minutes.logs.tolist()
-    assert again.quantiles(3) == pytest.approx(before, rel=0.05)
+    assert again.quantiles(3, 4.0) == pytest.approx(before, rel=0.05)
