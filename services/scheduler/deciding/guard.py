@@ -5,7 +5,8 @@ twice in the last week already, for 20 minutes
 
     n >= ceil(0.9 * the last 30 minutes' maximum / c)
 
-A client that restarts or a network that is gone looks like this. Unit: instances.
+as far as they are there. A client that restarts or a network that is gone looks like this.
+Unit: instances.
 Source: reference measurements.
 """
 

@@ -157,6 +157,7 @@ class Series:
         recent = self._recent.mean
         held_s = damping.hold_s(now.boot_s)
         held = self.guard.instances(int(now.at // MINUTE_S), now.permits)
+        held = min(held, now.ready + now.booting)  # what is there stays; nothing is started for it
         sudden = floor.floor(recent, self._usual, now.permits, self.peaked.z)
         pressed = max(made.required, held, sudden)
         stays = self._damping.largest(now.at, pressed, held_s)
