@@ -32,7 +32,7 @@ class Config:
     listen: str = ""
     # Bounds of one write to the store, and of what waits for one.
     write_events: AtLeastOne = 5_000
-    write_age_seconds: SecondsOrNone = 0.5
+    write_age_seconds: SecondsOrNone = 0.2
     waiting_events: AtLeastOne = 50_000
     # Bounds of the sinks' connections.
     connections: AtLeastOne = 256

@@ -33,7 +33,7 @@ from services.analytics.stores.duckdb_usage import statement
 
 # Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
 CHECKPOINT = "2MB"
-CACHED_WRITES = 120  # after so many, a minute's at most, the cache of the file is given back
+CACHED_WRITES = 300  # after so many, a minute's at most, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
     UPDATE watermarks SET last_sequence = batch.last_sequence FROM batch
