@@ -113,9 +113,13 @@ async def a_cluster(folder: Path, entries: int = 2) -> AsyncIterator[Cluster]:
 
 
 def serve_locally(entry: Entry) -> None:
-    """Let the entry's world have the fake server, whatever control says."""
+    """Let the entry's world have the fake server, whatever control says, also when it says all."""
 
-    put(entry._world, *place(TEXT_MODEL.name, "ams"))
+    def serve() -> None:
+        put(entry._world, *place(TEXT_MODEL.name, "ams"))
+
+    entry._world.listen(lambda update: serve() if update.complete else None)
+    serve()
 
 
 async def test_two_entries_let_through_what_one_limit_says(folder: Path) -> None:
