@@ -38,12 +38,16 @@ class Inference(Protocol):
         ...
 
 
-class ControlPlane(Protocol):
-    """Control: the object itself, or a client of it. Raises Unavailable when it is away."""
+class Updates(Protocol):
+    """Tells the state of everything. Raises Unavailable when it is away."""
 
     def watch(self) -> AsyncIterator[Update]:
         """Yield everything once, then every change."""
         ...
+
+
+class Reports(Protocol):
+    """Takes what reporters say. Raises Unavailable when it is away."""
 
     async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
         """Say what there is, again and again; the stream's end says that the reporter left.
@@ -51,6 +55,10 @@ class ControlPlane(Protocol):
         An entry's reports are answered, to `granted`.
         """
         ...
+
+
+class ControlPlane(Updates, Reports, Protocol):
+    """Control: the object itself, or a client of it. Raises Unavailable when it is away."""
 
     async def put(self, resource: Resource) -> int:
         """Write a resource and return the version that has it. BadInput: not to be written."""

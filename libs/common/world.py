@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from libs.common.backoff import Backoff
 from libs.common.catalog import Finetune, Model
 from libs.common.errors import RequestError
-from libs.common.ports import ControlPlane, Granted, SnapshotFile
+from libs.common.ports import Granted, Reports, SnapshotFile, Updates
 from libs.common.world_map import (
     KIND_OF,
     KINDS,
@@ -143,7 +143,7 @@ def _findable(finetunes: Collection[Finetune]) -> dict[tuple[str, str], Finetune
 
 
 async def follow(
-    control: ControlPlane, world: World, *, disk: SnapshotFile | None = None, backoff: Backoff
+    control: Updates, world: World, *, disk: SnapshotFile | None = None, backoff: Backoff
 ) -> None:
     """Keep `world` current until cancelled; lost connections are made again."""
     if disk and not world.complete and (last := disk.load()):
@@ -171,7 +171,7 @@ async def follow(
 
 
 async def keep_reporting(
-    control: ControlPlane,
+    control: Reports,
     make_report: Callable[[], Report],
     *,
     every_s: float = 1.0,
@@ -281,5 +281,4 @@ def _save(disk: SnapshotFile, update: Update) -> None:
 
 def _is_lasting(update: Update) -> bool:
     """Whether a change is worth a write: loads change every second and are not."""
-    kinds = {KIND_OF[type(each)] for each in update.puts} | {name.kind for name in update.deletes}
-    return not kinds <= {"shard_load", "entry_load", "decision", "spent"}
+    return not update.kinds <= {"shard_load", "entry_load", "decision", "spent"}

@@ -342,6 +342,11 @@ class Update:
     puts: tuple[Resource, ...] = ()
     deletes: tuple[Ref, ...] = ()
 
+    @property
+    def kinds(self) -> set[str]:
+        """Of what kinds the resources are that it puts or deletes."""
+        return {KIND_OF[type(each)] for each in self.puts} | {each.kind for each in self.deletes}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:

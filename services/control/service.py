@@ -272,8 +272,7 @@ class Control:
             self._settled.set()
 
     def _on_change(self, update: Update) -> None:
-        kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
-        if kinds & JUDGED:
+        if update.kinds & JUDGED:
             self._unjudged.set()
 
     async def _judge_forever(self) -> None:

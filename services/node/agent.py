@@ -12,7 +12,6 @@ from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.world import World
 from libs.common.world_map import (
-    KIND_OF,
     Instance,
     InstanceState,
     Node,
@@ -111,8 +110,7 @@ class Agent:
         return Report(kind="node", name=self._me.name, colo=self._me.colo, resources=resources)
 
     def _hear(self, update: Update) -> None:
-        kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
-        if update.complete or kinds & NEWS:
+        if update.complete or update.kinds & NEWS:
             self._settled_until = 0.0
 
     def _is_settled(self, running: Mapping[str, RunningInstance]) -> bool:

@@ -19,7 +19,7 @@ from libs.common.clock import Clock
 from libs.common.errors import RequestError
 from libs.common.spans import Tracer
 from libs.common.world import World
-from libs.common.world_map import KIND_OF, Decision, Node, Override, Update, ref
+from libs.common.world_map import Decision, Node, Override, Update, ref
 from services.scheduler.boots import Boots
 from services.scheduler.controls import controls, expired
 from services.scheduler.inventory import deployments, external_instances, external_nodes
@@ -293,11 +293,10 @@ class Scheduler:
             self._metrics.failed_ticks.inc()
 
     def _on_change(self, update: Update) -> None:
-        kinds = {KIND_OF[type(each)] for each in update.puts} | {n.kind for n in update.deletes}
         if self._waking.is_due(update):
             self._cause = "wake"
             self._changed.set()
-        elif kinds & AT_ONCE:
+        elif update.kinds & AT_ONCE:
             self._cause = self._cause if self._cause == "wake" else "change"
             self._changed.set()
 

@@ -63,12 +63,6 @@ class FakeControl:
                 raise self.report_errors.pop()
         self.goodbyes += 1
 
-    async def put(self, resource: Resource) -> int:
-        raise NotImplementedError
-
-    async def delete(self, name: Ref) -> int:
-        raise NotImplementedError
-
 
 class FakeDisk:
     """Keeps the last update in memory."""

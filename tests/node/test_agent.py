@@ -115,6 +115,23 @@ async def test_assigned_instances_are_started_and_reported(world: World, agent: 
     assert (first.address, first.colo, first.node) == ("127.0.0.1:1", "ams", NODE)
 
 
+async def test_what_is_settled_is_only_looked_at_until_there_is_news(
+    world: World, agent: Agent, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "SETTLED_S", 60.0)
+    await assign(world, 1)
+    await until_states(agent, _0="ready")
+    await until(lambda: agent._settled_until)
+
+    driver.alive.clear()  # it died
+    await until(lambda: len(driver.started) == 2)
+    await until_states(agent, _0="ready")
+    await until(lambda: agent._settled_until)
+    await assign(world, 2)
+
+    await until_states(agent, _0="ready", _1="ready")
+
+
 async def test_a_failed_boot_is_reported_with_its_log_and_tried_again(
     world: World, agent: Agent, driver: FakeDriver, boots: list[SetupRun]
 ) -> None:
