@@ -7,6 +7,7 @@ reads through a second connection, so the loop waits for neither.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,9 +32,10 @@ from services.analytics.stores.columns import (
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
 from services.analytics.stores.duckdb_usage import statement
 
+log = logging.getLogger(__name__)
 # Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
 CHECKPOINT = "2MB"
-CACHED_WRITES = 300  # after so many, a minute's at most, the cache of the file is given back
+CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
     UPDATE watermarks SET last_sequence = batch.last_sequence FROM batch
@@ -157,9 +159,13 @@ class DuckDBStore:
         """Free what DuckDB caches of the file, up to all of its memory: the system does it, too."""
         if self._connection is None:
             return
-        with suppress(duckdb.Error):  # there is always something that it cannot free
+        with suppress(duckdb.OutOfMemoryException):  # there is always something it cannot free
             self._connection.execute("SET memory_limit = '1MB'")
-        self._connection.execute(f"SET memory_limit = '{self._memory}'")
+        try:
+            self._connection.execute(f"SET memory_limit = '{self._memory}'")
+        except duckdb.Error:
+            log.exception("%s is opened anew, as its cache could not be given back", self._path)
+            self._close()
 
     def _usage(self, query: UsageQuery, max_rows: int) -> list[UsageRow]:
         if self._reader is None:
