@@ -141,7 +141,8 @@ class Task(ABC):
     def renderer(self, parsed: ParsedInput, keep_bytes: int = 0) -> Renderer:
         """Return what renders one stream; for tasks that stream.
 
-        `keep_bytes` bounds what it keeps to go on from; longer streams cannot.
+        `keep_bytes` bounds what it keeps to go on from; longer streams cannot. A task that does not
+        stream raises NotImplementedError: whoever looks at `streams`, as the gateway, never asks.
         """
         raise NotImplementedError(f"{self.name} does not stream")
 
