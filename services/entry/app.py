@@ -76,6 +76,8 @@ class Config:
     server_wait_s: SecondsOrNone = 10.0  # a call waits for a server to come back, if all are lost
     upload_idle_s: Seconds = 30.0  # nothing of an uploaded file may come
     upload_s: Seconds = 3600.0  # for all of it to come
+    replay_s: Seconds = 600.0  # answers to POSTs of finetunes are kept for their idempotency keys
+    replays: AtLeastOne = 10_000  # so many, of a few hundred bytes
     docs: bool = True  # /docs and /openapi.json, which name the models that all may run
     cors_origins: str = "*"  # whose pages may call, comma-separated; empty: no others'
     cors_max_age_s: Seconds = 600.0  # a browser may keep what it was told
@@ -120,6 +122,8 @@ class Config:
             idle_s=self.upload_idle_s,
             upload_s=self.upload_s,
             max_body_bytes=self.max_body_bytes,
+            replay_s=self.replay_s,
+            replays=self.replays,
         )
 
     @property

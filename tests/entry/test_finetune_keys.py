@@ -45,3 +45,22 @@ async def test_a_failed_post_lets_its_key_be_used_again(folder: Path) -> None:
         right = await api.ask("POST", json={"name": "pirate", "model": CHAT.name}, headers=key)
 
     assert (wrong[0] // 100, right[0]) == (4, 200)
+
+
+async def test_an_answer_is_kept_for_a_while_and_among_so_many(folder: Path) -> None:
+    def body(name: str) -> dict[str, str]:
+        return {"name": name, "model": CHAT.name}
+
+    async with running(folder, replay_s=0.2, replays=1) as api:
+        first = await api.ask("POST", json=body("one"), headers={"Idempotency-Key": "1"})
+        assert await api.ask("POST", json=body("one"), headers={"Idempotency-Key": "1"}) == first
+        await asyncio.sleep(0.25)
+        late = await api.ask("POST", json=body("one"), headers={"Idempotency-Key": "1"})
+        await api.ask("POST", json=body("two"), headers={"Idempotency-Key": "2"})
+        await api.ask("POST", json=body("three"), headers={"Idempotency-Key": "3"})
+        pushed_out = await api.ask("POST", json=body("two"), headers={"Idempotency-Key": "2"})
+
+    assert first[0] == 200
+    # it runs again, and the name is taken by now
+    assert (late[0], late[1]["errors"][0]["code"]) == (409, 5051)
+    assert (pushed_out[0], pushed_out[1]["errors"][0]["code"]) == (409, 5051)

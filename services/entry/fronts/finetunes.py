@@ -33,12 +33,14 @@ Answer = dict[str, object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How long a client may take, in seconds, and how large its plain bodies may be."""
+    """How long clients may take, how large plain bodies may be, and which answers are kept."""
 
     body_s: float
     idle_s: float
     upload_s: float
     max_body_bytes: int
+    replay_s: float  # an answer is kept for its idempotency key
+    replays: int
 
 
 class Finetunes:
@@ -58,7 +60,7 @@ class Finetunes:
         self._gateway = gateway
         self._cold = cold
         self._bounds = bounds
-        self._replays = Replays()
+        self._replays = Replays(keep_s=bounds.replay_s, most=bounds.replays)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what this front answers."""

@@ -18,8 +18,6 @@ from libs.common.errors import KeyReused
 
 HEADER: Final = "Idempotency-Key"
 LONGEST: Final = 256  # characters of a key
-KEEP_S: Final = 600.0
-MOST: Final = 10_000  # answers of a few hundred bytes
 T = TypeVar("T")
 
 
@@ -35,7 +33,9 @@ class _Kept:
 class Replays:
     """The answers of one entry, by account and key."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_s: float, most: int) -> None:
+        self._keep_s = keep_s
+        self._most = most
         self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -64,7 +64,7 @@ class Replays:
         now = time.monotonic()
         while self._kept:
             oldest, kept = next(iter(self._kept.items()))
-            if now - kept.began < KEEP_S and len(self._kept) <= MOST:
+            if now - kept.began < self._keep_s and len(self._kept) <= self._most:
                 break
             del self._kept[oldest]
         return self._kept.get(name)
