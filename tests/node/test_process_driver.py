@@ -21,6 +21,8 @@ from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(60),
+    # Ports are taken a moment after they were found free: not by two drivers at once.
+    pytest.mark.xdist_group("process driver"),
     pytest.mark.skipif(sys.platform != "linux", reason="sessions are found in /proc"),
 ]
 
