@@ -81,6 +81,8 @@ class Config:
     docs: bool = True  # /docs and /openapi.json, which name the models that all may run
     cors_origins: str = "*"  # whose pages may call, comma-separated; empty: no others'
     cors_max_age_s: Seconds = 600.0  # a browser may keep what it was told
+    # Those whose tokens with the scope `admin` see what all accounts do, comma-separated.
+    admin_accounts: str = "0123456789abcdef0123456789abcdef"
     access_log: str = ""  # a file that gets a line of JSON for each request; -: standard output
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
