@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from libs.common.bounds import AtLeastOne, Seconds, SecondsOrNone
+from libs.common.bounds import AtLeastOne, NotNegative, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from libs.common.rpc import grpc_server
@@ -46,6 +46,8 @@ class Config:
     flush_seconds: Seconds = 5.0
     query_seconds: Seconds = 30.0
     max_rows: AtLeastOne = 10_000
+    # What neurons cost, as usage tells it; Cloudflare's price.
+    usd_per_1000_neurons: NotNegative = 0.011
     # For what has come in to be stored, on leaving.
     drain_seconds: SecondsOrNone = 5.0
 
@@ -101,6 +103,7 @@ def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = 
         flush=storing.flush,
         flush_seconds=config.flush_seconds,
         max_rows=config.max_rows,
+        usd_per_1000_neurons=config.usd_per_1000_neurons,
     )
     AnalyticsMetrics(registry, collector=collector, storing=storing)
     return Analytics(store=store, storing=storing, collector=collector, usage=usage)

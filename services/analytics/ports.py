@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from libs.common.events.values import Batch
-from libs.common.usage import UsageQuery, UsageRow
+from libs.common.usage import RecentQuery, RecordedEvent, UsageQuery, UsageRow
 
 
 class StoreError(Exception):
@@ -27,8 +27,15 @@ class EventStore(Protocol):
 
 
 class UsageStore(Protocol):
-    """Adds up the events that it keeps."""
+    """Says what the events add up to, and what the last ones were.
+
+    Raises StoreError, and TimeoutError for what takes too long.
+    """
 
     async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
-        """Return the rows in the order of their groups, at most `max_rows`; or raise StoreError."""
+        """Return the rows in the order of their groups, at most `max_rows`; their cost is 0."""
+        ...
+
+    async def recent(self, query: RecentQuery) -> list[RecordedEvent]:
+        """Return the attempts in the order of their positions, the last one first."""
         ...

@@ -1,11 +1,13 @@
-"""Usage: what the events add up to, the ones that have just come in included."""
+"""Usage: what the events say, the ones that have just come in included."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from libs.common.errors import BadInput, Unavailable
-from libs.common.usage import UsageQuery, UsageRow
+from libs.common.usage import MOST_RECENT, RecentPage, RecentQuery, UsageQuery, UsageRow
 from services.analytics.ports import StoreError, UsageStore
 
 
@@ -19,11 +21,13 @@ class Usage:
         flush: Callable[[float], Awaitable[None]],
         flush_seconds: float = 5.0,
         max_rows: int = 10_000,
+        usd_per_1000_neurons: float = 0.011,
     ) -> None:
         self._store = store
         self._flush = flush
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
+        self._usd_per_neuron = usd_per_1000_neurons / 1000
 
     async def query(self, query: UsageQuery) -> list[UsageRow]:
         """Return the rows, in the order of their groups."""
@@ -31,13 +35,30 @@ class Usage:
             raise BadInput("the range ends before it begins", pointer="/to_ms")
         if not query.group_by or len(set(query.group_by)) < len(query.group_by):
             raise BadInput("group by one or more different things", pointer="/group_by")
+        async with self._reading():
+            rows = await self._store.usage(query, max_rows=self._max_rows + 1)
+        if len(rows) > self._max_rows:
+            raise BadInput(f"more than {self._max_rows} rows: ask for a shorter range")
+        return [replace(row, cost_usd=row.neurons * self._usd_per_neuron) for row in rows]
+
+    async def recent(self, query: RecentQuery) -> RecentPage:
+        """Return the last attempts, newest first."""
+        if not 1 <= query.limit <= MOST_RECENT:
+            raise BadInput(f"limit has to be between 1 and {MOST_RECENT}", pointer="/limit")
+        async with self._reading():
+            found = await self._store.recent(replace(query, limit=query.limit + 1))
+        events = tuple(found[: query.limit])
+        return RecentPage(
+            events=events, next=events[-1].position if len(found) > query.limit else None
+        )
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """Inside it, the store has what came before; what keeps it from that is told."""
         try:
             await self._flush(self._flush_seconds)
-            rows = await self._store.usage(query, max_rows=self._max_rows + 1)
+            yield
         except StoreError as error:
             raise Unavailable(f"usage cannot be read: {error}") from error
         except TimeoutError as error:
             raise Unavailable("usage cannot be read: the store is slow or away") from error
-        if len(rows) > self._max_rows:
-            raise BadInput(f"more than {self._max_rows} rows: ask for a shorter range")
-        return rows

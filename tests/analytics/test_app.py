@@ -18,7 +18,7 @@ from libs.common.errors import BadInput, Unavailable
 from libs.common.events.sinks import UnixSocketSink
 from libs.common.pb import usage_pb2, usage_pb2_grpc
 from libs.common.rpc import CannotListen
-from libs.common.usage import UsageGroup, UsageQuery
+from libs.common.usage import RecentQuery, UsageGroup, UsageQuery
 from services.analytics.app import Analytics, Config, build, serve
 from services.analytics.ports import StoreError
 from tests.analytics.support import MODEL, event
@@ -61,6 +61,30 @@ async def test_what_was_emitted_is_in_the_answer(folder: Path) -> None:
         (MODEL, 100, 0),
     ]
     assert (rows[1].neurons, rows[1].p50_ms) == (150.0, 49.5)
+
+
+async def test_the_last_attempts_are_as_they_were_emitted(folder: Path) -> None:
+    config = Config(state_dir=folder)
+    emitted = [
+        event(number, visited_colos=("ams", "lhr"), flags=5, audio_seconds=1.5, shard_epoch=2**60)
+        for number in range(5)
+    ]
+    async with (
+        running(config) as (_, addresses),
+        UsageClient(addresses[0]) as client,
+        sink_to(config) as sink,
+    ):
+        for each in emitted:
+            sink.emit(each)
+        await sink.flush(5)
+
+        newest = await client.recent(RecentQuery(limit=3))
+        oldest = await client.recent(RecentQuery(limit=3, before=newest.next))
+        with pytest.raises(BadInput, match="limit has to be"):
+            await client.recent(RecentQuery(limit=1001))
+
+    assert [each.event for each in (*newest.events, *oldest.events)] == emitted[::-1]
+    assert oldest.next is None
 
 
 async def test_a_question_does_not_wait_for_the_next_write(folder: Path) -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.errors import BadInput, RequestError, Unavailable
-from libs.common.usage import UsageGroup, UsageQuery, UsageRow
+from libs.common.usage import (
+    Position,
+    RecentQuery,
+    RecordedEvent,
+    UsageGroup,
+    UsageQuery,
+    UsageRow,
+)
 from services.analytics.ports import StoreError
 from services.analytics.usage import Usage
+from tests.analytics.support import event
 
 
 class Story:
@@ -28,7 +38,17 @@ class Story:
         self.told.append("read")
         if self._error:
             raise self._error
-        return [UsageRow()] * min(self._rows, max_rows)
+        return [UsageRow(neurons=2_000.0)] * min(self._rows, max_rows)
+
+    async def recent(self, query: RecentQuery) -> list[RecordedEvent]:
+        self.told.append("read")
+        if self._error:
+            raise self._error
+        return [recorded(number) for number in range(self._rows, 0, -1)][: query.limit]
+
+
+def recorded(number: int) -> RecordedEvent:
+    return RecordedEvent(server="s", boot_epoch=1, sequence=number, event=event(number))
 
 
 def usage(story: Story) -> Usage:
@@ -38,7 +58,7 @@ def usage(story: Story) -> Usage:
 async def test_what_has_come_in_is_stored_before_it_is_read() -> None:
     story = Story()
 
-    assert await usage(story).query(UsageQuery()) == [UsageRow()]
+    assert len(await usage(story).query(UsageQuery())) == 1
     assert story.told == ["flush within 3.0", "read"]
 
 
@@ -74,3 +94,54 @@ async def test_a_question_without_an_answer_is_refused(query: UsageQuery, pointe
 async def test_a_failure_is_named_after_its_reason(story: Story, error: type[RequestError]) -> None:
     with pytest.raises(error):
         await usage(story).query(UsageQuery())
+    if error is Unavailable:
+        with pytest.raises(error):
+            await usage(story).recent(RecentQuery())
+
+
+async def test_neurons_have_a_price() -> None:
+    (row,) = await usage(Story()).query(UsageQuery())
+
+    assert row.cost_usd == pytest.approx(0.022)
+
+
+@pytest.mark.parametrize("limit", [0, 1001, 2**32 - 1])
+async def test_a_page_has_a_bound(limit: int) -> None:
+    story = Story()
+
+    with pytest.raises(BadInput) as raised:
+        await usage(story).recent(RecentQuery(limit=limit))
+
+    assert raised.value.pointer == "/limit"
+    assert story.told == []
+
+
+async def test_a_page_says_where_the_next_one_begins() -> None:
+    page = await usage(Story(rows=5)).recent(RecentQuery(limit=3))
+    last = await usage(Story(rows=3)).recent(RecentQuery(limit=3))
+
+    assert [each.sequence for each in page.events] == [5, 4, 3]
+    assert page.next == page.events[-1].position
+    assert (len(last.events), last.next) == (3, None)
+
+
+@given(
+    st.builds(
+        Position,
+        timestamp_ms=st.integers(0, 2**64 - 1),
+        boot_epoch=st.integers(0, 2**64 - 1),
+        sequence=st.integers(0, 2**64 - 1),
+        server=st.text(),
+    )
+)
+def test_a_position_is_read_as_it_was_written(position: Position) -> None:
+    assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "-1", "1.2", "1.2.3.4@s", "1.2@s", "@s", "1.@s", "1" * 30, str(2**64), "\u0661"],
+)
+def test_what_is_no_position_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"position|unpack"):
+        Position.parse(text)

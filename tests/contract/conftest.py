@@ -1,13 +1,14 @@
-"""Stations that reach one another each way there is."""
+"""Stations that reach one another each way there is, and every store of events."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 
+from tests.contract.event_stores import STORES, Open
 from tests.contract.stations import Cluster
 from tests.short_dirs import short_dir
 
@@ -25,3 +26,10 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
                     while station.server.in_flight:
                         await asyncio.sleep(0.01)
                     assert all(load.in_flight == 0 for load in station.loads)
+
+
+@pytest.fixture(params=STORES)
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens the store, each time the same one."""
+    with short_dir() as folder:
+        yield lambda: STORES[request.param](folder)

@@ -1,4 +1,4 @@
-"""Asks analytics what the events add up to."""
+"""Asks analytics what the events say."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Self
 
 import grpc
 
-from libs.common.pb import usage_pb2, usage_pb2_grpc
+from libs.common.pb.usage_pb2_grpc import UsageServiceStub
 from libs.common.rpc import channel, raise_from
-from libs.common.usage import UsageQuery, UsageRow
+from libs.common.usage import RecentPage, RecentQuery, UsageQuery, UsageRow
+from libs.common.usage_messages import (
+    page_from_message,
+    query_to_message,
+    recent_to_message,
+    row_from_message,
+)
 
 
 class UsageClient:
@@ -42,36 +48,24 @@ class UsageClient:
 
     async def query(self, query: UsageQuery) -> list[UsageRow]:
         """Return the rows, in the order of their groups."""
-        if self._channel is None:
-            raise RuntimeError("the client is used outside of its block")
-        request = usage_pb2.QueryRequest(
-            account=query.account,
-            model=query.model,
-            from_ms=query.from_ms,
-            to_ms=query.to_ms,
-            group_by=[usage_pb2.UsageGroup.ValueType(group) for group in query.group_by],
-        )
+        request = query_to_message(query)
         try:
-            answer = await usage_pb2_grpc.UsageServiceStub(self._channel).Query(
-                request, timeout=self._timeout_s
-            )
+            answer = await self._stub.Query(request, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             raise_from(error)
-        return [_row(row) for row in answer.rows]
+        return [row_from_message(row) for row in answer.rows]
 
+    async def recent(self, query: RecentQuery) -> RecentPage:
+        """Return the last attempts, newest first."""
+        request = recent_to_message(query)
+        try:
+            answer = await self._stub.Recent(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise_from(error)
+        return page_from_message(answer)
 
-def _row(row: usage_pb2.UsageRow) -> UsageRow:
-    return UsageRow(
-        model=row.model,
-        hour_ms=row.hour_ms,
-        finetune=row.finetune,
-        source=row.source,
-        requests=row.requests,
-        errors=row.errors,
-        neurons=row.neurons,
-        tokens_in=row.tokens_in,
-        tokens_out=row.tokens_out,
-        p50_ms=row.p50_ms,
-        p95_ms=row.p95_ms,
-        p99_ms=row.p99_ms,
-    )
+    @property
+    def _stub(self) -> UsageServiceStub:
+        if self._channel is None:
+            raise RuntimeError("the client is used outside of its block")
+        return UsageServiceStub(self._channel)

@@ -26,8 +26,17 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """Reads what the events add up to. Implemented by analytics, which owns the
-    store: nobody else can open it.
+    """Reads what the events say. Implemented by analytics, which owns the store:
+    nobody else can open it.
+
+    Both rpcs include what the collector had received when the question came.
+    They read only, so repetition is harmless. Cancellation stops waiting; the
+    store ends what it has begun, within its own bound.
+
+    Possible errors (status, then the `code` trailer):
+    * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
+    `pointer` names the field.
+    * `UNAVAILABLE` (3043): the store is away, or took too long.
     """
 
     def __init__(self, channel):
@@ -41,23 +50,43 @@ class UsageServiceStub:
                 request_serializer=constellation_dot_v1_dot_usage__pb2.QueryRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_usage__pb2.QueryResponse.FromString,
                 _registered_method=True)
+        self.Recent = channel.unary_unary(
+                '/constellation.v1.UsageService/Recent',
+                request_serializer=constellation_dot_v1_dot_usage__pb2.RecentRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_usage__pb2.RecentResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
-    """Reads what the events add up to. Implemented by analytics, which owns the
-    store: nobody else can open it.
+    """Reads what the events say. Implemented by analytics, which owns the store:
+    nobody else can open it.
+
+    Both rpcs include what the collector had received when the question came.
+    They read only, so repetition is harmless. Cancellation stops waiting; the
+    store ends what it has begun, within its own bound.
+
+    Possible errors (status, then the `code` trailer):
+    * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
+    `pointer` names the field.
+    * `UNAVAILABLE` (3043): the store is away, or took too long.
     """
 
     def Query(self, request, context):
         """Requests, errors, neurons and latencies, grouped.
 
-        What the collector had received when the question came is in the answer.
-        Reads only; repetition is harmless. Cancellation stops waiting; the store
-        ends what it has begun, within its own bound.
-        Possible errors (status, then the `code` trailer):
-        * `INVALID_ARGUMENT` (5006): an unknown group, a range that ends before it
-        begins, or more rows than one answer may have: ask for a shorter range.
-        * `UNAVAILABLE` (3043): the store is away, or took too long.
+        Refused as 5006: an unknown group or one twice, a range that ends before it
+        begins, and more rows than one answer may have: ask for a shorter range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recent(self, request, context):
+        """The last attempts, newest first, each with all that was recorded of it.
+
+        Events that are older than the store keeps them are not there any more,
+        while Query still adds them up. Refused as 5006: a limit above 1000, and a
+        `before` that is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,6 +100,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     request_deserializer=constellation_dot_v1_dot_usage__pb2.QueryRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_usage__pb2.QueryResponse.SerializeToString,
             ),
+            'Recent': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recent,
+                    request_deserializer=constellation_dot_v1_dot_usage__pb2.RecentRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_usage__pb2.RecentResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'constellation.v1.UsageService', rpc_method_handlers)
@@ -80,8 +114,17 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """Reads what the events add up to. Implemented by analytics, which owns the
-    store: nobody else can open it.
+    """Reads what the events say. Implemented by analytics, which owns the store:
+    nobody else can open it.
+
+    Both rpcs include what the collector had received when the question came.
+    They read only, so repetition is harmless. Cancellation stops waiting; the
+    store ends what it has begun, within its own bound.
+
+    Possible errors (status, then the `code` trailer):
+    * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
+    `pointer` names the field.
+    * `UNAVAILABLE` (3043): the store is away, or took too long.
     """
 
     @staticmethod
@@ -101,6 +144,33 @@ class UsageService:
             '/constellation.v1.UsageService/Query',
             constellation_dot_v1_dot_usage__pb2.QueryRequest.SerializeToString,
             constellation_dot_v1_dot_usage__pb2.QueryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.UsageService/Recent',
+            constellation_dot_v1_dot_usage__pb2.RecentRequest.SerializeToString,
+            constellation_dot_v1_dot_usage__pb2.RecentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """Reads what the events add up to. Implemented by analytics, which owns the
-    store: nobody else can open it.
+    """Reads what the events say. Implemented by analytics, which owns the store:
+    nobody else can open it.
+
+    Both rpcs include what the collector had received when the question came.
+    They read only, so repetition is harmless. Cancellation stops waiting; the
+    store ends what it has begun, within its own bound.
+
+    Possible errors (status, then the `code` trailer):
+    * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
+      `pointer` names the field.
+    * `UNAVAILABLE` (3043): the store is away, or took too long.
     """
 
     @_typing.overload
@@ -38,37 +47,59 @@ class UsageServiceStub:
     Query: _grpc.UnaryUnaryMultiCallable[_usage_pb2.QueryRequest, _usage_pb2.QueryResponse]
     """Requests, errors, neurons and latencies, grouped.
 
-    What the collector had received when the question came is in the answer.
-    Reads only; repetition is harmless. Cancellation stops waiting; the store
-    ends what it has begun, within its own bound.
-    Possible errors (status, then the `code` trailer):
-    * `INVALID_ARGUMENT` (5006): an unknown group, a range that ends before it
-      begins, or more rows than one answer may have: ask for a shorter range.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    Refused as 5006: an unknown group or one twice, a range that ends before it
+    begins, and more rows than one answer may have: ask for a shorter range.
+    """
+    Recent: _grpc.UnaryUnaryMultiCallable[_usage_pb2.RecentRequest, _usage_pb2.RecentResponse]
+    """The last attempts, newest first, each with all that was recorded of it.
+
+    Events that are older than the store keeps them are not there any more,
+    while Query still adds them up. Refused as 5006: a limit above 1000, and a
+    `before` that is none.
     """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
-    """Reads what the events add up to. Implemented by analytics, which owns the
-    store: nobody else can open it.
+    """Reads what the events say. Implemented by analytics, which owns the store:
+    nobody else can open it.
+
+    Both rpcs include what the collector had received when the question came.
+    They read only, so repetition is harmless. Cancellation stops waiting; the
+    store ends what it has begun, within its own bound.
+
+    Possible errors (status, then the `code` trailer):
+    * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
+      `pointer` names the field.
+    * `UNAVAILABLE` (3043): the store is away, or took too long.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Query: _aio.UnaryUnaryMultiCallable[_usage_pb2.QueryRequest, _usage_pb2.QueryResponse]  # type: ignore[assignment]
     """Requests, errors, neurons and latencies, grouped.
 
-    What the collector had received when the question came is in the answer.
-    Reads only; repetition is harmless. Cancellation stops waiting; the store
-    ends what it has begun, within its own bound.
-    Possible errors (status, then the `code` trailer):
-    * `INVALID_ARGUMENT` (5006): an unknown group, a range that ends before it
-      begins, or more rows than one answer may have: ask for a shorter range.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    Refused as 5006: an unknown group or one twice, a range that ends before it
+    begins, and more rows than one answer may have: ask for a shorter range.
+    """
+    Recent: _aio.UnaryUnaryMultiCallable[_usage_pb2.RecentRequest, _usage_pb2.RecentResponse]  # type: ignore[assignment]
+    """The last attempts, newest first, each with all that was recorded of it.
+
+    Events that are older than the store keeps them are not there any more,
+    while Query still adds them up. Refused as 5006: a limit above 1000, and a
+    `before` that is none.
     """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads what the events add up to. Implemented by analytics, which owns the
-    store: nobody else can open it.
+    """Reads what the events say. Implemented by analytics, which owns the store:
+    nobody else can open it.
+
+    Both rpcs include what the collector had received when the question came.
+    They read only, so repetition is harmless. Cancellation stops waiting; the
+    store ends what it has begun, within its own bound.
+
+    Possible errors (status, then the `code` trailer):
+    * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
+      `pointer` names the field.
+    * `UNAVAILABLE` (3043): the store is away, or took too long.
     """
 
     @_abc_1.abstractmethod
@@ -79,13 +110,21 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_pb2.QueryResponse, _abc.Awaitable[_usage_pb2.QueryResponse]]:
         """Requests, errors, neurons and latencies, grouped.
 
-        What the collector had received when the question came is in the answer.
-        Reads only; repetition is harmless. Cancellation stops waiting; the store
-        ends what it has begun, within its own bound.
-        Possible errors (status, then the `code` trailer):
-        * `INVALID_ARGUMENT` (5006): an unknown group, a range that ends before it
-          begins, or more rows than one answer may have: ask for a shorter range.
-        * `UNAVAILABLE` (3043): the store is away, or took too long.
+        Refused as 5006: an unknown group or one twice, a range that ends before it
+        begins, and more rows than one answer may have: ask for a shorter range.
+        """
+
+    @_abc_1.abstractmethod
+    def Recent(
+        self,
+        request: _usage_pb2.RecentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.RecentResponse, _abc.Awaitable[_usage_pb2.RecentResponse]]:
+        """The last attempts, newest first, each with all that was recorded of it.
+
+        Events that are older than the store keeps them are not there any more,
+        while Query still adds them up. Refused as 5006: a limit above 1000, and a
+        `before` that is none.
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,12 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import duckdb
 
 from libs.common.events.values import Batch
-from libs.common.usage import UsageQuery, UsageRow
+from libs.common.usage import RecentQuery, RecordedEvent, UsageQuery, UsageRow
 from services.analytics.ports import StoreError
 from services.analytics.stores.columns import (
     Boot,
@@ -29,8 +29,11 @@ from services.analytics.stores.columns import (
     lifecycle_columns,
     watermark_columns,
 )
+from services.analytics.stores.duckdb_recent import recent_statement, recorded
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
 from services.analytics.stores.duckdb_usage import statement
+
+Answer: TypeAlias = tuple[list[str], list[tuple[Any, ...]]]
 
 log = logging.getLogger(__name__)
 # Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
@@ -101,8 +104,17 @@ class DuckDBStore:
 
     async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
         """Return the rows; TimeoutError when they take too long."""
+        names, rows = await self._ask(*statement(query, max_rows=max_rows))
+        return [UsageRow(**dict(zip(names, row, strict=True))) for row in rows]
+
+    async def recent(self, query: RecentQuery) -> list[RecordedEvent]:
+        """Return the last attempts; TimeoutError when they take too long."""
+        _, rows = await self._ask(*recent_statement(query))
+        return recorded(rows)
+
+    async def _ask(self, sql: str, parameters: dict[str, Any]) -> Answer:
         async with self._one_query:
-            answer: Future[list[UsageRow]] = self._reading.submit(self._usage, query, max_rows)
+            answer: Future[Answer] = self._reading.submit(self._read, sql, parameters)
             try:
                 async with asyncio.timeout(self._query_seconds):
                     return await asyncio.wrap_future(answer)
@@ -167,14 +179,13 @@ class DuckDBStore:
             log.exception("%s is opened anew, as its cache could not be given back", self._path)
             self._close()
 
-    def _usage(self, query: UsageQuery, max_rows: int) -> list[UsageRow]:
+    def _read(self, sql: str, parameters: dict[str, Any]) -> Answer:
+        """Return the names of the columns, and the rows."""
         if self._reader is None:
             raise StoreError(f"{self._path} is not open")
-        sql, parameters = statement(query, max_rows=max_rows)
         try:
             found = self._reader.execute(sql, parameters)
-            names = [column[0] for column in found.description or ()]
-            return [UsageRow(**dict(zip(names, row, strict=True))) for row in found.fetchall()]
+            return [column[0] for column in found.description or ()], found.fetchall()
         except duckdb.Error as error:
             raise StoreError(_line(self._path, error)) from error
 

@@ -7,22 +7,24 @@ from typing import Any
 from libs.common.usage import UsageGroup, UsageQuery
 
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
 
 # How far apart the attempts of one request may be. A request belongs to the moment of
 # its first one, so attempts so far outside of the range have to be looked at, too.
 SPAN_MS = HOUR_MS
 
-# Each group's column in the answer, and what an attempt and a request have for it.
-COLUMNS = {
-    UsageGroup.MODEL: "model",
-    UsageGroup.HOUR: "hour_ms",
-    UsageGroup.FINETUNE: "finetune",
-    UsageGroup.SOURCE: "source",
-}
+# What an attempt has for a group; a request has the others as a whole.
 OF_ATTEMPT = {
     UsageGroup.MODEL: "model_id",
     UsageGroup.FINETUNE: "finetune",
     UsageGroup.SOURCE: "request_source",
+    UsageGroup.COLO: "colo_id",
+    UsageGroup.ACCOUNT: "account_id",
+}
+OF_REQUEST = {
+    UsageGroup.HOUR: f"(arrived_ms // {HOUR_MS}) * {HOUR_MS}",
+    UsageGroup.MINUTE: f"(arrived_ms // {MINUTE_MS}) * {MINUTE_MS}",
+    UsageGroup.ERROR_CODE: "error_code",
 }
 
 MEASURES = """
@@ -33,7 +35,11 @@ MEASURES = """
     least(sum(tokens_out), 18446744073709551615)::UBIGINT AS tokens_out,
     quantile_cont(request_time_ms, 0.50) AS p50_ms,
     quantile_cont(request_time_ms, 0.95) AS p95_ms,
-    quantile_cont(request_time_ms, 0.99) AS p99_ms
+    quantile_cont(request_time_ms, 0.99) AS p99_ms,
+    coalesce(quantile_cont(first_token_ms, 0.50), 0) AS first_token_p50_ms,
+    coalesce(quantile_cont(first_token_ms, 0.95), 0) AS first_token_p95_ms,
+    coalesce(quantile_cont(first_token_ms, 0.99), 0) AS first_token_p99_ms,
+    avg(queue_us) / 1000 AS mean_queue_ms
 """
 
 # One row per request and group that its attempts fall into. An event without a request id
@@ -45,7 +51,9 @@ REQUESTS = """
         sum(neurons) AS neurons,
         sum(tokens_in) AS tokens_in,
         sum(tokens_out) AS tokens_out,
-        sum(request_time_ms) AS request_time_ms
+        sum(request_time_ms) AS request_time_ms,
+        arg_min(time_to_first_token, attempt) FILTER (time_to_first_token > 0) AS first_token_ms,
+        sum(queue_us) AS queue_us
     FROM inference_events
     WHERE {attempts}
     GROUP BY {keys} account_id, request_id,
@@ -59,27 +67,32 @@ def statement(query: UsageQuery, *, max_rows: int) -> tuple[str, dict[str, Any]]
     keys = "".join(f"{OF_ATTEMPT[group]}, " for group in query.group_by if group in OF_ATTEMPT)
     attempts, requests, parameters = _conditions(query)
     inner = REQUESTS.format(keys=keys, attempts=attempts, requests=requests)
-    columns = ", ".join(f"{_of_request(group)} AS {COLUMNS[group]}" for group in query.group_by)
+    columns = ", ".join(f"{_of_request(group)} AS {group.column}" for group in query.group_by)
     sql = f"SELECT {columns}, {MEASURES} FROM ({inner}) GROUP BY ALL ORDER BY ALL LIMIT {max_rows}"
     return sql, parameters
 
 
 def _of_request(group: UsageGroup) -> str:
-    if group is UsageGroup.HOUR:
-        return f"(arrived_ms // {HOUR_MS}) * {HOUR_MS}"
-    return OF_ATTEMPT[group]
+    return OF_REQUEST.get(group) or OF_ATTEMPT[group]
 
 
 def _conditions(query: UsageQuery) -> tuple[str, str, dict[str, Any]]:
     """Return which attempts to look at, which of their requests to keep, and the parameters."""
     attempts, requests = ["true"], ["true"]
     parameters: dict[str, Any] = {}
-    if query.account:
-        attempts.append("account_id = $account")
-        parameters["account"] = query.account
-    if query.model:
-        attempts.append("model_id = $model")
-        parameters["model"] = query.model
+    for group, wanted in (
+        (UsageGroup.ACCOUNT, query.account),
+        (UsageGroup.MODEL, query.model),
+        (UsageGroup.FINETUNE, query.finetune),
+        (UsageGroup.SOURCE, query.source),
+        (UsageGroup.COLO, query.colo),
+    ):
+        if wanted:
+            attempts.append(f"{OF_ATTEMPT[group]} = ${group.column}")
+            parameters[group.column] = wanted
+    if query.error_code is not None:
+        requests.append("error_code = $error_code")
+        parameters["error_code"] = query.error_code
     if query.from_ms:
         attempts.append("timestamp_ms >= $earliest_ms")
         requests.append("arrived_ms >= $from_ms")
