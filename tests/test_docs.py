@@ -106,7 +106,9 @@ def shown(value: Any) -> str:
         return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, Mapping):
         return "{}"
-    return {(): "[]", "": '""'}.get(value, str(value))
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return '""' if value == "" else str(value)
 
 
 def fields(cls: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ from libs.common.rpc import grpc_server
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector, CollectorLimits
 from services.analytics.events_api import collecting
+from services.analytics.lines import Lines
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.stores.duckdb import DuckDBStore
+from services.analytics.ports import Store, UsageStore
+from services.analytics.stores.building import StoreNames, build_store
+from services.analytics.stores.unanswering import Unanswering
 from services.analytics.storing import Storing
 from services.analytics.usage import Usage
 from services.analytics.usage_api import UsageServicer
@@ -30,7 +33,9 @@ class Config:
     state_dir: Path
     # host:port for UsageService besides its Unix socket; empty: none.
     listen: str = ""
-    # Bounds of one write to the store, and of what waits for one.
+    # Where events go: a batch is acknowledged once all of these have it.
+    stores: StoreNames = ("duckdb",)
+    # Bounds of one write to a store, and of what waits for one in each store's line.
     write_events: AtLeastOne = 5_000
     write_age_seconds: SecondsOrNone = 0.2
     waiting_events: AtLeastOne = 50_000
@@ -39,7 +44,7 @@ class Config:
     batch_bytes: AtLeastOne = 4 << 20
     batch_events: AtLeastOne = 4096
     read_seconds: Seconds = 10.0
-    # Bounds of the store.
+    # Bounds of DuckDB.
     memory_mb: AtLeastOne = 512
     threads: AtLeastOne = 2
     # Bounds of a question.
@@ -71,20 +76,14 @@ class Config:
 class Analytics:
     """The parts, not yet open."""
 
-    store: DuckDBStore
-    storing: Storing
+    stores: Mapping[str, Store]
+    lines: Lines
     collector: Collector
     usage: Usage
 
 
 def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = None) -> Analytics:
-    """Assemble analytics without opening anything."""
-    store = DuckDBStore(
-        config.store_file,
-        memory_mb=config.memory_mb,
-        threads=config.threads,
-        query_seconds=config.query_seconds,
-    )
+    """Assemble analytics without opening anything. StoreError: a store's libraries are missing."""
     policy = BatchPolicy(
         write_events=config.write_events,
         write_age_seconds=config.write_age_seconds,
@@ -96,17 +95,34 @@ def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = 
         batch_events=config.batch_events,
         read_seconds=config.read_seconds,
     )
-    storing = Storing(store=store, clock=clock or SystemClock(), policy=policy)
-    collector = Collector(storing=storing, limits=limits)
-    usage = Usage(
+    stores = {name: build_store(name, config) for name in config.stores}
+    lines = Lines(
+        {
+            name: Storing(store=store, name=name, clock=clock or SystemClock(), policy=policy)
+            for name, store in stores.items()
+        }
+    )
+    collector = Collector(line=lines, limits=limits)
+    AnalyticsMetrics(registry, collector=collector, lines=lines)
+    usage = _usage(config, stores, lines)
+    return Analytics(stores=stores, lines=lines, collector=collector, usage=usage)
+
+
+def _usage(config: Config, stores: Mapping[str, Store], lines: Lines) -> Usage:
+    """Return what answers from the first store that can."""
+    answering = ((name, each) for name, each in stores.items() if isinstance(each, UsageStore))
+    name, store = next(answering, ("", Unanswering(config.stores)))
+    return Usage(
         store=store,
-        flush=storing.flush,
+        flush=lines.each[name].flush if name else _nothing_to_flush,
         flush_seconds=config.flush_seconds,
         max_rows=config.max_rows,
         usd_per_1000_neurons=config.usd_per_1000_neurons,
     )
-    AnalyticsMetrics(registry, collector=collector, storing=storing)
-    return Analytics(store=store, storing=storing, collector=collector, usage=usage)
+
+
+async def _nothing_to_flush(seconds: float) -> None:
+    """Bring nothing into the store that there is not."""
 
 
 @asynccontextmanager
@@ -119,13 +135,14 @@ async def serve(config: Config, analytics: Analytics) -> AsyncIterator[tuple[str
     addresses = [f"unix:{config.usage_socket}", *([config.listen] if config.listen else [])]
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(analytics.store)
-        await stack.enter_async_context(analytics.storing.running())
+        for store in analytics.stores.values():
+            await stack.enter_async_context(store)
+        await stack.enter_async_context(analytics.lines.running())
         await stack.enter_async_context(
             collecting(
                 config.events_socket,
                 analytics.collector,
-                analytics.storing,
+                analytics.lines,
                 drain_seconds=config.drain_seconds,
             )
         )

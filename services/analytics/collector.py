@@ -14,7 +14,7 @@ from functools import partial
 
 from libs.common.events.framing import BrokenFrame, decode_batch, encode_ack, read_frame
 from libs.common.events.values import Ack, Batch
-from services.analytics.storing import Storing
+from services.analytics.ports import Line
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class CollectorCounts:
 class Collector:
     """Answers connections from sinks."""
 
-    def __init__(self, *, storing: Storing, limits: CollectorLimits | None = None) -> None:
-        self._storing = storing
+    def __init__(self, *, line: Line, limits: CollectorLimits | None = None) -> None:
+        self._line = line
         self._limits = limits or CollectorLimits()
         self._tasks: set[asyncio.Task[None]] = set()
         self.counts = CollectorCounts()
@@ -102,7 +102,7 @@ class Collector:
             self.counts.batches += 1
             self.counts.events += len(batch.events)
             self.counts.events_unknown += batch.events.count(None)
-            await self._storing.submit(batch, partial(self._acknowledge, writer))
+            await self._line.submit(batch, partial(self._acknowledge, writer))
 
     def _acknowledge(self, writer: asyncio.StreamWriter, batch: Batch) -> None:
         if writer.is_closing():

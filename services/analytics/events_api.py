@@ -10,12 +10,12 @@ from pathlib import Path
 
 from libs.common.rpc import CannotListen, clear_socket
 from services.analytics.collector import Collector
-from services.analytics.storing import Storing
+from services.analytics.ports import Line
 
 
 @asynccontextmanager
 async def collecting(
-    path: Path, collector: Collector, storing: Storing, *, drain_seconds: float
+    path: Path, collector: Collector, line: Line, *, drain_seconds: float
 ) -> AsyncIterator[None]:
     """Listen while inside. On leaving, what came is stored and acknowledged, within a bound.
 
@@ -29,7 +29,7 @@ async def collecting(
         server.close()
         _remove(path)
         with suppress(TimeoutError):  # the sinks keep what is not stored by then
-            await storing.flush(drain_seconds)
+            await line.flush(drain_seconds)
         await collector.close()
 
 

@@ -1,9 +1,10 @@
-"""What analytics asks of a store."""
+"""What analytics asks of a store, and of what leads to one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, runtime_checkable
 
 from libs.common.events.values import Batch
 from libs.common.usage import RecentQuery, RecordedEvent, UsageQuery, UsageRow
@@ -26,6 +27,11 @@ class EventStore(Protocol):
         ...
 
 
+class Store(EventStore, AbstractAsyncContextManager[Any], Protocol):
+    """Keeps events while it is entered. Entering raises StoreError where that cannot be mended."""
+
+
+@runtime_checkable
 class UsageStore(Protocol):
     """Says what the events add up to, and what the last ones were.
 
@@ -38,4 +44,16 @@ class UsageStore(Protocol):
 
     async def recent(self, query: RecentQuery) -> list[RecordedEvent]:
         """Return the attempts in the order of their positions, the last one first."""
+        ...
+
+
+class Line(Protocol):
+    """Takes batches on their way to where they are stored."""
+
+    async def submit(self, batch: Batch, stored: Callable[[Batch], None]) -> None:
+        """Put a batch in line, when there is room; `stored` is called once it is stored."""
+        ...
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all that was submitted is stored; TimeoutError when that takes longer."""
         ...

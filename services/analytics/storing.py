@@ -1,4 +1,4 @@
-"""Brings what the collector received into the store: in order, and until it is there."""
+"""Brings what was received into a store: in order, and until it is there."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ class Storing:
         self,
         *,
         store: EventStore,
+        name: str,
         clock: Clock,
         policy: BatchPolicy | None = None,
         retry: Backoff | None = None,
     ) -> None:
         self._store = store
+        self._name = name
         self._clock = clock
         self._retry = retry or Backoff(first_s=0.1, most_s=5.0)
         self._batcher: Batcher[_Submitted] = Batcher(policy or BatchPolicy())
@@ -56,7 +58,8 @@ class Storing:
         self.counts = StoringCounts()
 
     def __repr__(self) -> str:
-        return f"<Storing submitted={self._submitted} finished={self._finished} {self._batcher!r}>"
+        done = f"{self._finished}/{self._submitted}"
+        return f"<Storing {self._name} finished={done} {self._batcher!r}>"
 
     @property
     def waiting_events(self) -> int:
@@ -84,7 +87,7 @@ class Storing:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write while inside; on leaving, what is not stored stays with its sink."""
-        task = asyncio.create_task(self._run(), name="events to the store")
+        task = asyncio.create_task(self._run(), name=f"events to {self._name}")
         try:
             yield
         finally:
@@ -118,10 +121,10 @@ class Storing:
             try:
                 await self._store.write(batches)
             except StoreError as error:
-                log.warning("events are not stored, trying again: %s", error)
+                log.warning("events are not stored in %s, trying again: %s", self._name, error)
             except Exception:
                 # A bug. The events wait for its end, as for that of any other failure.
-                log.exception("events are not stored, trying again")
+                log.exception("events are not stored in %s, trying again", self._name)
             else:
                 self.counts.writes += 1
                 self.counts.write_seconds += self._clock.now() - started

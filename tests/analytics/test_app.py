@@ -95,7 +95,7 @@ async def test_a_question_does_not_wait_for_the_next_write(folder: Path) -> None
         sink_to(config) as sink,
     ):
         sink.emit(event(1))
-        while not analytics.storing.waiting_events:
+        while not analytics.lines.each["duckdb"].waiting_events:
             await asyncio.sleep(0.01)
 
         (row,) = await client.query(UsageQuery())

@@ -33,11 +33,12 @@ class Rig:
         self.store = FakeStore()
         self.storing = Storing(
             store=self.store,
+            name="fake",
             clock=SystemClock(),
             policy=policy,
             retry=Backoff(first_s=0.01, most_s=0.02),
         )
-        self.collector = Collector(storing=self.storing, limits=limits)
+        self.collector = Collector(line=self.storing, limits=limits)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_unix_connection(self.path)

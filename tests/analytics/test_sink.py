@@ -28,10 +28,15 @@ def sink_to(path: Path, **changes: float | int) -> UnixSocketSink:
 
 @asynccontextmanager
 async def collector(path: Path, store: FakeStore) -> AsyncIterator[None]:
-    storing = Storing(store=store, clock=SystemClock(), policy=BatchPolicy(write_age_seconds=0.01))
+    storing = Storing(
+        store=store,
+        name="fake",
+        clock=SystemClock(),
+        policy=BatchPolicy(write_age_seconds=0.01),
+    )
     async with (
         storing.running(),
-        collecting(path, Collector(storing=storing), storing, drain_seconds=0.1),
+        collecting(path, Collector(line=storing), storing, drain_seconds=0.1),
     ):
         yield
 

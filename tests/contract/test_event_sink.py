@@ -33,8 +33,8 @@ async def memory(arrived: list[Event]) -> AsyncIterator[EventSink]:
 @asynccontextmanager
 async def unix_socket(arrived: list[Event]) -> AsyncIterator[EventSink]:
     store = FakeStore()
-    storing = Storing(store=store, clock=SystemClock())
-    collector = Collector(storing=storing)
+    storing = Storing(store=store, name="fake", clock=SystemClock())
+    collector = Collector(line=storing)
     with short_dir() as folder:
         path = folder / "events.sock"
         async with (
