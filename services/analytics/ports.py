@@ -21,8 +21,9 @@ class EventStore(Protocol):
         """Keep all the batches durably, or raise StoreError.
 
         Repetition is harmless: what (server, boot epoch, sequence) names is
-        kept once. For that, batches of one boot come in the order of their
-        sequence, though they may begin again at an earlier one.
+        kept once. For that, batches of one boot and partition come in the
+        order of their sequence, though they may begin again at an earlier
+        one. What is above the last one of its partition is new.
         """
         ...
 

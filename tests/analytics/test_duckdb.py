@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from libs.common.events.values import Batch, InferenceEvent, LifecycleEvent
 from libs.common.usage import UsageQuery
@@ -51,7 +51,7 @@ async def test_a_row_has_the_events_values(file: Path) -> None:
     assert read(file, "SELECT * FROM lifecycle_events") == [
         ("ams-0", 7, 4, 5, 9, "endpoint", "", "", "ams", "", "h:1")
     ]
-    assert read(file, "SELECT * FROM watermarks") == [("ams-0", 7, 4)]
+    assert read(file, "SELECT * FROM watermarks") == [("ams-0", 7, "", 4)]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,46 @@ async def test_a_file_from_before_is_brought_up_to_date(
             await store.write([batch(1, 3)])
 
     assert read(file, "SELECT mood, count(*) FROM inference_events GROUP BY ALL") == [("", 3)]
-    assert read(file, "SELECT max(version) FROM schema_version") == [(2,)]
+    assert read(file, "SELECT max(version) FROM schema_version") == [
+        (len(duckdb_schema.MIGRATIONS) + 1,)
+    ]
+
+
+async def test_watermarks_from_before_there_were_partitions_still_hold(file: Path) -> None:
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(duckdb_schema.VERSION_TABLE)
+        connection.execute(duckdb_schema.MIGRATIONS[0])
+        connection.execute("INSERT INTO schema_version VALUES (1)")
+        connection.execute("INSERT INTO watermarks VALUES ('ams-0', 1, 3)")
+
+    async with DuckDBStore(file) as store:
+        await store.write([batch(1, 4)])
+
+    assert read(file, "SELECT sequence FROM inference_events") == [(4,)]
+
+
+async def test_each_partition_has_a_watermark_of_its_own(file: Path) -> None:
+    def part(partition: str, *numbers: int) -> list[Batch]:
+        return [replace(batch(number, 1), partition=partition) for number in numbers]
+
+    for _ in range(2):
+        async with DuckDBStore(file) as store:
+            await store.write([*part("events/1", 2, 4), *part("events/0", 1, 3)])
+            await store.write([*part("events/0", 1, 3, 5), *part("events/1", 4)])
+
+    assert read(file, "SELECT sequence FROM inference_events ORDER BY ALL") == [
+        (number,) for number in range(1, 6)
+    ]
+
+
+async def test_a_file_is_told_from_others_and_stays_itself(file: Path) -> None:
+    found = []
+    for path in (file, file, file.with_name("other")):
+        async with DuckDBStore(path) as store:
+            found.append(store.identity)
+
+    assert found[0] == found[1] != found[2]
+    assert found[0]
 
 
 async def test_a_file_from_a_newer_version_is_refused(file: Path) -> None:

@@ -116,6 +116,9 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False):
     boot_epoch: int
     first_sequence: int
     events: tuple[Event | None, ...]
+    # Of Kafka, such as "constellation.inference-events/3"; empty: straight from the sink. Each
+    # has its part of a boot's events, in order.
+    partition: str = ""
 
     @property
     def last_sequence(self) -> int:

@@ -14,7 +14,7 @@ from msgspec.structs import fields as struct_fields
 from libs.common.envelope import RequestSource
 from libs.common.events.values import Batch, Event, EventType, InferenceEvent, LifecycleEvent
 
-Boot: TypeAlias = tuple[str, int]
+Source: TypeAlias = tuple[str, int, str]  # server, boot epoch, partition
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 Row: TypeAlias = tuple[str, int, int, Event]
 
@@ -23,24 +23,24 @@ DTYPES: dict[type, type] = {str: object, int: np.uint64, float: np.float64}
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What a write adds: rows, and how far each boot has come with them."""
+    """What a write adds: rows, and how far each source has come with them."""
 
     rows: list[Row]
-    watermarks: dict[Boot, int]
+    watermarks: dict[Source, int]
 
 
-def fresh(batches: Iterable[Batch], watermarks: Mapping[Boot, int]) -> Fresh:
+def fresh(batches: Iterable[Batch], watermarks: Mapping[Source, int]) -> Fresh:
     """Return the events above the watermarks, and the watermarks that they raise."""
     rows: list[Row] = []
-    raised: dict[Boot, int] = {}
+    raised: dict[Source, int] = {}
     for batch in batches:
-        boot = (batch.server, batch.boot_epoch)
-        seen = raised.get(boot, watermarks.get(boot, 0))
+        source = (batch.server, batch.boot_epoch, batch.partition)
+        seen = raised.get(source, watermarks.get(source, 0))
         for sequence, event in enumerate(batch.events, batch.first_sequence):
             if event is not None and sequence > seen:
                 rows.append((batch.server, batch.boot_epoch, sequence, event))
         if batch.last_sequence > seen:
-            raised[boot] = batch.last_sequence
+            raised[source] = batch.last_sequence
     return Fresh(rows, raised)
 
 
@@ -54,13 +54,14 @@ def lifecycle_columns(rows: Sequence[Row]) -> Columns:
     return _LIFECYCLE([row for row in rows if isinstance(row[3], LifecycleEvent)])
 
 
-def watermark_columns(watermarks: Mapping[Boot, int]) -> Columns:
+def watermark_columns(watermarks: Mapping[Source, int]) -> Columns:
     """Return the watermarks as a table; empty, where there are none."""
     if not watermarks:
         return {}
     return {
-        "server": np.array([server for server, _ in watermarks], dtype=object),
-        "boot_epoch": np.array([epoch for _, epoch in watermarks], dtype=np.uint64),
+        "server": np.array([server for server, _, _ in watermarks], dtype=object),
+        "boot_epoch": np.array([epoch for _, epoch, _ in watermarks], dtype=np.uint64),
+        "partition": np.array([partition for _, _, partition in watermarks], dtype=object),
         "last_sequence": np.array(list(watermarks.values()), dtype=np.uint64),
     }
 

@@ -22,8 +22,8 @@ from libs.common.events.values import Batch
 from libs.common.usage import RecentQuery, RecordedEvent, UsageQuery, UsageRow
 from services.analytics.ports import StoreError
 from services.analytics.stores.columns import (
-    Boot,
     Columns,
+    Source,
     fresh,
     inference_columns,
     lifecycle_columns,
@@ -43,6 +43,7 @@ CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the fi
 RAISE = """
     UPDATE watermarks SET last_sequence = batch.last_sequence FROM batch
     WHERE watermarks.server = batch.server AND watermarks.boot_epoch = batch.boot_epoch
+        AND watermarks.partition = batch.partition
 """
 
 
@@ -71,11 +72,17 @@ class DuckDBStore:
         self._one_query = asyncio.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._reader: duckdb.DuckDBPyConnection | None = None
-        self._watermarks: dict[Boot, int] = {}
+        self._watermarks: dict[Source, int] = {}
+        self._identity = ""
         self._writes = 0
 
     def __repr__(self) -> str:
         return f"<DuckDBStore {self._path.name} {'open' if self._connection else 'closed'}>"
+
+    @property
+    def identity(self) -> str:
+        """Return what tells this file from others, once it has been open."""
+        return self._identity
 
     async def __aenter__(self) -> Self:
         await asyncio.wrap_future(self._writing.submit(self._open))
@@ -129,6 +136,7 @@ class DuckDBStore:
             self._connection = duckdb.connect(str(self._path), config=self._settings)
             _migrate(self._connection)
             rows = self._connection.execute("SELECT * FROM watermarks").fetchall()
+            identity = self._connection.execute("SELECT id FROM identity").fetchall()
             self._reader = self._connection.cursor()
         except duckdb.Error as error:
             self._close()
@@ -138,7 +146,8 @@ class DuckDBStore:
         except StoreError:
             self._close()
             raise
-        self._watermarks = {(server, epoch): last for server, epoch, last in rows}
+        self._watermarks = {row[:3]: row[3] for row in rows}
+        ((self._identity,),) = identity
         return self._connection
 
     def _close(self) -> None:

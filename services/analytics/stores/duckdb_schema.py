@@ -77,6 +77,23 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (server, boot_epoch)
     );
     """,
+    # By Kafka, a boot's events come in several partitions; directly, in the one named ''.
+    # What reads Kafka for this file has to read all of it: the id is the file's own.
+    """
+    CREATE TABLE watermarks_by_partition (
+        server VARCHAR NOT NULL,
+        boot_epoch UBIGINT NOT NULL,
+        partition VARCHAR NOT NULL,
+        last_sequence UBIGINT NOT NULL,
+        PRIMARY KEY (server, boot_epoch, partition)
+    );
+    INSERT INTO watermarks_by_partition
+        SELECT server, boot_epoch, '', last_sequence FROM watermarks;
+    DROP TABLE watermarks;
+    ALTER TABLE watermarks_by_partition RENAME TO watermarks;
+    CREATE TABLE identity (id VARCHAR NOT NULL);
+    INSERT INTO identity SELECT uuid();
+    """,
 )
 
 VERSION_TABLE = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"
