@@ -22,6 +22,7 @@ from libs.common.config import ConfigFile, node_names
 from libs.common.lifecycle import background
 from libs.common.loop_lag import LoopLag
 from libs.common.ports import Inference
+from libs.common.usage import UsageSource
 from libs.common.world import World, follow
 from libs.common.world_map import Colo, Resource
 from services.analytics import app as analytics
@@ -81,21 +82,22 @@ class Embedded:
     async def enter(self, stack: AsyncExitStack, catalog: Catalog) -> Running:
         """Start everything on `stack`, in order."""
         await stack.enter_async_context(background(self.lag.run(), name="loop lag"))
-        await self._analytics(stack)
+        usage = await self._analytics(stack)
         plane = await self._control(stack, catalog)
         for colo in self.options.colos:
             await self._node(stack, plane, colo)
             await self._server(stack, plane, colo)
-        bound = await self._entry(stack, plane, self.options.colos[0])
+        bound = await self._entry(stack, plane, self.options.colos[0], usage)
         http = f"{bound.scheme}://{bound.http}"
         return Running(world=self.world, http=http, grpc=bound.grpc)
 
-    async def _analytics(self, stack: AsyncExitStack) -> None:
+    async def _analytics(self, stack: AsyncExitStack) -> UsageSource:
         config = self.config.settings(
             "analytics", analytics.Config, state_dir=self.options.state_dir
         )
         made = analytics.build(config, registry=self.registry, clock=self.clock)
         await stack.enter_async_context(analytics.serve(config, made))
+        return made.usage
 
     async def _control(self, stack: AsyncExitStack, catalog: Catalog) -> Control:
         options = self.options
@@ -164,7 +166,9 @@ class Embedded:
         address, local = await path.server(config, self.server_metrics, self.servers)
         self.servers[address] = local
 
-    async def _entry(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> entry.Bound:
+    async def _entry(
+        self, stack: AsyncExitStack, plane: Control, colo: Colo, usage: UsageSource
+    ) -> entry.Bound:
         config = self.config.settings(
             "entry",
             entry.Config,
@@ -173,9 +177,12 @@ class Embedded:
             http=self.options.http,
             grpc=self.options.grpc,
         )
-        return await self._path(stack, plane).entry(config, local=self.servers)
+        path = self._path(stack, plane, usage=usage)
+        return await path.entry(config, local=self.servers)
 
-    def _path(self, stack: AsyncExitStack, plane: Control) -> RequestPath:
+    def _path(
+        self, stack: AsyncExitStack, plane: Control, *, usage: UsageSource | None = None
+    ) -> RequestPath:
         return RequestPath(
             stack=stack,
             plane=plane,
@@ -185,6 +192,7 @@ class Embedded:
             clock=self.clock,
             root=self.options.root,
             state_dir=self.options.state_dir,
+            usage=usage,
         )
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
+from libs.common.clients.usage import UsageClient
 from libs.common.clock import Clock
 from libs.common.connections import Client, Connections, over
 from libs.common.events.sinks import UnixSocketSink
 from libs.common.finetunes import FinetuneWrites
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, Inference
+from libs.common.usage import UsageSource
 from libs.common.world import World, keep_reporting
 from services.entry import app as entry
 from services.entry.metrics import EntryMetrics
@@ -35,6 +37,7 @@ class RequestPath:
     clock: Clock
     root: Path  # what the catalog's paths are relative to
     state_dir: Path
+    usage: UsageSource | None = None  # of this process; None: at an address
 
     async def server(
         self, config: server.Config, metrics: ServerMetrics, local: Mapping[str, Inference]
@@ -70,6 +73,7 @@ class RequestPath:
             world=self.world,
             connections=connections,
             finetunes=self.finetunes,
+            usage=self.usage or await self._usage(config),
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),
             clock=self.clock,
@@ -79,6 +83,12 @@ class RequestPath:
         )
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
+
+    async def _usage(self, config: entry.Config) -> UsageSource:
+        """Return what asks analytics; it connects with the first question."""
+        address = config.usage or f"unix:{self.state_dir / 'usage.sock'}"
+        client = UsageClient(address, timeout_s=config.usage_s)
+        return await self.stack.enter_async_context(client)
 
     def _connections(
         self, connect: Callable[[str], Client], local: Mapping[str, Inference]

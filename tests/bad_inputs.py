@@ -68,6 +68,7 @@ def cases() -> list[Case]:
         *_fields(),
         *_options(),
         *_openai(),
+        *_usage(),
     ]
     assert len({name for name, *_ in found}) == len(found)
     return found
@@ -155,6 +156,33 @@ def _addresses() -> Iterator[Case]:
         yield f"method: {method}", request(RUN, method=method), 405, 7002
     for path in ("/healthz", "/metrics", "/v1/models"):
         yield f"method: POST at {path}", request(path), 405, 7002
+
+
+def _usage() -> Iterator[Case]:
+    """Questions that are none; a filter that is misspelt would make a sum too large."""
+    for query in [
+        "group_by=day",
+        "group_by=model,,hour",
+        "from=yesterday",
+        "from=2026-11-28T01:00:00",
+        "to=-1",
+        "to=1e12",
+        "from=" + "9" * 30,
+        "to=2026-02-30T00:00:00Z",
+        "source=phone",
+        "error_code=many",
+        "error_code=-1",
+        "format=xml",
+        "modle=a",
+        "model=" + "a" * 513,
+        "finetune=%00",
+    ]:
+        yield f"usage: {query[:30]}", request(f"{AI}/usage?{query}", method="GET"), 400, 5006
+    for query in ["limit=0", "limit=1001", "limit=ten", "before=x", "before=1.2@s", "hour=1"]:
+        where = f"{AI}/usage/requests?{query}"
+        yield f"usage: {query}", request(where, method="GET"), 400, 5006
+    yield "usage: nobody", request(f"{AI}/usage", method="GET", token=""), 401, 10000
+    yield "method: POST at usage", request(f"{AI}/usage"), 405, 7002
 
 
 def _json() -> Iterator[Case]:

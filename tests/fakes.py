@@ -19,6 +19,7 @@ from libs.common.errors import DeadlineExceeded, Unavailable
 from libs.common.events.sinks import MemorySink
 from libs.common.finetunes import NewFinetune, UploadHead, Written
 from libs.common.ports import Send
+from libs.common.usage import RecentPage, RecentQuery, UsageQuery, UsageRow
 from libs.common.world import World
 from libs.common.world_map import Instance, Resource, Server, Shard, Update
 from services.server.endpoints import Endpoint
@@ -227,6 +228,34 @@ def a_server(
     )
     server.shards.sync()
     return server
+
+
+class FakeUsage:
+    """Answers with what it was given; keeps what it was asked."""
+
+    def __init__(
+        self, *rows: UsageRow, page: RecentPage | None = None, error: Exception | None = None
+    ) -> None:
+        self.rows = list(rows)
+        self.page = page or RecentPage(events=(), next=None)
+        self.error = error
+        self.is_silent = False
+        self.asked: list[UsageQuery | RecentQuery] = []
+
+    async def query(self, query: UsageQuery) -> list[UsageRow]:
+        await self._ask(query)
+        return self.rows
+
+    async def recent(self, query: RecentQuery) -> RecentPage:
+        await self._ask(query)
+        return self.page
+
+    async def _ask(self, query: UsageQuery | RecentQuery) -> None:
+        self.asked.append(query)
+        if self.error is not None:
+            raise self.error
+        if self.is_silent:
+            await asyncio.Event().wait()
 
 
 class NoFinetunes:

@@ -358,6 +358,12 @@ class FellBehind(Unavailable):
     again = "by itself"
 
 
+class UsageUnavailable(Unavailable):
+    """Analytics, which knows what was used, is away or slow; models run without it."""
+
+    code, reason, retryable = 7005, "usage_unavailable", False
+
+
 class KeyReused(RequestError):
     """The idempotency key was sent with another request within the last minutes."""
 

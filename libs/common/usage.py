@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from libs.common.events.values import InferenceEvent
 
@@ -138,6 +138,18 @@ class RecentPage:
 
     events: tuple[RecordedEvent, ...]
     next: Position | None
+
+
+class UsageSource(Protocol):
+    """Answers questions. Raises RequestError: BadInput, or UsageUnavailable for now."""
+
+    async def query(self, query: UsageQuery) -> list[UsageRow]:
+        """Return the rows, in the order of their groups."""
+        ...
+
+    async def recent(self, query: RecentQuery) -> RecentPage:
+        """Return the last attempts, newest first."""
+        ...
 
 
 def _number(text: str) -> int:

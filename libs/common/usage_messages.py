@@ -12,7 +12,6 @@ from libs.common.errors import BadInput
 from libs.common.events.values import InferenceEvent
 from libs.common.pb import usage_pb2 as pb
 from libs.common.usage import (
-    Position,
     RecentPage,
     RecentQuery,
     RecordedEvent,
@@ -20,6 +19,7 @@ from libs.common.usage import (
     UsageQuery,
     UsageRow,
 )
+from libs.common.usage_texts import position
 
 ROW = tuple(field.name for field in dataclass_fields(UsageRow))
 EVENT = InferenceEvent.__struct_fields__
@@ -75,15 +75,6 @@ def recent_from_message(message: pb.RecentRequest) -> RecentQuery:
         limit=message.limit or RecentQuery.limit,
         before=position(message.before),
     )
-
-
-def position(text: str) -> Position | None:
-    """Read a `before`; None is the newest. Raises BadInput."""
-    try:
-        return Position.parse(text) if text else None
-    except ValueError as error:
-        wanted = "`next` of the page before, or Unix milliseconds"
-        raise BadInput(f"`before` has to be {wanted}", pointer="/before") from error
 
 
 def page_to_message(page: RecentPage) -> pb.RecentResponse:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from libs.common.errors import BadInput, Unavailable
+from libs.common.errors import BadInput, UsageUnavailable
 from libs.common.usage import MOST_RECENT, RecentPage, RecentQuery, UsageQuery, UsageRow
 from services.analytics.ports import StoreError, UsageStore
 
@@ -59,6 +59,6 @@ class Usage:
             await self._flush(self._flush_seconds)
             yield
         except StoreError as error:
-            raise Unavailable(f"usage cannot be read: {error}") from error
+            raise UsageUnavailable(f"usage cannot be read: {error}") from error
         except TimeoutError as error:
-            raise Unavailable("usage cannot be read: the store is slow or away") from error
+            raise UsageUnavailable("usage cannot be read: the store is slow or away") from error

@@ -16,10 +16,12 @@ from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.lifecycle import background
 from libs.common.ports import Inference
 from libs.common.rpc import CannotListen, grpc_server
+from libs.common.usage import UsageSource
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
 from libs.http1 import Limits, TlsFiles
 from services.entry.access_log import AccessLog
+from services.entry.admins import Admins
 from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
@@ -40,6 +42,7 @@ from services.entry.fronts.openai_media import Media
 from services.entry.fronts.openai_responses import Responses
 from services.entry.fronts.ops import Ops
 from services.entry.fronts.requests import Requests
+from services.entry.fronts.usage import UsageRoutes
 from services.entry.fronts.workers_ai import WorkersAi
 from services.entry.fronts.workers_ai_catalog import WorkersAiCatalog
 from services.entry.gateway import Gateway
@@ -83,6 +86,8 @@ class Config:
     cors_max_age_s: Seconds = 600.0  # a browser may keep what it was told
     # Those whose tokens with the scope `admin` see what all accounts do, comma-separated.
     admin_accounts: str = "0123456789abcdef0123456789abcdef"
+    usage: str = ""  # where analytics answers; empty: `usage.sock` in the state folder
+    usage_s: Seconds = 30.0  # it may take for that
     access_log: str = ""  # a file that gets a line of JSON for each request; -: standard output
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
@@ -182,6 +187,7 @@ class Entry:
         cancelling: Cancelling,
         auth: Auth,
         finetunes: FinetuneWrites,
+        usage: UsageSource,
         metrics: EntryMetrics,
         clock: Clock,
         rng: random.Random,
@@ -210,6 +216,12 @@ class Entry:
         tuning = Finetunes(
             writes=finetunes, world=world, gateway=gateway, cold=cold, bounds=config.uploads
         )
+        using = UsageRoutes(
+            source=usage,
+            cold=cold,
+            admins=Admins(config.admin_accounts),
+            answer_s=config.usage_s,
+        )
         ops = Ops(
             registry=metrics.registry,
             not_ready=self.not_ready,
@@ -223,6 +235,7 @@ class Entry:
             *requests.routes(),
             *WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock).routes(),
             *tuning.routes(),
+            *using.routes(),
             *ops.routes(),
         )  # the last one takes all that is left
         self.access_log = AccessLog(config.access_log) if config.access_log else None
@@ -287,6 +300,7 @@ def build(
     world: World,
     connections: Callable[[str], Inference],
     finetunes: FinetuneWrites,
+    usage: UsageSource,
     metrics: EntryMetrics,
     templates: Templates,
     clock: Clock | None = None,
@@ -318,6 +332,7 @@ def build(
         cancelling=Cancelling(world=world, connections=connections),
         auth=Auth(world=world, clock=clock),
         finetunes=finetunes,
+        usage=usage,
         metrics=metrics,
         clock=clock,
         rng=rng,

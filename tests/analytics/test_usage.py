@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.errors import BadInput, RequestError, Unavailable
+from libs.common.errors import BadInput, RequestError, UsageUnavailable
 from libs.common.usage import (
     Position,
     RecentQuery,
@@ -86,15 +86,15 @@ async def test_a_question_without_an_answer_is_refused(query: UsageQuery, pointe
 @pytest.mark.parametrize(
     ("story", "error"),
     [
-        pytest.param(Story(error=StoreError("broken")), Unavailable, id="the store fails"),
-        pytest.param(Story(error=TimeoutError()), Unavailable, id="the store is slow"),
+        pytest.param(Story(error=StoreError("broken")), UsageUnavailable, id="the store fails"),
+        pytest.param(Story(error=TimeoutError()), UsageUnavailable, id="the store is slow"),
         pytest.param(Story(rows=5), BadInput, id="too many rows"),
     ],
 )
 async def test_a_failure_is_named_after_its_reason(story: Story, error: type[RequestError]) -> None:
     with pytest.raises(error):
         await usage(story).query(UsageQuery())
-    if error is Unavailable:
+    if error is UsageUnavailable:
         with pytest.raises(error):
             await usage(story).recent(RecentQuery())
 

@@ -21,6 +21,7 @@ from libs.common.finetunes import FinetuneWrites
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Inference, Send
 from libs.common.tokens import token_hash
+from libs.common.usage import UsageSource
 from libs.common.wire import Tensor
 from libs.common.world import World
 from libs.common.world_map import (
@@ -34,7 +35,7 @@ from libs.common.world_map import (
 )
 from services.entry.app import Bound, Config, Entry, build, serve
 from services.entry.metrics import EntryMetrics
-from tests.fakes import NoFinetunes, put
+from tests.fakes import FakeUsage, NoFinetunes, put
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 OTHER_ACCOUNT = "f" * 32
@@ -201,6 +202,7 @@ def entry_of(
     config: Config | None = None,
     clock: Clock | None = None,
     finetunes: FinetuneWrites | None = None,
+    usage: UsageSource | None = None,
 ) -> Entry:
     """Build an entry in ams over fake servers by colo."""
     addresses = {f"local:server-{colo}": server for colo, server in servers.items()}
@@ -210,6 +212,7 @@ def entry_of(
         world=world,
         connections=connections,
         finetunes=finetunes or NoFinetunes(),
+        usage=usage or FakeUsage(),
         metrics=EntryMetrics(CollectorRegistry()),
         templates={"chat.jinja": TEMPLATE}.__getitem__,
         clock=clock,
@@ -219,12 +222,19 @@ def entry_of(
 
 @asynccontextmanager
 async def listening(
-    server: FakeServer, *, world: World | None = None, **config: Any
+    server: FakeServer,
+    *,
+    world: World | None = None,
+    usage: UsageSource | None = None,
+    **config: Any,
 ) -> AsyncIterator[Bound]:
     """Listen with an entry over one fake server."""
     settings: dict[str, Any] = {"colo": "ams", "http": "127.0.0.1:0", "grpc": "", "drain_s": 2.0}
     entry = entry_of(
-        world or small_world("ams"), {"ams": server}, config=Config(**(settings | config))
+        world or small_world("ams"),
+        {"ams": server},
+        config=Config(**(settings | config)),
+        usage=usage,
     )
     async with serve(entry.config, entry) as bound:
         yield bound

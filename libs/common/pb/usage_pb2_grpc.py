@@ -36,7 +36,7 @@ class UsageServiceStub:
     Possible errors (status, then the `code` trailer):
     * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
     `pointer` names the field.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    * `UNAVAILABLE` (7005): the store is away, or took too long.
     """
 
     def __init__(self, channel):
@@ -68,7 +68,7 @@ class UsageServiceServicer:
     Possible errors (status, then the `code` trailer):
     * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
     `pointer` names the field.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    * `UNAVAILABLE` (7005): the store is away, or took too long.
     """
 
     def Query(self, request, context):
@@ -124,7 +124,7 @@ class UsageService:
     Possible errors (status, then the `code` trailer):
     * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
     `pointer` names the field.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    * `UNAVAILABLE` (7005): the store is away, or took too long.
     """
 
     @staticmethod

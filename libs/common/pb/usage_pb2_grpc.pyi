@@ -37,7 +37,7 @@ class UsageServiceStub:
     Possible errors (status, then the `code` trailer):
     * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
       `pointer` names the field.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    * `UNAVAILABLE` (7005): the store is away, or took too long.
     """
 
     @_typing.overload
@@ -70,7 +70,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
     Possible errors (status, then the `code` trailer):
     * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
       `pointer` names the field.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    * `UNAVAILABLE` (7005): the store is away, or took too long.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -99,7 +99,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     Possible errors (status, then the `code` trailer):
     * `INVALID_ARGUMENT` (5006): a question without an answer; the trailer
       `pointer` names the field.
-    * `UNAVAILABLE` (3043): the store is away, or took too long.
+    * `UNAVAILABLE` (7005): the store is away, or took too long.
     """
 
     @_abc_1.abstractmethod

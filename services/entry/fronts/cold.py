@@ -10,11 +10,11 @@ from aiohttp import web
 from libs.common.errors import Internal, RequestError
 from libs.common.world_map import Scope, Token
 from services.entry.auth import Auth
-from services.entry.fronts.bodies import JSON, client_id, error_body, error_headers, to_json
+from services.entry.fronts.bodies import client_id, error_body, error_headers, written
 from services.entry.gateway import Gateway
 from services.entry.metrics import EntryMetrics
 
-# What it returns, or what that comes to, is written as JSON.
+# What it returns, or what that comes to, is written as JSON, or goes out as the bytes it is.
 Look = Callable[[web.Request, Token], object | Awaitable[object]]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 log = logging.getLogger(__name__)
@@ -46,9 +46,8 @@ class ColdRoutes:
                 refusal = _told(error, request)
                 status, value = refusal.http, error_body(refusal)
                 headers |= error_headers(refusal)
-            return web.Response(
-                body=to_json(value), status=status, content_type=JSON, headers=headers
-            )
+            body, headers["Content-Type"] = written(value)
+            return web.Response(body=body, status=status, headers=headers)
 
         return handle
 

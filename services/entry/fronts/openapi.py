@@ -105,6 +105,8 @@ def _operation(method: str, path: str, said: Operation) -> Json:
         "parameters": [*_in_path(path), *said.parameters],
         "responses": {"200": _ok(said.answer, streams=said.streams, media=said.media)},
     }
+    if said.other_media:
+        made["responses"]["200"]["content"][said.other_media] = {"schema": {"type": "string"}}
     bodies = {JSON: said.body, FORM: said.form}
     content = {kind: {"schema": each} for kind, each in bodies.items() if each is not None}
     if content:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from libs.common.catalog import ADAPTER_FILES
+from libs.common.usage_texts import GROUPS
 from services.entry.fronts.media_bodies import (
     IMAGE_SCHEMA,
     SPEECH_SCHEMA,
@@ -31,6 +32,7 @@ class Operation:
     form: Mapping[str, Any] | None = None  # a multipart one
     answer: Mapping[str, Any] | None = None
     media: str = ""  # of the answer, if it is not JSON
+    other_media: str = ""  # that it may have besides JSON
     streams: bool = False
     is_open: bool = False  # needs no token
     statuses: Sequence[int] = ()  # of an open route, beside 200
@@ -62,6 +64,10 @@ ASSET: Final[Json] = {
         "file": {"type": "string", "contentMediaType": "application/octet-stream"},
     },
 }
+MOMENT: Final = "RFC 3339 such as 2026-11-28T01:00:00Z, or milliseconds since 1970."
+OWN: Final = "The token's own account; for operators another's id, or `*` for all."
+GROUP: Final = "|".join(GROUPS)
+GROUPED: Final = "Words with commas between them; unless told, `model`."
 # OpenAI's routes stand under /v1 and under an account's /ai/v1.
 _V1: Final[Mapping[str, Operation]] = {
     "/chat/completions": Operation(
@@ -135,6 +141,31 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     f"{AI}/finetunes/{{finetune}}": Operation(summary="Delete a finetune", answer=ENVELOPE),
     f"{AI}/finetunes/{{finetune}}/finetune-assets": Operation(
         summary="Upload one of a finetune's files", form=ASSET, answer=ENVELOPE
+    ),
+    f"{AI}/usage": Operation(
+        summary="Add up what was used",
+        parameters=(
+            _query("group_by", description=GROUPED, pattern=f"^({GROUP})(,({GROUP}))*$"),
+            _query("from", description=MOMENT),
+            _query("to", description=MOMENT),
+            *(_query(name, maxLength=512) for name in ("model", "finetune", "colo")),
+            _query("source", enum=["worker_binding", "pages_binding", "rest"]),
+            _query("error_code", "integer", minimum=0, maximum=999_999_999),
+            _query("account", description=OWN),
+            _query("format", enum=["json", "csv"]),
+        ),
+        answer=ENVELOPE,
+        other_media="text/csv",
+    ),
+    f"{AI}/usage/requests": Operation(
+        summary="List the last requests",
+        parameters=(
+            _query("model", maxLength=512),
+            _query("limit", "integer", minimum=1, maximum=1000),
+            _query("before", description="`result_info.next` of the page before."),
+            _query("account", description=OWN),
+        ),
+        answer=ENVELOPE,
     ),
     f"{AI}/requests/{{request_id}}": Operation(summary="Cancel a request", answer=ENVELOPE),
     "/v1/requests/{request_id}": Operation(

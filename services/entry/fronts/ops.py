@@ -36,6 +36,8 @@ ROUTES = (
     "GET /client/v4/accounts/{account}/ai/finetunes/public",
     "DELETE /client/v4/accounts/{account}/ai/finetunes/{finetune}",
     "POST /client/v4/accounts/{account}/ai/finetunes/{finetune}/finetune-assets",
+    "GET /client/v4/accounts/{account}/ai/usage",
+    "GET /client/v4/accounts/{account}/ai/usage/requests",
     "POST /v1/chat/completions",
     "POST /v1/completions",
     "POST /v1/embeddings",
