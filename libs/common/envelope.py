@@ -103,6 +103,7 @@ class InferRequest(Value):
     traceparent: str = ""
     units: Units = NO_UNITS
     bytes_in: int = 0
+    over_unix_socket: bool = False  # said by who took it from one; it does not travel
 
     def __init__(self, *, request_id: str, account: str, model: str, payload: bytes) -> None:
         self.request_id = request_id
@@ -148,6 +149,7 @@ class InferRequest(Value):
         made.traceparent = self.traceparent
         made.units = self.units
         made.bytes_in = self.bytes_in
+        made.over_unix_socket = self.over_unix_socket
         return made
 
 

@@ -265,7 +265,6 @@ def _outcomes(
         metrics=metrics,
         health=health,
         clock=clock,
-        over_unix_socket=config.listen.startswith("unix:"),
     )
 
 
@@ -296,11 +295,12 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
         await stack.enter_async_context(background(app.sampler.run(), name="sampler"))
         await stack.enter_async_context(background(app.checker.run(), name="checker"))
         address = app.server.me.address
+        is_unix = config.listen.startswith("unix:")
         if config.listen:
             address = await stack.enter_async_context(
                 listening(
                     config.listen,
-                    InferenceApi(app.server).handlers(),
+                    InferenceApi(app.server, over_unix_socket=is_unix).handlers(),
                     transport=config.transport,
                     drain_s=config.drain_s,
                     max_message_bytes=config.max_message_bytes,

@@ -3,36 +3,72 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
+from libs.common.clock import Clock
 from libs.common.envelope import InferRequest, Outcome
-from libs.common.errors import Aborted
+from libs.common.errors import Aborted, Internal, RequestError
+from services.server.shards import OwnedShard
 
 
 class Following:
     """One call while it waits; a context manager, in the task that waits."""
 
-    __slots__ = ("_answered", "_followers", "_is_cancelled", "_task", "request")
+    __slots__ = (
+        "_clock",
+        "_ended",
+        "_followers",
+        "_is_cancelled",
+        "_task",
+        "arrived",
+        "arrived_ms",
+        "bytes_out",
+        "error",
+        "first_part_at",
+        "outcome",
+        "queue_size",
+        "request",
+        "shard",
+        "took_s",
+    )
 
     def __init__(
         self,
         request: InferRequest,
+        shard: OwnedShard | None,
+        *,
         followers: set[Following],
-        answered: Callable[[InferRequest, Outcome], None],
+        ended: Callable[[Following], None],
+        clock: Clock,
     ) -> None:
         self.request = request
+        self.shard = shard
+        self.queue_size = shard.turnstile.waiting if shard is not None else 0
+        self.arrived = clock.now()
+        self.arrived_ms = clock.unix_ms()
+        self.first_part_at = 0.0
+        self.bytes_out = 0
+        self.took_s = 0.0
+        self.outcome: Outcome | None = None  # once it has got the other one's answer
+        self.error: type[RequestError] | None = None
+        self._clock = clock
         self._followers = followers
-        self._answered = answered
+        self._ended = ended
         self._task = asyncio.current_task()
         self._is_cancelled = False
 
     def __repr__(self) -> str:
         return f"<Following {self.request.request_id}>"
 
+    def parts(self, payloads: Sequence[bytes]) -> None:
+        """Parts of the other one's answer are handed on."""
+        self.first_part_at = self.first_part_at or self._clock.now()
+        self.bytes_out += sum(map(len, payloads))
+
     def answered(self, outcome: Outcome) -> None:
-        """It has got the other one's answer."""
-        self._answered(self.request, outcome)
+        """It has got the other one's answer, all of it."""
+        self.outcome = outcome
 
     def cancel(self) -> None:
         """Stop waiting; its caller gets Aborted."""
@@ -50,7 +86,15 @@ class Following:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Tell how it ended; who has no answer and no error runs, and is told of by its record."""
         self._followers.discard(self)
+        self.took_s = self._clock.now() - self.arrived
+        if error is not None:
+            self.error = _class_of(error)
+        if self.error is not None or self.outcome is not None:
+            self._ended(self)
+        if isinstance(error, RequestError):
+            error.recorded = True
         if self._is_cancelled and isinstance(error, asyncio.CancelledError):
             assert self._task is not None
             self._task.uncancel()  # the task goes on and answers
@@ -58,18 +102,21 @@ class Following:
 
 
 class Followers:
-    """All calls of one server that wait so; `answered` is told of each that got an answer."""
+    """All calls of one server that wait so; `ended` is told of each that does not run itself."""
 
-    def __init__(self, answered: Callable[[InferRequest, Outcome], None]) -> None:
-        self._answered = answered
+    def __init__(self, ended: Callable[[Following], None], clock: Clock) -> None:
+        self._ended = ended
+        self._clock = clock
         self._waiting: set[Following] = set()
 
     def __repr__(self) -> str:
         return f"<Followers {len(self._waiting)}>"
 
-    def follow(self, request: InferRequest) -> Following:
+    def follow(self, request: InferRequest, shard: OwnedShard | None) -> Following:
         """Return the block in which a call waits."""
-        return Following(request, self._waiting, self._answered)
+        return Following(
+            request, shard, followers=self._waiting, ended=self._ended, clock=self._clock
+        )
 
     def cancel(self, *, account: str, request_id: str) -> list[str]:
         """Cancel those of an account that have this id, ours or the client's."""
@@ -82,3 +129,12 @@ class Followers:
         for each in found:
             each.cancel()
         return [each.request.request_id for each in found]
+
+
+def _class_of(error: BaseException) -> type[RequestError]:
+    """Return what an error is called in metrics and events."""
+    if isinstance(error, RequestError):
+        return type(error)
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return Aborted
+    return Internal

@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 class InferenceApi:
     """Answers calls of the server in an eager task each."""
 
-    def __init__(self, server: InferenceServer) -> None:
+    def __init__(self, server: InferenceServer, *, over_unix_socket: bool = False) -> None:
         self._server = server
+        self._over_unix_socket = over_unix_socket
 
     def handlers(self) -> Handlers:
         """Return what answers each method."""
@@ -38,14 +39,14 @@ class InferenceApi:
 
     def infer(self, call: ServerCall, message: bytes) -> None:
         """Run a model."""
-        request = _read(call, message)
+        request = self._read(call, message)
         if request is not None:
             work = self._server.infer(request)
             _answer(call, work, lambda reply: call.finish(reply_to_chunks(reply)))
 
     def stream_infer(self, call: ServerCall, message: bytes) -> None:
         """Run a model, streaming its parts."""
-        request = _read(call, message)
+        request = self._read(call, message)
         if request is not None:
             _answer(call, self._stream(call, request), lambda _: call.end())
 
@@ -58,6 +59,16 @@ class InferenceApi:
             call.finish((pb.CancelResponse(request_ids=cancelled).SerializeToString(),))
 
         _answer(call, work, done)
+
+    def _read(self, call: ServerCall, message: bytes) -> InferRequest | None:
+        """Read what is asked, or refuse it."""
+        try:
+            request = request_from_bytes(message)
+        except ValueError as error:
+            _fail(call, ModelRefused(str(error)))
+            return None
+        request.over_unix_socket = self._over_unix_socket
+        return request
 
     async def _stream(self, call: ServerCall, request: InferRequest) -> None:
         def send(payloads: Sequence[bytes]) -> Promise[None] | None:
@@ -91,12 +102,3 @@ def _fail(call: ServerCall, error: BaseException) -> None:
         log.error("a call failed for a reason of ours", exc_info=error)
         error = Internal("internal error")
     call.fail(Status[error.status], message_of(error), trailers_of(error))
-
-
-def _read(call: ServerCall, message: bytes) -> InferRequest | None:
-    """Read what is asked, or refuse it."""
-    try:
-        return request_from_bytes(message)
-    except ValueError as error:
-        _fail(call, ModelRefused(str(error)))
-        return None

@@ -20,7 +20,7 @@ from libs.common.envelope import InferReply, InferRequest, Outcome, TimeBounds, 
 from libs.common.errors import Aborted, DeadlineExceeded, KeyReused, RequestError, StreamLost
 from libs.common.ports import Send
 from libs.eager import Promise
-from services.server.following import Followers
+from services.server.following import Followers, Following
 from services.server.shards import Shards
 
 OVERHEAD: Final = 1024  # bytes that an answer costs besides its own
@@ -91,13 +91,14 @@ class Idempotency:
         """Return the answer to the request's key, by `run` where there is none; or KeyReused."""
         deadline = fix(request.time_bounds, self._clock.now())
         waited = False
-        with self._followers.follow(request) as following:
+        with self._follow_another(request) as following:
             while (kept := self._find(request)) is not None:
                 waited = True
                 while not kept.ended_at:
                     await self._change(kept, deadline.until_first(self._clock.now()))
                 if kept.reply is not None:
                     outcome = self._replayed(request, kept.reply.outcome)
+                    following.parts((kept.reply.payload,))
                     following.answered(outcome)
                     return InferReply(
                         payload=kept.reply.payload,
@@ -121,10 +122,10 @@ class Idempotency:
         """Hand on the parts of the answer to the request's key, by `run` where there is none."""
         deadline = fix(request.time_bounds, self._clock.now())
         waited = False
-        with self._followers.follow(request) as following:
+        with self._follow_another(request) as following:
             while (kept := self._find(request)) is not None:
                 waited = True
-                outcome = await self._follow(kept, send, deadline)
+                outcome = await self._follow(kept, following, send, deadline)
                 if outcome is not None:
                     replayed = self._replayed(request, outcome)
                     following.answered(replayed)
@@ -166,12 +167,19 @@ class Idempotency:
             queue_length=shard.turnstile.waiting if shard else 0,
         )
 
-    async def _follow(self, kept: Kept, send: Send, deadline: Deadline) -> Outcome | None:
+    def _follow_another(self, request: InferRequest) -> Following:
+        """Return the block in which a call waits for another's answer."""
+        return self._followers.follow(request, self._shards.find(request.model, request.shard))
+
+    async def _follow(
+        self, kept: Kept, following: Following, send: Send, deadline: Deadline
+    ) -> Outcome | None:
         """Hand on the parts that come; None where nothing came of a stream that was cancelled."""
         at, until = 0, deadline.first_part
         while True:
             if new := kept.payloads[at:]:
                 at += len(new)
+                following.parts(new)
                 room = send(new)
                 if room is not None:
                     await room

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from libs.common.envelope import InferRequest, Outcome
-from libs.common.errors import Aborted
+from collections.abc import Sequence
+
+from libs.common.envelope import InferRequest
+from libs.common.errors import Aborted, RequestError
 from libs.common.events.values import Flag, InferenceEvent
+from services.server.following import Following
 from services.server.records import Record
+from services.server.shards import OwnedShard
+from services.server.turnstile import Lease
 
 # Plain integers: `|` of two flags looks up a third one, for a microsecond.
 STREAMED = int(Flag.STREAMED)
@@ -19,15 +24,16 @@ BACKGROUND = int(Flag.BACKGROUND)
 IDEMPOTENCY_REPLAY = int(Flag.IDEMPOTENCY_REPLAY)
 
 
-def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEvent:
+def event_of(record: Record, colo: str) -> InferenceEvent:
     """Return the event; event.capnp says what each field means."""
     request, timings, usage, error = record.request, record.timings, record.usage, record.error
-    lease, units, visited_colos = record.lease, request.units, request.visited_colos
+    lease, units, visited_colos = record.lease, usage.units, request.visited_colos
     if visited_colos:
-        visited_colos = tuple([each for each in visited_colos if each != colo])
+        visited_colos = elsewhere(visited_colos, colo)
+    shard = record.shard
     endpoint = lease.endpoint if lease else None
-    queue_us, forward_us = timings.queue_us, timings.forward_us
-    streamed = request.stream and record.first_part_at
+    wait_us, forward_us = timings.permit_wait_us, timings.forward_us
+    first_part_at = record.first_part_at
     return InferenceEvent(
         account_id=request.account,
         model_id=request.model,
@@ -43,12 +49,14 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
         traceparent=request.traceparent,
         request_time_ms=record.took_s * 1000,
         inference_time_ms=forward_us / 1000,
-        queuing_time_ms=queue_us / 1000,
-        time_to_first_token=(record.first_part_at - record.arrived) * 1000 if streamed else 0.0,
-        queue_us=queue_us,
-        permit_wait_us=timings.permit_wait_us,
+        queuing_time_ms=wait_us / 1000,
+        time_to_first_token=(first_part_at - record.arrived) * 1000
+        if request.stream and first_part_at
+        else 0.0,
+        queue_us=timings.queue_us,
+        permit_wait_us=wait_us,
         forward_us=forward_us,
-        first_part_us=timings.first_part_us,
+        first_part_us=timings.first_part_us if first_part_at else 0,
         neurons=usage.neurons,
         tokens_in=usage.tokens_in,
         tokens_out=usage.tokens_out,
@@ -60,7 +68,14 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
         bytes_out=record.bytes_out,
         error_code=error.code if error else 0,
         http_status=error.http if error else 200,
-        flags=flags_of(record, over_unix_socket, len(visited_colos)),
+        flags=flags_of(
+            request,
+            shard=shard,
+            lease=lease,
+            queued=record.queued,
+            error=error,
+            hops=len(visited_colos),
+        ),
         colo_id=colo,
         source_colo_id=request.source_colo,
         visited_colos=visited_colos,
@@ -72,52 +87,80 @@ def event_of(record: Record, colo: str, over_unix_socket: bool) -> InferenceEven
         cost=request.cost,
         priority=request.priority,
         shard=request.shard,
-        shard_epoch=request.shard_epoch,
+        shard_epoch=shard.epoch if shard is not None else request.shard_epoch,
     )
 
 
-def replay_of(request: InferRequest, outcome: Outcome, colo: str, unix_ms: int) -> InferenceEvent:
-    """Return the event of a call that got another's answer: it has used nothing."""
+def event_of_follower(following: Following, colo: str) -> InferenceEvent:
+    """Return the event of a call that waited for another's answer: it has used nothing."""
+    request, outcome, error = following.request, following.outcome, following.error
+    shard, visited_colos = following.shard, elsewhere(following.request.visited_colos, colo)
+    first_part_at = following.first_part_at
     return InferenceEvent(
         account_id=request.account,
         model_id=request.model,
         request_id=request.request_id,
-        timestamp_ms=unix_ms,
+        timestamp_ms=following.arrived_ms,
         task=request.task,
         finetune=request.finetune,
         adapter=request.adapter,
         request_source=request.request_source,
         client_request_id=request.client_request_id,
         attempt=request.attempt,
+        continued_from=request.continued_from,
         traceparent=request.traceparent,
+        request_time_ms=following.took_s * 1000,
+        time_to_first_token=(first_part_at - following.arrived) * 1000
+        if request.stream and first_part_at
+        else 0.0,
         bytes_in=request.bytes_in,
-        http_status=200,
-        flags=IDEMPOTENCY_REPLAY | (STREAMED if request.stream else 0),
+        bytes_out=following.bytes_out,
+        error_code=error.code if error else 0,
+        http_status=error.http if error else 200,
+        flags=flags_of(request, shard=shard, error=error, hops=len(visited_colos))
+        | (IDEMPOTENCY_REPLAY if outcome else 0),
         colo_id=colo,
         source_colo_id=request.source_colo,
-        endpoint=outcome.endpoint,
+        visited_colos=visited_colos,
+        hops=len(visited_colos),
+        endpoint=outcome.endpoint if outcome else "",  # where the answer was made
+        chosen_because=outcome.chosen_because if outcome else "",
+        local_queue_size=following.queue_size,
+        cost=request.cost,
         priority=request.priority,
         shard=request.shard,
-        shard_epoch=request.shard_epoch,
+        shard_epoch=shard.epoch if shard is not None else request.shard_epoch,
     )
 
 
-def flags_of(record: Record, over_unix_socket: bool, hops: int) -> int:
-    """Return the properties of the call, as bits of `Flag`."""
-    request, shard, lease = record.request, record.shard, record.lease
-    flags = UNIX_SOCKET if over_unix_socket else 0
+def flags_of(
+    request: InferRequest,
+    *,
+    shard: OwnedShard | None,
+    lease: Lease | None = None,
+    queued: bool = False,
+    error: type[RequestError] | None,
+    hops: int,
+) -> int:
+    """Return the properties of a call, as bits of `Flag`."""
+    flags = UNIX_SOCKET if request.over_unix_socket else 0
     if request.stream:
         flags |= STREAMED
     if shard and shard.model.listing.beta:
         flags |= BETA_MODEL
     if lease and lease.endpoint.external:
         flags |= EXTERNAL_ENDPOINT
-    if record.queued or request.queued_in_colo:
+    if queued or request.queued_in_colo:
         flags |= QUEUED_IN_COLO
-    if record.error is Aborted:
+    if error is Aborted:
         flags |= CANCELLED
     if hops:
         flags |= FORWARDED
     if request.background:
         flags |= BACKGROUND
     return flags
+
+
+def elsewhere(visited_colos: Sequence[str], colo: str) -> tuple[str, ...]:
+    """Return the colos that a call had been to before this one."""
+    return tuple([each for each in visited_colos if each != colo])

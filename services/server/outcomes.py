@@ -6,11 +6,12 @@ import asyncio
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
-from libs.common.envelope import InferRequest, Outcome
+from libs.common.envelope import InferRequest
 from libs.common.errors import RequestError
 from libs.common.ports import EventSink
+from services.server.following import Following
 from services.server.health import Health
-from services.server.inference_events import event_of, replay_of
+from services.server.inference_events import event_of, event_of_follower
 from services.server.metrics import ServerMetrics
 from services.server.records import Record
 from services.server.shards import OwnedShard
@@ -30,7 +31,6 @@ class Outcomes:
         "_colo",
         "_health",
         "_loop",
-        "_over_unix_socket",
         "_sink",
         "_tokens",
         "metrics",
@@ -44,14 +44,12 @@ class Outcomes:
         metrics: ServerMetrics,
         health: Health,
         clock: Clock,
-        over_unix_socket: bool = False,
     ) -> None:
         self.metrics = metrics
         self._health = health
         self._colo = colo
         self._sink = sink
         self._clock = clock
-        self._over_unix_socket = over_unix_socket
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tokens: dict[str, TokenReader] = {}  # by model
 
@@ -107,12 +105,16 @@ class Outcomes:
         if (went := record.usage.tokens_out) > 0:
             metrics.tokens[colo, model, "out"] += went
         if record.lease is not None or record.tells:
-            self._sink.emit(event_of(record, colo, self._over_unix_socket))
+            self._sink.emit(event_of(record, colo))
 
-    def replayed(self, request: InferRequest, outcome: Outcome) -> None:
-        """Take down a call that got the answer to another of its idempotency key."""
-        self.metrics.requests[self._colo, request.model, 200] += 1
-        self._sink.emit(replay_of(request, outcome, self._colo, self._clock.unix_ms()))
+    def followed(self, following: Following) -> None:
+        """Take down a call that waited for the answer to another of its idempotency key."""
+        metrics, colo, model = self.metrics, self._colo, following.request.model
+        error = following.error
+        metrics.requests[colo, model, error.http if error is not None else 200] += 1
+        if error is not None:
+            metrics.errors[colo, model, error.code, error.http] += 1
+        self._sink.emit(event_of_follower(following, colo))
 
     def _failed(self, record: Record, error: type[RequestError]) -> None:
         metrics, colo, model = self.metrics, self._colo, record.request.model

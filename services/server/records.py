@@ -54,6 +54,7 @@ class Record:
         self.arrived_ms = clock.unix_ms()
         self.queue_size = shard.turnstile.queue.size if shard else 0
         self.queued = False
+        self.waited_s = 0.0  # in the turnstile
         self.retried = False
         self.cancelled = False
         self.is_lost = False
@@ -216,11 +217,10 @@ class Record:
         now, arrived, leased_at = self.clock.now(), self.arrived, self.leased_at
         self.is_over, self.error, self.task = True, error, None
         self.took_s = now - arrived
-        waited_us = int(((leased_at or now) - arrived) * 1_000_000)
         forward_us = int((now - leased_at) * 1_000_000) if leased_at else 0
         self.timings = Timings(
-            queue_us=waited_us,
-            permit_wait_us=waited_us if self.queued or not leased_at else 0,
+            queue_us=int(((leased_at or now) - arrived) * 1_000_000),
+            permit_wait_us=int(self.waited_s * 1_000_000),
             forward_us=forward_us,
             first_part_us=int((self.first_part_at - leased_at) * 1_000_000)
             if self.first_part_at

@@ -81,7 +81,7 @@ class InferenceServer:
         self.losses = losses
         self._killers = losses.killers
         self._idempotency = Idempotency(
-            kept, clock=clock, shards=self.shards, followers=Followers(outcomes.replayed)
+            kept, clock=clock, shards=self.shards, followers=Followers(outcomes.followed, clock)
         )
         self._world = world
         self._wake = wake
@@ -288,16 +288,16 @@ class InferenceServer:
     async def _wait(self, shard: OwnedShard, record: Record) -> Lease:
         """Wait in line; what went wrong says when to try again."""
         request, began = record.request, self._clock.now()
-        record.queued = True
         left = record.deadline.until_first(began)
         patience = min(request.max_queue_ms / 1000 or left, left)
         if not shard.turnstile.permits:
             self._wake()  # the scheduler should know at once that an instance is asked for
             self._check_hope(shard, request, patience)
+        had_waited, record.queued = record.queued, True
         try:
             return await shard.turnstile.wait(request, patience=patience, at_front=record.retried)
         except OutOfCapacity:  # at once, or from its place later
-            record.queued = self._clock.now() - began > AT_ONCE_S
+            record.queued = had_waited or self._clock.now() - began > AT_ONCE_S
             raise
         except QueueTimeUsedUp as error:
             if _is_starting(shard):
@@ -305,6 +305,8 @@ class InferenceServer:
             if not shard.turnstile.permits:
                 raise shard.none_healthy() from None
             raise _with_wait(shard, request, error) from None
+        finally:
+            record.waited_s += self._clock.now() - began
 
     def _check_hope(self, shard: OwnedShard, request: InferRequest, patience: float) -> None:
         """Refuse a call that should not wait for an instance: another model takes it, or too long.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import capnp
@@ -169,6 +170,23 @@ def test_an_older_reader_reads_a_newer_event(newer: Any) -> None:
 
     assert isinstance(event, InferenceEvent)
     assert (event.model_id, event.shard_epoch, event.request_source) == ("m", 7, 4)
+
+
+def test_a_newer_reader_reads_an_older_event(tmp_path: Path) -> None:
+    text = (files("libs.common.events") / "event.capnp").read_text()
+    older = text.replace("@0xd7a1c5f0b83e9264", "@0xd7a1c5f0b83e9266")
+    older = older.replace("  shardEpoch      @43 :UInt64;", "")
+    older = older.replace("    lifecycle @5 :LifecycleEvent;\n", "    other @5 :Text;\n")
+    assert "@43" not in older
+    path = tmp_path / "older.capnp"
+    path.write_text(older)
+    message = capnp.load(str(path)).Event.new_message(server="ams-0", bootEpoch=1, sequence=9)
+    message.init("inference").modelId = "m"
+
+    event = decode(message.to_bytes()).event
+
+    assert isinstance(event, InferenceEvent)
+    assert (event.model_id, event.shard_epoch, event.attempt) == ("m", 0, 0)  # not told
 
 
 def test_a_kind_from_the_future_is_passed_over_and_keeps_its_place(newer: Any) -> None:

@@ -40,33 +40,36 @@ struct InferenceEvent {
   clientRequestId @7 :Text;   # the client's own x-request-id, or empty
   attempt         @8 :UInt16; # 0, 1, ...
   continuedFrom   @9 :UInt32; # parts that the client had already: a continued stream
-  traceparent     @10 :Text;
+  traceparent     @10 :Text;  # W3C trace context: the span that it ran under; or the caller's
 
   # How long it took.
   timestampMs     @11 :UInt64;   # Unix milliseconds of the arrival at the server
   requestTimeMs   @12 :Float64;  # from arrival to the end
-  inferenceTimeMs @13 :Float64;  # in the backend
-  queuingTimeMs   @14 :Float64;  # in the local queue
-  timeToFirstToken @15 :Float64; # milliseconds from arrival to the first part; 0 where none came
-  queueUs         @16 :UInt64;   # microseconds from arrival to the permit; of that
+  inferenceTimeMs @13 :Float64;  # in the backend: forwardUs, as milliseconds
+  queuingTimeMs   @14 :Float64;  # in the local queue: permitWaitUs, as milliseconds
+  timeToFirstToken @15 :Float64; # of a stream, milliseconds from arrival to the first part; else 0
+  queueUs         @16 :UInt64;   # microseconds from arrival to the last permit (to the end, if it
+                                 # got none): a first try at another endpoint is in it; of that
   permitWaitUs    @17 :UInt64;   # in the turnstile
   forwardUs       @18 :UInt64;   # in the backend until the end; of that
-  firstPartUs     @19 :UInt64;   # until the first part
+  firstPartUs     @19 :UInt64;   # until the first part, or the one answer; 0 where none came
 
-  # What was used. Units are those that only entry knows.
-  neurons         @20 :Float64;
+  # What was used: nothing by a call that failed before it was answered, and by a broken stream what
+  # it had until then. Units are those that only entry knows. The rest of a stream (continuedFrom)
+  # has its own output alone: all else was used, and paid for, by the attempt that broke.
+  neurons         @20 :Float64;  # by the model's price, of the fields that follow
   tokensIn        @21 :UInt64;
   tokensOut       @22 :UInt64;
   inputCharacters @23 :UInt64;
   pixels          @24 :UInt64;
   steps           @25 :UInt32;
   audioSeconds    @26 :Float64;
-  bytesIn         @27 :UInt64;   # of the client's body
+  bytesIn         @27 :UInt64;   # of the client's body, in each attempt
   bytesOut        @28 :UInt64;   # of the answer's payload, all parts
 
   # How it ended.
   errorCode       @29 :UInt32;   # public error code such as 3040; 0: none
-  httpStatus      @30 :UInt16;   # what an HTTP client is told
+  httpStatus      @30 :UInt16;   # of this end; a stream that broke had been answered with 200
   flags           @31 :UInt32;   # see the bits below
 
   # Where it ran.
@@ -75,10 +78,10 @@ struct InferenceEvent {
   visitedColos    @34 :List(Text); # colos it had been to before this one, in order
   hops            @35 :UInt8;    # between colos
   modelContainerId @36 :Text;    # id of the instance, or of the endpoint where there is none
-  endpoint        @37 :Text;     # host:port
+  endpoint        @37 :Text;     # host:port; of a replay, of the call whose answer was kept
   chosenBecause   @38 :Text;     # why this endpoint: a word such as "only", "emptier", "adapter"
   localQueueSize  @39 :UInt32;   # waiting in the shard's queue when the request arrived
-  cost            @40 :UInt16;   # weight in permits
+  cost            @40 :UInt16;   # weight in permits, as asked for
   priority        @41 :UInt8;    # 0 to 9
   shard           @42 :UInt16;
   shardEpoch      @43 :UInt64;   # of the shard's ownership
@@ -86,11 +89,11 @@ struct InferenceEvent {
   const streamed           :UInt32 = 1;
   const betaModel          :UInt32 = 2;   # `beta: true` in the catalog
   const externalEndpoint   :UInt32 = 4;   # an endpoint that others run
-  const queuedInColo       :UInt32 = 8;   # it waited in a colo's queue
+  const queuedInColo       :UInt32 = 8;   # it waited in a colo's queue, this one's or another's
   const unixSocket         :UInt32 = 16;  # it reached the server over a Unix socket
   const cancelled          :UInt32 = 32;  # the client left, or asked to cancel
   const forwarded          :UInt32 = 64;  # it came from another colo
-  const background         :UInt32 = 128; # taken from an async queue
+  const background         :UInt32 = 128; # asked for as background work, or from an async queue
   const idempotencyReplay  :UInt32 = 256; # answered from a kept answer; the model did not run
 }
 
