@@ -36,6 +36,7 @@ from services.scheduler import app as scheduler
 from services.server import app as server
 from services.server.metrics import ServerMetrics
 from services.settings import check
+from services.spans import SpanExporters
 
 GRACE_S = 1.0  # all that control could wait for starts in this process, too
 
@@ -74,6 +75,7 @@ class Embedded:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.lag = LoopLag(self.registry)
+        self.spans = SpanExporters(self.registry)
         self.server_metrics = ServerMetrics(self.registry)
         self.node_metrics = NodeMetrics(self.registry)
         self.world = World()
@@ -120,6 +122,7 @@ class Embedded:
         await stack.enter_async_context(control.serve(config, plane))
         following = follow(plane, self.world, backoff=Backoff())
         await stack.enter_async_context(background(following, name="world"))
+        spans = await self.spans.enter(stack, settings, service="scheduler", name=config.name)
         made = scheduler.build(
             settings,
             control=plane,
@@ -127,6 +130,7 @@ class Embedded:
             memory=memory,
             registry=self.registry,
             clock=self.clock,
+            spans=spans,
         )
         await stack.enter_async_context(scheduler.serve(made, memory))
         return plane
@@ -151,6 +155,7 @@ class Embedded:
                 source=plane.finetunes,
                 metrics=self.node_metrics,
                 clock=self.clock,
+                spans=await self.spans.enter(stack, config, service="node", name=name),
             )
             await stack.enter_async_context(node.serve(config, made, control=plane))
 
@@ -189,6 +194,7 @@ class Embedded:
             finetunes=plane.finetunes,
             world=self.world,
             registry=self.registry,
+            spans=self.spans,
             clock=self.clock,
             root=self.options.root,
             state_dir=self.options.state_dir,

@@ -23,6 +23,7 @@ from services.entry import app as entry
 from services.entry.metrics import EntryMetrics
 from services.server import app as server
 from services.server.metrics import ServerMetrics
+from services.spans import SpanExporters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class RequestPath:
     finetunes: FinetuneWrites
     world: World
     registry: CollectorRegistry
+    spans: SpanExporters
     clock: Clock
     root: Path  # what the catalog's paths are relative to
     state_dir: Path
@@ -47,6 +49,7 @@ class RequestPath:
         `local` are the servers of this process, as for an entry.
         """
         connections = self._connections(over(config.transport, config.hop_tls), local)
+        spans = await self.spans.enter(self.stack, config, service="server", name=config.name)
         sink = await self.stack.enter_async_context(
             UnixSocketSink(
                 self.state_dir / "events.sock",
@@ -61,6 +64,7 @@ class RequestPath:
             sink=sink,
             metrics=metrics,
             clock=self.clock,
+            spans=spans,
         )
         await self.stack.enter_async_context(server.serve(config, made, control=self.plane))
         return made.server.me.address, made.server
@@ -68,6 +72,7 @@ class RequestPath:
     async def entry(self, config: entry.Config, local: Mapping[str, Inference]) -> entry.Bound:
         """Listen; `local` are the servers of this process by address, all others are hops."""
         connections = self._connections(over(config.transport, config.hop_tls), local)
+        spans = await self.spans.enter(self.stack, config, service="entry", name=config.name)
         made = entry.build(
             config,
             world=self.world,
@@ -77,6 +82,7 @@ class RequestPath:
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),
             clock=self.clock,
+            spans=spans,
         )
         reporting = keep_reporting(
             self.plane, made.report, granted=made.limiter.granted, backoff=Backoff()

@@ -36,6 +36,7 @@ from services.request_path import RequestPath
 from services.scheduler import app as scheduler
 from services.server import app as server
 from services.server.metrics import ServerMetrics
+from services.spans import SpanExporters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Standalone:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.lag = LoopLag(self.registry)
+        self.spans = SpanExporters(self.registry)
         self.world = World()
 
     @asynccontextmanager
@@ -115,6 +117,7 @@ class Standalone:
             finetunes=plane.finetunes,
             world=self.world,
             registry=self.registry,
+            spans=self.spans,
             clock=self.clock,
             root=self.options.root,
             state_dir=self.options.state_dir,
@@ -139,6 +142,7 @@ class Standalone:
                 source=plane.finetunes,
                 metrics=NodeMetrics(self.registry),
                 clock=self.clock,
+                spans=await self.spans.enter(stack, config, service="node", name=config.name),
             )
             await stack.enter_async_context(node.serve(config, made, control=plane))
             yield config.name
@@ -151,14 +155,18 @@ class Standalone:
             config = self.config.settings(
                 "control", control.Config, state_dir=self.options.state_dir, **self.options.flags
             )
+            settings = self.config.settings(
+                "scheduler", scheduler.Config, state_dir=self.options.state_dir
+            )
             made = scheduler.build_process(
-                self.config.settings(
-                    "scheduler", scheduler.Config, state_dir=self.options.state_dir
-                ),
+                settings,
                 config,
                 catalog=(*colos, *catalog.models, *catalog.finetunes),
                 registry=self.registry,
                 clock=self.clock,
+                spans=await self.spans.enter(
+                    stack, settings, service="scheduler", name=config.name
+                ),
             )
             bound = await stack.enter_async_context(scheduler.serve_process(config, made))
             yield ", ".join(bound)

@@ -19,6 +19,7 @@ from libs.common.errors import DeadlineExceeded, Unavailable
 from libs.common.events.sinks import MemorySink
 from libs.common.finetunes import NewFinetune, UploadHead, Written
 from libs.common.ports import Send
+from libs.common.spans import Spans
 from libs.common.usage import RecentPage, RecentQuery, UsageQuery, UsageRow
 from libs.common.world import World
 from libs.common.world_map import Instance, Resource, Server, Shard, Update
@@ -32,6 +33,7 @@ from services.server.outliers import Limits
 from services.server.ports import Answer, Backend, Depth
 from services.server.retries import RetryLimits
 from services.server.service import InferenceServer
+from services.server.traces import Traces
 
 MODEL = "@cf/test/echo"
 COLO = "ams"
@@ -211,6 +213,8 @@ def a_server(
     address: str = "",
     metrics: ServerMetrics | None = None,
     retries: RetryLimits | None = None,
+    http: Backend | None = None,
+    spans: Spans | None = None,
     **more: Any,
 ) -> InferenceServer:
     clock = clock or SystemClock()
@@ -219,8 +223,15 @@ def a_server(
     server = InferenceServer(
         me=Server(name=name, colo=colo, address=address or f"local:{name}", boot_epoch=1),
         world=world,
-        backends={"triton": backend, "openai_http": backend},
-        outcomes=Outcomes(colo=colo, sink=sink, metrics=metrics, health=health, clock=clock),
+        backends={"triton": backend, "openai_http": http or backend},
+        outcomes=Outcomes(
+            colo=colo,
+            sink=sink,
+            metrics=metrics,
+            health=health,
+            clock=clock,
+            traces=Traces(spans, server=name, colo=colo, now=clock.now) if spans else None,
+        ),
         losses=some_losses(health, metrics, clock, retries),
         clock=clock,
         rng=random.Random(1),

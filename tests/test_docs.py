@@ -37,6 +37,7 @@ from services.scheduler import app as scheduler
 from services.scheduler.metrics import Metrics as SchedulerMetrics
 from services.server import app as server
 from services.server.metrics import ServerMetrics
+from services.spans import SpanExporters
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -171,6 +172,7 @@ def metric_names(tmp_path: Path) -> set[str]:
         NodeMetrics,
         SchedulerMetrics,
         LoopLag,
+        SpanExporters,
     )
     for make in makers:
         make(registry)

@@ -1,7 +1,7 @@
 """Settings: a frozen dataclass per service, from `constellation.yaml` and the environment.
 
 `CONSTELLATION_<SERVICE>_<FIELD>` overrides the field of that name in the file, and the
-command line overrides both.
+command line overrides both. OpenTelemetry's own variables count where none of them says anything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from libs.common.otlp_settings import standard
 from libs.common.world_map import Colo
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
@@ -40,22 +41,27 @@ class ConfigFile:
         section = {**(defaults or {}), **(self.document.content.get(service) or {})}
         fixed = {name: value for name, value in fixed.items() if value is not None}
         names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        given = {
-            name: self.env[variable]
+        said = {  # by the environment: the variable, and its value
+            name: told
+            for name, told in standard(self.env).items()
+            if name in names and name not in section
+        } | {
+            name: (variable, self.env[variable])
             for name in names
             if (variable := f"CONSTELLATION_{service}_{name}".upper()) in self.env
         }
+        given = {name: value for name, (_, value) in said.items()}
         try:
             return parse(self.document, cls, section | given | fixed, (service,))
         except Problems as error:
-            raise Problems(self._named(each, service, given) for each in error.problems) from None
+            variables = {name: variable for name, (variable, _) in said.items()}
+            raise Problems(_named(each, service, variables) for each in error.problems) from None
 
-    def _named(self, problem: Problem, service: str, given: Mapping[str, str]) -> Problem:
-        """Say the variable's name where a bad value came from the environment."""
-        name = problem.field.removeprefix(f"{service}.")
-        if name not in given:
-            return problem
-        return Problem(file=f"CONSTELLATION_{service}_{name}".upper(), text=problem.text)
+
+def _named(problem: Problem, service: str, variables: Mapping[str, str]) -> Problem:
+    """Say the variable's name where a bad value came from the environment."""
+    variable = variables.get(problem.field.removeprefix(f"{service}."))
+    return problem if variable is None else Problem(file=variable, text=problem.text)
 
 
 def load_config(folder: Path, env: Mapping[str, str]) -> ConfigFile:

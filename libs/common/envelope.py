@@ -101,6 +101,7 @@ class InferRequest(Value):
     shard_epoch: int = 0
     request_source: RequestSource = _REST
     traceparent: str = ""
+    tracestate: str = ""
     units: Units = NO_UNITS
     bytes_in: int = 0
     over_unix_socket: bool = False  # said by who took it from one; it does not travel
@@ -147,6 +148,7 @@ class InferRequest(Value):
         made.shard_epoch = self.shard_epoch
         made.request_source = self.request_source
         made.traceparent = self.traceparent
+        made.tracestate = self.tracestate
         made.units = self.units
         made.bytes_in = self.bytes_in
         made.over_unix_socket = self.over_unix_socket

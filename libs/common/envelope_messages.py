@@ -23,6 +23,7 @@ OWN: Final = (  # fields that hardly two requests have in common, as their ids a
     "session",
     "idempotency_key",
     "traceparent",
+    "tracestate",
 )
 SELDOM: Final = (  # fields that most requests do not have
     "content_type",

@@ -34,6 +34,7 @@ CLIENT_REQUEST_ID: Final = 0x12
 SESSION: Final = 0x62
 IDEMPOTENCY_KEY: Final = 0x01C2
 TRACEPARENT: Final = 0x01F2
+TRACESTATE: Final = 0x029A
 CHARACTERS: Final = 0x08  # within units
 
 TEXTS: Final = {
@@ -41,6 +42,7 @@ TEXTS: Final = {
     SESSION: "session",
     IDEMPOTENCY_KEY: "idempotency_key",
     TRACEPARENT: "traceparent",
+    TRACESTATE: "tracestate",
 }
 TEXT_TAGS: Final = tuple((tag.to_bytes(1 + (tag > 127), "little"), TEXTS[tag]) for tag in TEXTS)
 
@@ -65,6 +67,7 @@ def request_to_layout(request: InferRequest) -> Sequence[bytes] | None:
         or request.session
         or request.idempotency_key
         or request.traceparent
+        or request.tracestate
         or request.prefix_hashes
     ):
         own += _seldom(request)

@@ -1,92 +1,117 @@
-"""Spans of OpenTelemetry, written as OTLP's JSON: for the few things that are no request.
+"""Spans: something that took a while, as OpenTelemetry knows it, made once it is over.
 
-The protocol's JSON form is stable and a page long, so it is written here rather than
-by an SDK, which has threads and a queue of its own.
+Nothing of a span is kept while it lasts but two numbers, its beginning and its id; all the rest
+is known at its end.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from libs.common.trace_context import new_span_id, new_trace_id
 
 Attribute = str | bool | int | float
-PATH: Final = "/v1/traces"  # beside OTLP's address
-INTERNAL: Final = 1  # the span's kind
-WENT_WELL: Final = 1
-FAILED: Final = 2
+NO_ATTRIBUTES: Final[Mapping[str, Attribute]] = {}
+# Kinds, numbered as in the protocol.
+INTERNAL: Final = 1
+SERVER: Final = 2
+CLIENT: Final = 3
+LOOK_S: Final = 1.0  # between two looks at both clocks
+STEP_NS: Final = 1_000_000  # clocks that differ by more have been set
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True, gc=False):
     """Something that took a while."""
 
     name: str
-    began_ms: int  # since 1970
-    ended_ms: int
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    error: str = ""  # why it failed; empty: it went well
+    trace_id: str
+    span_id: str
+    began_ns: int  # since 1970
+    ended_ns: int
+    parent_id: str = ""  # empty: it began its trace
+    kind: int = INTERNAL
+    state: str = ""  # the trace's
+    attributes: Mapping[str, Attribute] = NO_ATTRIBUTES
+    has_failed: bool = False
+    error: str = ""  # why, where that is known
 
 
-class Sink(Protocol):
-    """Where JSON is sent."""
+class Spans(Protocol):
+    """Where spans go."""
 
-    def post(self, body: Any) -> None:
-        """Have it sent."""
+    def emit(self, span: Span) -> None:
+        """Have it sent to the collector; never waits, never raises."""
         ...
 
 
-class Tracer:
-    """Hands a service's spans to a collector; without one, drops them."""
-
-    def __init__(self, service: str, sink: Sink | None) -> None:
-        self._service = service
-        self._sink = sink
-
-    def __repr__(self) -> str:
-        return f"<Tracer {self._service} {'off' if self._sink is None else 'on'}>"
+class NoSpans:
+    """Takes spans where there is no collector."""
 
     def emit(self, span: Span) -> None:
-        """Have it sent, as a trace of its own."""
-        if self._sink is not None:
-            self._sink.post(to_otlp(span, service=self._service))
+        """Drop it."""
 
 
-def to_otlp(span: Span, *, service: str) -> dict[str, Any]:
-    """Write a span as the body of an export request."""
-    status = {"code": FAILED, "message": span.error} if span.error else {"code": WENT_WELL}
-    written = {
-        "traceId": secrets.token_hex(16),
-        "spanId": secrets.token_hex(8),
-        "name": span.name,
-        "kind": INTERNAL,
-        "startTimeUnixNano": str(span.began_ms * 1_000_000),
-        "endTimeUnixNano": str(span.ended_ms * 1_000_000),
-        "attributes": _attributes(span.attributes),
-        "status": status,
-    }
-    return {
-        "resourceSpans": [
-            {
-                "resource": {"attributes": _attributes({"service.name": service})},
-                "scopeSpans": [{"scope": {"name": "constellation"}, "spans": [written]}],
-            }
-        ]
-    }
+def alone(
+    name: str,
+    *,
+    began_ms: int,
+    ended_ms: int,
+    attributes: Mapping[str, Attribute] = NO_ATTRIBUTES,
+    error: str = "",
+) -> Span:
+    """Return a span that is a trace of its own; `error` says why it failed, if it did."""
+    rng = random.SystemRandom()
+    return Span(
+        name=name,
+        trace_id=new_trace_id(rng),
+        span_id=new_span_id(rng),
+        began_ns=began_ms * 1_000_000,
+        ended_ns=ended_ms * 1_000_000,
+        attributes=attributes,
+        has_failed=bool(error),
+        error=error,
+    )
 
 
-def _attributes(values: Mapping[str, Attribute]) -> list[dict[str, Any]]:
-    return [{"key": key, "value": _value(value)} for key, value in values.items()]
+class WallClock:
+    """Turns monotonic seconds into nanoseconds since 1970, the same way for all spans near by.
 
+    Two clocks that are read one after the other differ a little each time; a child must not seem
+    to begin before its parent for that. So what was found is kept until the wall's clock is set.
+    """
 
-def _value(value: Attribute) -> dict[str, Any]:
-    match value:
-        case bool():
-            return {"boolValue": value}
-        case int():
-            return {"intValue": str(value)}  # 64 bits do not fit JSON's numbers
-        case float():
-            return {"doubleValue": value}
-        case _:
-            return {"stringValue": value}
+    def __init__(
+        self,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        unix_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._monotonic_ns = monotonic_ns
+        self._unix_ns = unix_ns
+        self._ahead_ns = self._look()
+        self._look_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<WallClock ahead={self._ahead_ns} ns>"
+
+    def unix_ns(self, seconds: float) -> int:
+        """Return when that was."""
+        if seconds >= self._look_at:
+            self._look_at = seconds + LOOK_S
+            ahead_ns = self._look()
+            if abs(ahead_ns - self._ahead_ns) > STEP_NS:
+                self._ahead_ns = ahead_ns
+        return self._ahead_ns + int(seconds * 1e9)
+
+    def _look(self) -> int:
+        """Return how far the one is ahead of the other: by the look that was interrupted least."""
+
+        def once() -> int:
+            before = self._monotonic_ns()
+            return self._unix_ns() - before
+
+        return min(once() for _ in range(3))

@@ -44,15 +44,20 @@ def encode(fields: Iterable[Field]) -> bytes:
     No field enters the dynamic table; those that are not in the static one are never indexed by
     intermediaries either.
     """
-    parts = [_EMPTY_TABLE]
+    return extended(_EMPTY_TABLE, fields)
+
+
+def extended(block: bytes, fields: Iterable[Field]) -> bytes:
+    """Return a block with more fields behind those that it has. ValueError as above."""
+    parts = [block]
     for name, value in fields:
         if not _NAME.fullmatch(name) or not _SENDABLE.fullmatch(value):
             raise ValueError(f"no header can hold {name!r}: {value!r}")
         parts.append(_literal(name.encode(), value.encode()))
-    block = b"".join(parts)
-    if len(block) > LARGEST_BLOCK:
-        raise ValueError(f"{len(block)} bytes of headers, at most {LARGEST_BLOCK} can be sent")
-    return block
+    whole = b"".join(parts)
+    if len(whole) > LARGEST_BLOCK:
+        raise ValueError(f"{len(whole)} bytes of headers, at most {LARGEST_BLOCK} can be sent")
+    return whole
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -67,24 +72,24 @@ def _literal(name: bytes, value: bytes) -> bytes:
 class Head:
     """A constant block as HEADERS frames: alone, or with the beginning of a DATA frame."""
 
-    __slots__ = ("_alone", "_block", "_start", "_with_data")
+    __slots__ = ("_alone", "_start", "_with_data", "block")
 
     def __init__(self, block: bytes, *, end_stream: bool = False) -> None:
         flags = frames.END_HEADERS | (frames.END_STREAM if end_stream else 0)
         self._start = frames.frame(frames.HEADERS, flags, 0, block)[:5]
-        self._block = block
+        self.block = block
         self._alone = Struct(f">5sI{len(block)}s").pack
         self._with_data = Struct(f">5sI{len(block)}sIBIBI").pack
 
     def frame(self, stream_id: int) -> bytes:
         """Return the HEADERS frame."""
-        return self._alone(self._start, stream_id, self._block)
+        return self._alone(self._start, stream_id, self.block)
 
     def with_message(self, stream_id: int, flags: int, size: int) -> bytes:
         """Return it, the head of a DATA frame that holds one message, and the message's prefix."""
         length = size + 5 << 8
         return self._with_data(
-            self._start, stream_id, self._block, length, flags, stream_id, 0, size
+            self._start, stream_id, self.block, length, flags, stream_id, 0, size
         )
 
 

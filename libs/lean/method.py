@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from libs.lean.headers import Field, Head, encode
+from libs.lean.headers import Field, Head, encode, extended
 
 USER_AGENT: Final = "lean-grpc/1"
 MOST_KEPT: Final = 1024
@@ -51,6 +51,10 @@ class Method:
             head = self._timed[target, rounded] = self._head(target, timeout)
         return head
 
+    def beside(self, *fields: Field) -> Method:
+        """Return the same procedure for one call with more metadata, or ValueError."""
+        return OneCall(self, fields)
+
     def _head(self, target: str, *more: Field) -> Head:
         scheme, _, authority = target.partition(" ")
         fields = (
@@ -63,6 +67,26 @@ class Method:
             ("user-agent", USER_AGENT),
         )
         return Head(encode((*fields, *more, *self.metadata)))
+
+
+class OneCall(Method):
+    """A procedure with metadata that no other call has: its blocks are not kept, but built upon."""
+
+    def __init__(self, method: Method, fields: Sequence[Field]) -> None:
+        self.path = method.path
+        self.tell_deadline = method.tell_deadline
+        self.metadata = (*method.metadata, *fields)
+        self._method = method
+        self._fields = fields
+        extended(b"", fields)  # raises now what would be raised later
+
+    def head(self, target: str) -> Head:
+        """Return the header block for the call to a target."""
+        return Head(extended(self._method.head(target).block, self._fields))
+
+    def timed_head(self, target: str, timeout_s: float) -> Head:
+        """Return the one that tells the timeout, too."""
+        return Head(extended(self._method.timed_head(target, timeout_s).block, self._fields))
 
 
 def _two_digits(timeout_s: float) -> int:

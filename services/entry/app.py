@@ -9,13 +9,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, Seconds, SecondsOrNone
+from libs.common.bounds import (
+    AtLeastOne,
+    AtLeastZero,
+    NotNegative,
+    Seconds,
+    SecondsOrNone,
+    ShareOrNone,
+)
 from libs.common.clock import Clock, SystemClock
 from libs.common.finetunes import FinetuneWrites
 from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.lifecycle import background
+from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import Inference
 from libs.common.rpc import CannotListen, grpc_server
+from libs.common.spans import Spans
 from libs.common.usage import UsageSource
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
@@ -50,10 +59,11 @@ from services.entry.limiter import Limiter
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
 from services.entry.tasks.media import FileLimits
+from services.entry.traces import Traces, tell_ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(OtlpSettings):
     """Entry's settings; addresses are host:port, port 0 takes a free one, no address no front."""
 
     name: str = "entry"
@@ -88,6 +98,7 @@ class Config:
     admin_accounts: str = "0123456789abcdef0123456789abcdef"
     usage: str = ""  # where analytics answers; empty: `usage.sock` in the state folder
     usage_s: Seconds = 30.0  # it may take for that
+    trace_share: ShareOrNone = 1.0  # of requests whose callers do not say whether to trace them
     access_log: str = ""  # a file that gets a line of JSON for each request; -: standard output
     drain_s: SecondsOrNone = 10.0
     tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
@@ -191,6 +202,7 @@ class Entry:
         metrics: EntryMetrics,
         clock: Clock,
         rng: random.Random,
+        spans: Spans | None,
     ) -> None:
         self.config = config
         self.gateway = gateway
@@ -239,7 +251,7 @@ class Entry:
             *ops.routes(),
         )  # the last one takes all that is left
         self.access_log = AccessLog(config.access_log) if config.access_log else None
-        metrics.log = self.access_log
+        tell_ends(metrics, log=self.access_log, traces=_traces(config, spans))
         self._world = world
         self._boot_epoch = clock.unix_ms()
 
@@ -271,6 +283,12 @@ class Entry:
             resources=(load,),
             use=self.limiter.use(),
         )
+
+
+def _traces(config: Config, spans: Spans | None) -> Traces | None:
+    if spans is None:
+        return None
+    return Traces(spans, entry=config.name, colo=config.colo, share=config.trace_share)
 
 
 def _openai(config: Config, gateway: Gateway, auth: Auth, clock: Clock) -> Mapping[str, OpenAiWork]:
@@ -305,8 +323,9 @@ def build(
     templates: Templates,
     clock: Clock | None = None,
     rng: random.Random | None = None,
+    spans: Spans | None = None,
 ) -> Entry:
-    """Wire an entry; nothing is opened."""
+    """Wire an entry; nothing is opened. `spans` takes those of requests."""
     clock, rng = clock or SystemClock(), rng or random.Random()
     limiter = Limiter(name=config.name, world=world, clock=clock)
     gateway = Gateway(
@@ -336,6 +355,7 @@ def build(
         metrics=metrics,
         clock=clock,
         rng=rng,
+        spans=spans,
     )
 
 

@@ -33,7 +33,6 @@ class Told(Value):
         "session",
         "source",
         "stream",
-        "traceparent",
     )
 
     def __init__(
@@ -43,7 +42,6 @@ class Told(Value):
         stream: bool | None = None,  # None: as the body says
         session: str = "",
         idempotency_key: str = "",
-        traceparent: str = "",
         retry_count: int = 0,
         bounds: TimeBounds = NO_BOUNDS,
         source: RequestSource = _REST,
@@ -52,7 +50,6 @@ class Told(Value):
         self.stream = stream
         self.session = session
         self.idempotency_key = idempotency_key
-        self.traceparent = traceparent
         self.retry_count = retry_count
         self.bounds = bounds
         self.source = source
@@ -64,7 +61,18 @@ NOTHING: Final = Told()
 class Call(Value):
     """What a client wants, whichever front it came through."""
 
-    __slots__ = ("body", "bytes_in", "client_request_id", "model", "sent", "tasks", "token", "told")
+    __slots__ = (
+        "body",
+        "bytes_in",
+        "client_request_id",
+        "model",
+        "sent",
+        "tasks",
+        "token",
+        "told",
+        "traceparent",
+        "tracestate",
+    )
 
     def __init__(
         self,
@@ -77,6 +85,8 @@ class Call(Value):
         bytes_in: int = 0,
         told: Told = NOTHING,
         sent: Sent | None = None,  # in place of a body: its task reads it, once that is known
+        traceparent: str = "",  # of the span that it is under
+        tracestate: str = "",
     ) -> None:
         self.token = token
         self.model = model
@@ -86,6 +96,8 @@ class Call(Value):
         self.client_request_id = client_request_id
         self.bytes_in = bytes_in
         self.told = told
+        self.traceparent = traceparent
+        self.tracestate = tracestate
 
 
 class Fallen(Value):

@@ -343,7 +343,6 @@ class Gateway:
         request.retry_count = told.retry_count
         request.idempotency_key = told.idempotency_key
         request.request_source = told.source
-        request.traceparent = told.traceparent
         return place, request
 
     def _envelope(
@@ -375,6 +374,8 @@ class Gateway:
         request.shard_epoch = first.epoch
         request.units = parsed.units
         request.bytes_in = call.bytes_in
+        request.traceparent = call.traceparent
+        request.tracestate = call.tracestate
         if served.rest:
             request.falls_back = any(allowed(each, request.account) for each in served.rest)
         if served.is_spread and (prompt := task.prompt(parsed)):

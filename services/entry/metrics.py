@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from time import monotonic
 from types import TracebackType
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from libs.common.errors import Internal, RequestError
 from libs.common.metrics import Counts
+from libs.common.trace_context import TraceContext, read_context
 from services.entry.calls import Plan
 
 CLIENT_LEFT = 499  # as nginx counts them
@@ -20,10 +22,19 @@ OVERLOADED = (429, 503)
 PREFIX = "constellation_entry_"
 
 
+class Traced(Protocol):
+    """What a request is part of, if its spans are wanted."""
+
+    @property
+    def context(self) -> TraceContext:
+        """Return what its calls carry on."""
+        ...
+
+
 class Counted:
     """One request while it is answered, with what its front learns of it; a context manager."""
 
-    __slots__ = ("began", "colo", "error", "is_over", "metrics", "plan", "task", "what")
+    __slots__ = ("began", "colo", "error", "is_over", "metrics", "plan", "task", "trace", "what")
 
     def __init__(self, metrics: EntryMetrics, colo: str, what: str = "") -> None:
         """`what` is asked, such as a method and a path, for the access log."""
@@ -34,11 +45,24 @@ class Counted:
         self.error: RequestError | None = None  # of a stream that broke after its 200, too
         self.is_over = False
         self.plan: Plan | None = None  # once there is one
+        self.trace: Traced | None = None  # once it has a call, or has ended
         self.began = 0.0 if metrics.log is None else monotonic()
 
     def told(self) -> dict[str, str]:
         """Return what a front knows of the request, for the access log."""
         return {"what": self.what}
+
+    def caller(self) -> tuple[str, str]:
+        """Return the caller's traceparent and tracestate, as they came."""
+        return "", ""
+
+    def carried(self, traceparent: str, tracestate: str) -> tuple[str, str]:
+        """Return what its calls carry on: the caller's, or our span's under it."""
+        context, begin = read_context(traceparent, tracestate), self.metrics.begin_trace
+        if begin is not None:
+            self.trace = self.trace or begin(context)
+            context = self.trace.context
+        return ("", "") if context is None else (context.traceparent, context.state)
 
     def __repr__(self) -> str:
         return f"<Counted {self.colo} {self.task or 'no task'}{' over' if self.is_over else ''}>"
@@ -65,6 +89,7 @@ class EntryMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.log: Callable[[Counted, int], None] | None = None  # takes the end of each request
+        self.begin_trace: Callable[[TraceContext | None], Traced] | None = None
         self.requests = Counts(
             f"{PREFIX}requests",
             "Requests by HTTP status (499: the client left) and task.",

@@ -24,8 +24,9 @@ from libs.common.clients.posts import Posts
 from libs.common.clock import Clock
 from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
+from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane
-from libs.common.spans import PATH, Tracer
+from libs.common.spans import NoSpans, Spans
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Node
 from services.node import machine
@@ -43,7 +44,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(OtlpSettings):
     """Settings of a node."""
 
     name: str
@@ -67,7 +68,6 @@ class Config:
     setup_url: HttpUrl = ""  # gets how each boot went
     report_token: str = ""  # the Bearer token for both
     state_s: Seconds = 15.0
-    otlp: HttpUrl = ""  # an OpenTelemetry collector's HTTP address, for spans of boots
     cpus: NotNegative | None = None  # what the scheduler may count on; None: what is found
     memory_mb: AtLeastZero | None = None
     gpus: AtLeastZero | None = None
@@ -88,9 +88,18 @@ class App:
 
 
 def build(
-    config: Config, *, world: World, source: AssetSource, metrics: NodeMetrics, clock: Clock
+    config: Config,
+    *,
+    world: World,
+    source: AssetSource,
+    metrics: NodeMetrics,
+    clock: Clock,
+    spans: Spans | None = None,
 ) -> App:
-    """Assemble a node without starting anything; `source` has what is uploaded."""
+    """Assemble a node without starting anything.
+
+    `source` has what is uploaded, `spans` takes those of boots.
+    """
     folder = config.state_dir / "nodes" / config.name
     fetching = Fetching(
         node=config.name,
@@ -103,7 +112,7 @@ def build(
         longest_backoff_s=config.longest_backoff_s,
     )
     me, posts = describe(config), Addresses(config)
-    reports = posts.reports(me, world=world, clock=clock)
+    reports = posts.reports(me, world=world, clock=clock, spans=spans or NoSpans())
     driver = _drivers(config, folder)
 
     def booted(run: SetupRun) -> None:
@@ -162,24 +171,23 @@ class Addresses:
         self._config = config
         self.states = self._to(config.state_url)
         self.setups = self._to(config.setup_url)
-        self.spans = Posts(config.otlp.rstrip("/") + PATH) if config.otlp else None
 
     @property
     def everyone(self) -> tuple[Posts, ...]:
         """Return those that there are."""
-        return tuple(each for each in (self.states, self.setups, self.spans) if each is not None)
+        return tuple(each for each in (self.states, self.setups) if each is not None)
 
     def dropped(self) -> int:
         """Return how many reports could not be sent."""
         return sum(each.dropped for each in self.everyone)
 
-    def reports(self, me: Node, *, world: World, clock: Clock) -> StateReports:
+    def reports(self, me: Node, *, world: World, clock: Clock, spans: Spans) -> StateReports:
         """Return what tells them."""
         return StateReports(
             me=me,
             world=world,
             clock=clock,
-            tracer=Tracer("constellation-node", self.spans),
+            spans=spans,
             version=version("constellation-inference"),
             every_s=self._config.state_s,
             states=self.states,

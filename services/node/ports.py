@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from libs.common.catalog import Resources
 
 NOTHING: Final = Resources(cpus=0)
+
+
+class Sink(Protocol):
+    """Where JSON is sent."""
+
+    def post(self, body: Any) -> None:
+        """Have it sent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

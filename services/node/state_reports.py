@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
-from libs.common.spans import Sink, Span, Tracer
+from libs.common.spans import Spans, alone
 from libs.common.world import World
 from libs.common.world_map import Instance, Node, Report
 from services.node.activity import Activity, Interval
-from services.node.ports import SetupRun
+from services.node.ports import SetupRun, Sink
 from services.node.wanted import in_flight
 
 SAMPLE_S: Final = 0.5  # between two looks; servers tell once a second how full they are
@@ -32,7 +32,7 @@ class StateReports:
         me: Node,
         world: World,
         clock: Clock,
-        tracer: Tracer,
+        spans: Spans,
         version: str,
         every_s: float,
         states: Sink | None = None,
@@ -42,7 +42,7 @@ class StateReports:
         self._me = me
         self._world = world
         self._clock = clock
-        self._tracer = tracer
+        self._spans = spans
         self._version = version
         self._every_s = every_s
         self._states = states
@@ -102,9 +102,9 @@ class StateReports:
                     },
                 }
             )
-        self._tracer.emit(
-            Span(
-                name="node.setupRun",
+        self._spans.emit(
+            alone(
+                "node.setupRun",
                 began_ms=run.started_ms,
                 ended_ms=run.completed_ms,
                 error=run.error,

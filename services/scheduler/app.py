@@ -10,13 +10,13 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import AtLeastOne, HttpUrl, NotNegative, Seconds
-from libs.common.clients.posts import Posts
+from libs.common.bounds import AtLeastOne, NotNegative, Seconds
 from libs.common.clock import Clock
 from libs.common.databases import sqlite_url
 from libs.common.lifecycle import background
+from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane
-from libs.common.spans import PATH, Tracer
+from libs.common.spans import Spans
 from libs.common.world import World, follow
 from libs.common.world_map import Resource
 from services.control import app as control_app
@@ -31,7 +31,7 @@ from services.scheduler.stores.sql import Retention, SqlArchive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(OtlpSettings):
     """The scheduler's settings."""
 
     state_dir: Path = Path(".constellation")
@@ -44,7 +44,6 @@ class Config:
     keep_decisions_days: NotNegative = 7.0
     keep_decisions: AtLeastOne = 1_000_000
     keep_series_days: NotNegative = 30.0  # of models that are gone
-    otlp: HttpUrl = ""  # an OpenTelemetry collector's HTTP address, for spans of decisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,6 @@ class Memory:
 
     archive: SqlArchive
     snapshots: Snapshots
-    spans: Posts | None = None  # to a collector, if there is one
 
     @property
     def explaining(self) -> Explaining:
@@ -87,7 +85,6 @@ def build_memory(config: Config, *, controls_url: str, clock: Clock) -> Memory:
     return Memory(
         archive=SqlArchive(url, clock=clock, retention=retention),
         snapshots=Snapshots(),
-        spans=Posts(config.otlp.rstrip("/") + PATH) if config.otlp else None,
     )
 
 
@@ -99,8 +96,12 @@ def build(
     memory: Memory,
     registry: CollectorRegistry,
     clock: Clock,
+    spans: Spans | None = None,
 ) -> Scheduler:
-    """Assemble a scheduler without opening anything; `world` is kept current by the caller."""
+    """Assemble a scheduler without opening anything; `world` is kept current by the caller.
+
+    `spans` takes those of decisions.
+    """
     return Scheduler(
         world=world,
         fleet=NodeFleet(control=control, world=world),
@@ -114,7 +115,7 @@ def build(
             measure_s=config.measure_s,
             dry_run=config.dry_run,
         ),
-        tracer=Tracer("constellation-scheduler", memory.spans) if memory.spans else None,
+        spans=spans,
     )
 
 
@@ -123,8 +124,6 @@ async def serve(scheduler: Scheduler, memory: Memory) -> AsyncIterator[None]:
     """Decide while inside; what is to be kept is saved on the way out."""
     async with AsyncExitStack() as stack:
         stack.push_async_callback(memory.archive.close)
-        if memory.spans is not None:
-            await stack.enter_async_context(background(memory.spans.run(), name="decisions' spans"))
         await stack.enter_async_context(background(scheduler.run(), name="scheduler"))
         yield
 
@@ -136,6 +135,7 @@ def build_process(
     catalog: Sequence[Resource],
     registry: CollectorRegistry,
     clock: Clock,
+    spans: Spans | None = None,
 ) -> Process:
     """Assemble control and a scheduler without opening anything."""
     memory = build_memory(config, controls_url=control_config.store_url, clock=clock)
@@ -144,7 +144,13 @@ def build_process(
     )
     world = World()
     scheduler = build(
-        config, control=control, world=world, memory=memory, registry=registry, clock=clock
+        config,
+        control=control,
+        world=world,
+        memory=memory,
+        registry=registry,
+        clock=clock,
+        spans=spans,
     )
     return Process(control=control, world=world, scheduler=scheduler, memory=memory)
 

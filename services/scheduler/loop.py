@@ -17,7 +17,7 @@ from zlib import crc32
 from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.errors import RequestError
-from libs.common.spans import Tracer
+from libs.common.spans import Spans
 from libs.common.world import World
 from libs.common.world_map import Decision, Node, Override, Update, ref
 from services.scheduler.boots import Boots
@@ -73,7 +73,7 @@ class Scheduler:
         metrics: Metrics,
         clock: Clock,
         settings: Settings,
-        tracer: Tracer | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._world = world
         self._fleet = fleet
@@ -82,7 +82,7 @@ class Scheduler:
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
-        self._tracer = tracer
+        self._spans = spans
         self._sizer = Sizer()
         self._measuring = Measuring()
         self._boots = Boots()
@@ -237,7 +237,7 @@ class Scheduler:
         sizings: Mapping[Key, Sizing],
         before: Mapping[Key, Decision],
     ) -> None:
-        if self._tracer is None:
+        if self._spans is None:
             return
         for each in decisions:
             key = Key(each.model, each.region)
@@ -248,7 +248,7 @@ class Scheduler:
                 snapshots=self._snapshots.of(*key),
                 ended_ms=self._clock.unix_ms(),
             )
-            self._tracer.emit(span)
+            self._spans.emit(span)
 
     def _placement(self, wants: Sequence[Want], fleet: FleetState) -> Placement:
         """Place anew if there is anything new."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import orjson
 
 from libs.common.explanation import ScaleSnapshot
-from libs.common.spans import Attribute, Span
+from libs.common.spans import Attribute, Span, alone
 from libs.common.world_map import Decision
 
 NAME = "autoscaler.scaleVersion"
@@ -39,8 +39,8 @@ def span_of(
         "reason": decision.reason,
         "snapshots": _written(snapshots),
     }
-    return Span(
-        name=NAME,
+    return alone(
+        NAME,
         began_ms=decision.at_ms,
         ended_ms=max(ended_ms, decision.at_ms),
         attributes=attributes,

@@ -27,7 +27,9 @@ from libs.common.catalog import Finetune
 from libs.common.clock import Clock
 from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
 from libs.common.lifecycle import background
+from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane, EventSink, Inference
+from libs.common.spans import Spans
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
 from services.server.backends.keys import Keys
@@ -49,6 +51,7 @@ from services.server.probing import ProbeLimits, Prober
 from services.server.retries import RetryLimits
 from services.server.sampling import Sampler
 from services.server.service import InferenceServer
+from services.server.traces import Traces
 
 HAND_OVER_S = 2.0  # for control to give the shards to the others
 GOODBYE_S = 1.0
@@ -56,7 +59,7 @@ TRITON_KEEPALIVE_S = 310.0  # a gRPC server of its defaults hangs up on who asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(OtlpSettings):
     """Settings of a server."""
 
     name: str
@@ -191,8 +194,9 @@ def build(
     sink: EventSink,
     metrics: ServerMetrics,
     clock: Clock,
+    spans: Spans | None = None,
 ) -> App:
-    """Assemble a server without opening anything."""
+    """Assemble a server without opening anything; `spans` takes those of calls."""
     wake, rng = asyncio.Event(), random.Random()
     triton, http = _triton(config, world), _openai_http(config)
     backends: dict[str, Backend] = {"triton": triton, "openai_http": http}
@@ -201,7 +205,14 @@ def build(
         me=_me(config, clock),
         world=world,
         backends=backends,
-        outcomes=_outcomes(config, sink=sink, metrics=metrics, health=health, clock=clock),
+        outcomes=Outcomes(
+            colo=config.colo,
+            sink=sink,
+            metrics=metrics,
+            health=health,
+            clock=clock,
+            traces=_traces(config, spans, clock),
+        ),
         losses=_losses(config, metrics=metrics, health=health, clock=clock),
         clock=clock,
         rng=rng,
@@ -256,16 +267,10 @@ def _openai_http(config: Config) -> OpenAiBackend:
     )
 
 
-def _outcomes(
-    config: Config, *, sink: EventSink, metrics: ServerMetrics, health: Health, clock: Clock
-) -> Outcomes:
-    return Outcomes(
-        colo=config.colo,
-        sink=sink,
-        metrics=metrics,
-        health=health,
-        clock=clock,
-    )
+def _traces(config: Config, spans: Spans | None, clock: Clock) -> Traces | None:
+    if spans is None:
+        return None
+    return Traces(spans, server=config.name, colo=config.colo, now=clock.now)
 
 
 def _losses(config: Config, *, metrics: ServerMetrics, health: Health, clock: Clock) -> Losses:

@@ -1,8 +1,10 @@
-"""How an instance is lost, where the server must know more than its callers are told."""
+"""How calls fail and instances are lost, where the server knows more than its callers are told."""
 
 from __future__ import annotations
 
-from libs.common.errors import Unavailable
+import asyncio
+
+from libs.common.errors import Aborted, Internal, RequestError, Unavailable
 
 
 class InstanceLost(Unavailable):
@@ -11,3 +13,12 @@ class InstanceLost(Unavailable):
 
 class InstanceDead(InstanceLost):
     """The model's process is dead, though its server goes on calling the model ready."""
+
+
+def ended_with(kind: type[BaseException] | None) -> type[RequestError] | None:
+    """Return as what an error is told, None for none."""
+    if kind is None:
+        return None
+    if issubclass(kind, RequestError):
+        return kind
+    return Aborted if issubclass(kind, asyncio.CancelledError | GeneratorExit) else Internal

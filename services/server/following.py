@@ -8,7 +8,8 @@ from types import TracebackType
 
 from libs.common.clock import Clock
 from libs.common.envelope import InferRequest, Outcome
-from libs.common.errors import Aborted, Internal, RequestError
+from libs.common.errors import Aborted, RequestError
+from services.server.errors import ended_with
 from services.server.shards import OwnedShard
 
 
@@ -89,8 +90,7 @@ class Following:
         """Tell how it ended; who has no answer and no error runs, and is told of by its record."""
         self._followers.discard(self)
         self.took_s = self._clock.now() - self.arrived
-        if error is not None:
-            self.error = _class_of(error)
+        self.error = ended_with(kind)
         if self.error is not None or self.outcome is not None:
             self._ended(self)
         if isinstance(error, RequestError):
@@ -129,12 +129,3 @@ class Followers:
         for each in found:
             each.cancel()
         return [each.request.request_id for each in found]
-
-
-def _class_of(error: BaseException) -> type[RequestError]:
-    """Return what an error is called in metrics and events."""
-    if isinstance(error, RequestError):
-        return type(error)
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return Aborted
-    return Internal

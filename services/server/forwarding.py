@@ -20,6 +20,7 @@ from libs.common.world import World
 from libs.eager import Promise
 from services.server.metrics import ServerMetrics
 from services.server.records import Record
+from services.server.traces import NO_HOP, Hop, NoHop
 
 SHORTEST_RETRY_MS: Final = 1_000
 LONGEST_RETRY_MS: Final = 60_000
@@ -121,6 +122,14 @@ def _may_go(place: Place, request: InferRequest, here: Here, settings: Settings)
     return hops(request.visited_colos, here.colo) < settings.max_hops
 
 
+def _hop(record: Record, request: InferRequest, place: Place) -> Hop | NoHop:
+    """Return the block in which the call is with another server."""
+    trace = record.trace
+    if trace is None:
+        return NO_HOP
+    return trace.hop(request, place, has_waited=record.queued)
+
+
 class Forwarding:
     """Knows the other places, and passes calls on to them."""
 
@@ -181,8 +190,9 @@ class Forwarding:
         """Pass the call on along its way; None where it was not taken, and may go on from here."""
         place = self._begin(record)
         try:
-            server = self._connections(place.address)
-            reply = await server.infer(self._request(record, place))
+            server, request = self._connections(place.address), self._request(record, place)
+            with _hop(record, request, place):
+                reply = await server.infer(request)
         except RequestError as error:
             self._refused(record, place, error)
             return None
@@ -203,8 +213,9 @@ class Forwarding:
             return send(payloads)
 
         try:
-            server = self._connections(place.address)
-            outcome = await server.stream(self._request(record, place), pass_on)
+            server, request = self._connections(place.address), self._request(record, place)
+            with _hop(record, request, place):
+                outcome = await server.stream(request, pass_on)
         except RequestError as error:
             if has_begun:
                 record.is_told = error.recorded

@@ -12,10 +12,12 @@ from libs.common.ports import EventSink
 from services.server.following import Following
 from services.server.health import Health
 from services.server.inference_events import event_of, event_of_follower
+from services.server.inference_spans import tell_spans
 from services.server.metrics import ServerMetrics
 from services.server.records import Record
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenReader
+from services.server.traces import CallTrace, Traces
 
 LATE_US = 1_000_000  # who waited so long for a permit counts as late
 
@@ -33,6 +35,7 @@ class Outcomes:
         "_loop",
         "_sink",
         "_tokens",
+        "_traces",
         "metrics",
     )
 
@@ -44,12 +47,15 @@ class Outcomes:
         metrics: ServerMetrics,
         health: Health,
         clock: Clock,
+        traces: Traces | None = None,
     ) -> None:
+        """`traces` take the spans of calls whose callers want them."""
         self.metrics = metrics
         self._health = health
         self._colo = colo
         self._sink = sink
         self._clock = clock
+        self._traces = traces
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tokens: dict[str, TokenReader] = {}  # by model
 
@@ -58,18 +64,24 @@ class Outcomes:
 
     def open(self, request: InferRequest, shard: OwnedShard | None) -> Record:
         """Begin the record of a call."""
-        clock = self._clock
+        clock, ended = self._clock, self.record
         now = clock.now()
+        trace: CallTrace | None = None
+        if request.traceparent and self._traces is not None:
+            trace = self._traces.begin(request, now)
+            if trace is not None:
+                request, ended = trace.carried_by(request), self.traced
         return Record(
             request,
             shard,
             self.arrived(shard, request) if shard is not None else None,
             deadline=deadlines.fix(request.time_bounds, now),
             clock=clock,
-            ended=self.record,
+            ended=ended,
             # To find the running loop costs twice what it costs to find its task.
             task=asyncio.current_task(self._loop or self._start()),
             arrived=now,
+            trace=trace,
         )
 
     def arrived(self, shard: OwnedShard, request: InferRequest) -> TokenReader:
@@ -106,6 +118,12 @@ class Outcomes:
             metrics.tokens[colo, model, "out"] += went
         if record.lease is not None or record.tells:
             self._sink.emit(event_of(record, colo))
+
+    def traced(self, record: Record) -> None:
+        """Take down how a call ended, and its spans."""
+        self.record(record)
+        if record.trace is not None:
+            tell_spans(record, record.trace)
 
     def followed(self, following: Following) -> None:
         """Take down a call that waited for the answer to another of its idempotency key."""

@@ -23,6 +23,7 @@ from libs.common.ranking import Place, hops
 from libs.eager import Promise
 from services.server.shards import OwnedShard
 from services.server.tokens import TokenCounter, TokenReader
+from services.server.traces import CallTrace
 from services.server.turnstile import Lease
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Record:
         ended: Callable[[Record], None],
         task: asyncio.Task[object] | None,
         arrived: float,
+        trace: CallTrace | None = None,
     ) -> None:
         self.request = request
         self.shard = shard
@@ -67,6 +69,7 @@ class Record:
         self.refusal: RequestError | None = None
         self.is_told = False  # another server's event tells of it
         self.counter: TokenCounter | None = None
+        self.trace = trace  # if somebody wants to see its spans
         # What its end adds. The error's class alone: an error holds its frames, they the record.
         self.is_over = False
         self.error: type[RequestError] | None = None

@@ -105,6 +105,7 @@ class InferenceServer:
         if request.idempotency_key:
             return await self._idempotency.infer(request, self.infer)
         record = self._open(request)
+        request = record.request
         answer: Answer | None = None
         try:
             while answer is None:
@@ -144,6 +145,7 @@ class InferenceServer:
         if request.idempotency_key:
             return await self._idempotency.stream(request, send, self.stream)
         record = self._open(request)
+        request = record.request
         pass_on = record.seeing(send)
         is_whole = False
         try:

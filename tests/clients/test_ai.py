@@ -49,6 +49,7 @@ from tests.entry.fakes import (
 from tests.fakes import put
 
 HI = {"prompt": "hi"}
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def test_run_returns_the_result(kind: Any) -> None:
@@ -68,7 +69,7 @@ async def test_run_returns_the_result(kind: Any) -> None:
             idle_ms=800,
             request_id="mine",
             idempotency_key="k",
-            traceparent="00-a-b-01",
+            traceparent=TRACE,
             timeout=3.0,
         )
 
@@ -77,7 +78,7 @@ async def test_run_returns_the_result(kind: Any) -> None:
     assert (sent.reject_if_busy, sent.max_queue_ms, sent.priority) == (True, 7, 3)
     assert (sent.background, sent.cost, sent.preferred_colo) == (True, 2, "ams")
     assert (sent.session, sent.client_request_id) == ("s", "mine")
-    assert sent.traceparent == "00-a-b-01"
+    assert sent.traceparent == TRACE
     assert (sent.time_bounds.first_part_ms, sent.time_bounds.idle_ms) == (900, 800)
     assert 2_000 < sent.time_bounds.total_ms <= 3_100
     assert sent.request_source is RequestSource.WORKER_BINDING

@@ -20,6 +20,7 @@ from libs.common.errors import DeadlineExceeded, RequestError, StreamLost
 from libs.common.finetunes import FinetuneWrites
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Inference, Send
+from libs.common.spans import Spans
 from libs.common.tokens import token_hash
 from libs.common.usage import UsageSource
 from libs.common.wire import Tensor
@@ -203,6 +204,7 @@ def entry_of(
     clock: Clock | None = None,
     finetunes: FinetuneWrites | None = None,
     usage: UsageSource | None = None,
+    spans: Spans | None = None,
 ) -> Entry:
     """Build an entry in ams over fake servers by colo."""
     addresses = {f"local:server-{colo}": server for colo, server in servers.items()}
@@ -217,6 +219,7 @@ def entry_of(
         templates={"chat.jinja": TEMPLATE}.__getitem__,
         clock=clock,
         rng=random.Random(7),
+        spans=spans,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.config import load_config
+from libs.common.otlp_settings import OtlpSettings, pairs_in
 from libs.common.yaml_files import Problems
 from services.settings import check
 
@@ -116,3 +117,81 @@ def test_a_setting_out_of_its_bounds_is_told(tmp_path: Path, variable: str, valu
 
     with pytest.raises(Problems, match=f"^{name}: input should be"):
         check(load_config(folder(tmp_path, ""), {name: value}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced(OtlpSettings):
+    trace_share: float = 1.0
+
+
+OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_HEADERS": "k=a%20b"}
+
+
+@pytest.mark.parametrize(
+    ("env", "text", "expected"),
+    [
+        (OTLP, "{}", {"otlp": "http://c:4318", "otlp_headers": "k=a%20b"}),
+        (
+            OTLP | {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t:1/v1/traces"},
+            "{}",
+            {"otlp": "http://t:1/v1/traces"},
+        ),
+        (OTLP, "{entry: {otlp: 'http://file:1'}}", {"otlp": "http://file:1"}),
+        (OTLP, "{entry: {otlp: ''}}", {"otlp": ""}),
+        (OTLP | {"CONSTELLATION_ENTRY_OTLP": "http://ours:1"}, "{}", {"otlp": "http://ours:1"}),
+        (OTLP | {"OTEL_SDK_DISABLED": "true"}, "{}", {"otlp": ""}),
+        (OTLP | {"OTEL_TRACES_EXPORTER": "none"}, "{}", {"otlp": ""}),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "2500"}, "{}", {"otlp_timeout_s": 2.5}),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "a=b"}, "{}", {"otlp_attributes": "a=b"}),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, "{}", {"trace_share": 0.0}),
+        (
+            {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"},
+            "{}",
+            {"trace_share": 0.25},
+        ),
+        ({"OTEL_TRACES_SAMPLER_ARG": "0.25"}, "{}", {"trace_share": 1.0}),
+    ],
+)
+def test_opentelemetrys_variables_count_where_ours_say_nothing(
+    tmp_path: Path, env: dict[str, str], text: str, expected: dict[str, object]
+) -> None:
+    settings = load_config(folder(tmp_path, text + "\n"), env).settings("entry", Traced)
+
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318", "http(s)://host"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "name=value"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "valid number"),
+    ],
+)
+def test_a_bad_value_of_opentelemetrys_is_told_with_its_variable(
+    tmp_path: Path, variable: str, value: str, said: str
+) -> None:
+    file = load_config(folder(tmp_path, "{}\n"), {variable: value})
+
+    with pytest.raises(Problems) as caught:
+        file.settings("entry", Traced)
+
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("http://c:4318", "http://c:4318/v1/traces"),
+        ("http://c:4318/", "http://c:4318/v1/traces"),
+        ("http://c/otlp", "http://c/otlp/v1/traces"),
+        ("http://c:4318/v1/traces", "http://c:4318/v1/traces"),
+    ],
+)
+def test_spans_are_posted_below_the_address(address: str, url: str) -> None:
+    assert Traced(otlp=address).traces_url == url
+
+
+def test_pairs_are_decoded() -> None:
+    assert pairs_in(" a=1, b=x%3Dy%2C ,") == {"a": "1", "b": "x=y,"}

@@ -53,6 +53,7 @@ FULL = {
     "shard_epoch": 11,
     "request_source": RequestSource.WORKER_BINDING,
     "traceparent": "trace",
+    "tracestate": "a=1",
     "units": Units(input_characters=12, pixels=13, steps=14, audio_seconds=1.5),
     "bytes_in": 16,
 }

@@ -12,7 +12,6 @@ from aiohttp.test_utils import TestServer
 
 from libs.common.clients.posts import Posts
 from libs.common.lifecycle import background
-from libs.common.spans import Span, Tracer
 from tests.waiting import until
 
 AT_ONCE = (0.001,) * 9
@@ -94,33 +93,3 @@ async def test_an_address_where_nobody_listens_holds_up_nobody() -> None:
 
     async with background(posts.run(), name="posts"):
         await until(lambda: posts.dropped == 5)
-
-
-async def test_a_span_is_told_as_otlp_has_it(receiver: Receiver, url: str) -> None:
-    posts = Posts(url)
-    attributes = {"text": "a", "count": 2**60, "share": 0.5, "yes": True}
-    async with background(posts.run(), name="posts"):
-        tracer = Tracer("constellation-x", posts)
-        tracer.emit(Span(name="a.b", began_ms=1, ended_ms=3, attributes=attributes))
-        tracer.emit(Span(name="a.b", began_ms=1, ended_ms=3, error="no memory"))
-        await until(lambda: len(receiver.bodies) == 2)
-
-    (resource,) = receiver.bodies[0]["resourceSpans"]
-    (span,) = resource["scopeSpans"][0]["spans"]
-    assert resource["resource"]["attributes"] == [
-        {"key": "service.name", "value": {"stringValue": "constellation-x"}}
-    ]
-    assert (len(span["traceId"]), len(span["spanId"]), span["kind"]) == (32, 16, 1)
-    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("1000000", "3000000")
-    assert [each["value"] for each in span["attributes"]] == [
-        {"stringValue": "a"},
-        {"intValue": str(2**60)},
-        {"doubleValue": 0.5},
-        {"boolValue": True},
-    ]
-    failed = receiver.bodies[1]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
-    assert failed["status"] == {"code": 2, "message": "no memory"}
-
-
-def test_without_a_collector_spans_are_dropped() -> None:
-    Tracer("constellation-x", None).emit(Span(name="a", began_ms=0, ended_ms=0))

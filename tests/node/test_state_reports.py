@@ -9,7 +9,6 @@ import pytest
 
 from libs.common.catalog import Backend, Model, Resources
 from libs.common.clock import ManualClock
-from libs.common.spans import Tracer
 from libs.common.world import World
 from libs.common.world_map import EndpointLoad, Instance, Node, Report, ShardLoad, Update
 from services.node.ports import SetupRun
@@ -35,6 +34,8 @@ class Told:
     def post(self, body: Any) -> None:
         self.bodies.append(body)
 
+    emit = post
+
 
 class Telling:
     """Reports of a node that has one instance of one model."""
@@ -51,7 +52,7 @@ class Telling:
             me=ME,
             world=self.world,
             clock=self.clock,
-            tracer=Tracer("constellation-node", self.spans),
+            spans=self.spans,
             version="1.2.3",
             every_s=15.0,
             states=self.states,
@@ -154,9 +155,9 @@ def test_a_boots_span_has_the_last_of_its_log_and_why_it_failed() -> None:
 
     telling.reports.ran(replace(RUN, status="failed", error="no memory", logs=log))
 
-    span = telling.spans.bodies[0]["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
-    told = {each["key"]: next(iter(each["value"].values())) for each in span["attributes"]}
-    assert (span["name"], span["status"]) == ("node.setupRun", {"code": 2, "message": "no memory"})
+    (span,) = telling.spans.bodies
+    told = span.attributes
+    assert (span.name, span.has_failed, span.error) == ("node.setupRun", True, "no memory")
     assert told["setuprun.status"] == "failed"
     assert told["setuprun.duration_seconds"] == 2.5
     assert told["setuprun.scheduled_to_setup_started"] == 1.5

@@ -12,7 +12,7 @@ from libs.common.catalog import Backend, Model, Permits, Scaling
 from libs.common.errors import Unavailable
 from libs.common.explanation import Question
 from libs.common.lifecycle import background
-from libs.common.spans import Tracer
+from libs.common.spans import Spans
 from libs.common.world import World
 from libs.common.world_map import (
     Assignment,
@@ -182,7 +182,7 @@ class Site:
 
 @asynccontextmanager
 async def scheduling(
-    site: Site, *, tracer: Tracer | None = None, **settings: object
+    site: Site, *, spans: Spans | None = None, **settings: object
 ) -> AsyncIterator[Scheduler]:
     """Decide on the site while inside."""
     site.registry = CollectorRegistry()
@@ -194,7 +194,7 @@ async def scheduling(
         metrics=Metrics(site.registry),
         clock=VirtualClock(),
         settings=Settings(**settings),  # type: ignore[arg-type]
-        tracer=tracer,
+        spans=spans,
     )
     async with background(scheduler.run(), name="scheduler"):
         yield scheduler

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import orjson
 import pytest
 
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
-from libs.common.spans import Tracer
+from libs.common.spans import Span
 from libs.common.world_map import Decision, Node, Override, Ref
 from services.scheduler.usage import Key
 from tests.scheduler.fleet import EU, MODEL, Site, scheduling
@@ -326,18 +325,16 @@ def test_a_model_that_comes_back_has_its_history() -> None:
 def test_decisions_are_spans_with_the_last_snapshots() -> None:
     class Collector:
         def __init__(self) -> None:
-            self.spans: list[dict[str, object]] = []
+            self.spans: list[Span] = []
 
-        def post(self, body: Any) -> None:
-            (span,) = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
-            values = {each["key"]: each["value"] for each in span["attributes"]}
-            self.spans.append({"name": span["name"], **values})
+        def emit(self, span: Span) -> None:
+            self.spans.append(span)
 
     collector = Collector()
 
     async def story() -> None:
         site = Site()
-        async with scheduling(site, tracer=Tracer("scheduler", collector)):
+        async with scheduling(site, spans=collector):
             site.load(1, 2)
             await asyncio.sleep(11)
             site.override(min=3)
@@ -345,10 +342,10 @@ def test_decisions_are_spans_with_the_last_snapshots() -> None:
 
     run(story())
 
-    last = collector.spans[-1]
-    assert last["name"] == "autoscaler.scaleVersion"
-    assert (last["model"], last["tier"]) == ({"stringValue": "m"}, {"stringValue": "gold"})
-    assert last["old_replica_count"] != last["new_replica_count"] == {"intValue": "3"}
-    snapshots = orjson.loads(last["snapshots"]["stringValue"])  # type: ignore[index]
+    assert collector.spans[-1].name == "autoscaler.scaleVersion"
+    last = collector.spans[-1].attributes
+    assert (last["model"], last["tier"]) == ("m", "gold")
+    assert last["old_replica_count"] != last["new_replica_count"] == 3
+    snapshots = orjson.loads(str(last["snapshots"]))
     assert [each["queue_length"] for each in snapshots] == [2] * len(snapshots)
     assert len(snapshots) == 4

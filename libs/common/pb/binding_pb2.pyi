@@ -77,6 +77,7 @@ class RunRequest(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     """32 hexadecimal digits, or empty for the token's."""
     model: _builtins.str
@@ -92,10 +93,12 @@ class RunRequest(_message.Message):
     session: _builtins.str
     """The option `sessionAffinity`."""
     traceparent: _builtins.str
-    """W3C trace context."""
+    """W3C trace context; where it is empty, that of the call's metadata counts."""
     idempotency_key: _builtins.str
     source: Global___Source.ValueType
     """What kind of program calls, for events alone."""
+    tracestate: _builtins.str
+    """What tracing systems have added to the trace context."""
     @_builtins.property
     def options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """"rejectIfBusy": "true" and its like: the query string's options."""
@@ -113,10 +116,11 @@ class RunRequest(_message.Message):
         traceparent: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
         source: Global___Source.ValueType = ...,
+        tracestate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body", b"body", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "model", b"model", "options", b"options", "request_id", b"request_id", "session", b"session", "source", b"source", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "body", b"body", "content_type", b"content_type", "idempotency_key", b"idempotency_key", "model", b"model", "options", b"options", "request_id", b"request_id", "session", b"session", "source", b"source", "traceparent", b"traceparent", "tracestate", b"tracestate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

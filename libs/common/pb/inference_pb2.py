@@ -24,39 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n constellation/v1/inference.proto\x12\x10\x63onstellation.v1\"F\n\nTimeBounds\x12\x15\n\rfirst_part_ms\x18\x01 \x01(\r\x12\x0f\n\x07idle_ms\x18\x02 \x01(\r\x12\x10\n\x08total_ms\x18\x03 \x01(\r\"W\n\x05Units\x12\x18\n\x10input_characters\x18\x01 \x01(\x04\x12\x0e\n\x06pixels\x18\x02 \x01(\x04\x12\r\n\x05steps\x18\x03 \x01(\r\x12\x15\n\raudio_seconds\x18\x04 \x01(\x01\"\xaa\x06\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x19\n\x11\x63lient_request_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x33\n\x0cpayload_kind\x18\x06 \x01(\x0e\x32\x1d.constellation.v1.PayloadKind\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x08 \x01(\t\x12\x0e\n\x06stream\x18\t \x01(\x08\x12\x10\n\x08\x66inetune\x18\n \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x0b \x01(\t\x12\x0f\n\x07session\x18\x0c \x01(\t\x12\x15\n\rprefix_hashes\x18\r \x03(\x06\x12\x0c\n\x04\x63ost\x18\x0e \x01(\r\x12\x10\n\x08priority\x18\x0f \x01(\r\x12\x14\n\x0cmax_queue_ms\x18\x10 \x01(\r\x12\x16\n\x0ereject_if_busy\x18\x11 \x01(\x08\x12\x12\n\nbackground\x18\x12 \x01(\x08\x12\x16\n\x0epreferred_colo\x18\x13 \x01(\t\x12\x31\n\x0btime_bounds\x18\x14 \x01(\x0b\x32\x1c.constellation.v1.TimeBounds\x12\x13\n\x0bretry_count\x18\x15 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x16 \x01(\r\x12\x16\n\x0e\x63ontinued_from\x18\x17 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x18 \x01(\t\x12\x13\n\x0bsource_colo\x18\x19 \x01(\t\x12\x15\n\rvisited_colos\x18\x1a \x03(\t\x12\x16\n\x0equeued_in_colo\x18\x1b \x01(\t\x12\x13\n\x0bshard_epoch\x18\x1c \x01(\x04\x12\x37\n\x0erequest_source\x18\x1d \x01(\x0e\x32\x1f.constellation.v1.RequestSource\x12\x13\n\x0btraceparent\x18\x1e \x01(\t\x12&\n\x05units\x18\x1f \x01(\x0b\x32\x17.constellation.v1.Units\x12\x10\n\x08\x62ytes_in\x18  \x01(\x04\x12\r\n\x05shard\x18! \x01(\r\x12\x12\n\nfalls_back\x18\" \x01(\x08\"g\n\x05Usage\x12\x11\n\ttokens_in\x18\x01 \x01(\r\x12\x12\n\ntokens_out\x18\x02 \x01(\r\x12&\n\x05units\x18\x03 \x01(\x0b\x32\x17.constellation.v1.Units\x12\x0f\n\x07neurons\x18\x04 \x01(\x01\"^\n\x07Timings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x16\n\x0epermit_wait_us\x18\x02 \x01(\x04\x12\x12\n\nforward_us\x18\x03 \x01(\x04\x12\x15\n\rfirst_part_us\x18\x04 \x01(\x04\"\xab\x01\n\x07Outcome\x12&\n\x05usage\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Usage\x12*\n\x07timings\x18\x02 \x01(\x0b\x32\x19.constellation.v1.Timings\x12\x14\n\x0cserving_colo\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x16\n\x0e\x63hosen_because\x18\x05 \x01(\t\x12\x0c\n\x04hops\x18\x06 \x01(\r\"7\n\tOccupancy\x12\x14\n\x0c\x66ree_permits\x18\x01 \x01(\r\x12\x14\n\x0cqueue_length\x18\x02 \x01(\r\"\x92\x01\n\rInferResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12*\n\x07outcome\x18\x03 \x01(\x0b\x32\x19.constellation.v1.Outcome\x12.\n\toccupancy\x18\x04 \x01(\x0b\x32\x1b.constellation.v1.Occupancy\"\x91\x01\n\x13StreamInferResponse\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\x12*\n\x07outcome\x18\x03 \x01(\x0b\x32\x19.constellation.v1.Outcome\x12.\n\toccupancy\x18\x04 \x01(\x0b\x32\x1b.constellation.v1.Occupancy\"H\n\rCancelRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tJ\x04\x08\x03\x10\x04R\x0c\x62y_client_id\"6\n\x0e\x43\x61ncelResponse\x12\x13\n\x0brequest_ids\x18\x02 \x03(\tJ\x04\x08\x01\x10\x02R\tcancelled*w\n\x0bPayloadKind\x12\x1c\n\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PAYLOAD_KIND_TENSORS\x10\x01\x12\x1a\n\x16PAYLOAD_KIND_HTTP_BODY\x10\x02\x12\x14\n\x10PAYLOAD_KIND_RAW\x10\x03*\x8d\x01\n\rRequestSource\x12\x1e\n\x1aREQUEST_SOURCE_UNSPECIFIED\x10\x00\x12!\n\x1dREQUEST_SOURCE_WORKER_BINDING\x10\x01\x12 \n\x1cREQUEST_SOURCE_PAGES_BINDING\x10\x02\x12\x17\n\x13REQUEST_SOURCE_REST\x10\x03\x32\x81\x02\n\x10InferenceService\x12H\n\x05Infer\x12\x1e.constellation.v1.InferRequest\x1a\x1f.constellation.v1.InferResponse\x12V\n\x0bStreamInfer\x12\x1e.constellation.v1.InferRequest\x1a%.constellation.v1.StreamInferResponse0\x01\x12K\n\x06\x43\x61ncel\x12\x1f.constellation.v1.CancelRequest\x1a .constellation.v1.CancelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n constellation/v1/inference.proto\x12\x10\x63onstellation.v1\"F\n\nTimeBounds\x12\x15\n\rfirst_part_ms\x18\x01 \x01(\r\x12\x0f\n\x07idle_ms\x18\x02 \x01(\r\x12\x10\n\x08total_ms\x18\x03 \x01(\r\"W\n\x05Units\x12\x18\n\x10input_characters\x18\x01 \x01(\x04\x12\x0e\n\x06pixels\x18\x02 \x01(\x04\x12\r\n\x05steps\x18\x03 \x01(\r\x12\x15\n\raudio_seconds\x18\x04 \x01(\x01\"\xbe\x06\n\x0cInferRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x19\n\x11\x63lient_request_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x33\n\x0cpayload_kind\x18\x06 \x01(\x0e\x32\x1d.constellation.v1.PayloadKind\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x08 \x01(\t\x12\x0e\n\x06stream\x18\t \x01(\x08\x12\x10\n\x08\x66inetune\x18\n \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x0b \x01(\t\x12\x0f\n\x07session\x18\x0c \x01(\t\x12\x15\n\rprefix_hashes\x18\r \x03(\x06\x12\x0c\n\x04\x63ost\x18\x0e \x01(\r\x12\x10\n\x08priority\x18\x0f \x01(\r\x12\x14\n\x0cmax_queue_ms\x18\x10 \x01(\r\x12\x16\n\x0ereject_if_busy\x18\x11 \x01(\x08\x12\x12\n\nbackground\x18\x12 \x01(\x08\x12\x16\n\x0epreferred_colo\x18\x13 \x01(\t\x12\x31\n\x0btime_bounds\x18\x14 \x01(\x0b\x32\x1c.constellation.v1.TimeBounds\x12\x13\n\x0bretry_count\x18\x15 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x16 \x01(\r\x12\x16\n\x0e\x63ontinued_from\x18\x17 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x18 \x01(\t\x12\x13\n\x0bsource_colo\x18\x19 \x01(\t\x12\x15\n\rvisited_colos\x18\x1a \x03(\t\x12\x16\n\x0equeued_in_colo\x18\x1b \x01(\t\x12\x13\n\x0bshard_epoch\x18\x1c \x01(\x04\x12\x37\n\x0erequest_source\x18\x1d \x01(\x0e\x32\x1f.constellation.v1.RequestSource\x12\x13\n\x0btraceparent\x18\x1e \x01(\t\x12&\n\x05units\x18\x1f \x01(\x0b\x32\x17.constellation.v1.Units\x12\x10\n\x08\x62ytes_in\x18  \x01(\x04\x12\r\n\x05shard\x18! \x01(\r\x12\x12\n\nfalls_back\x18\" \x01(\x08\x12\x12\n\ntracestate\x18# \x01(\t\"g\n\x05Usage\x12\x11\n\ttokens_in\x18\x01 \x01(\r\x12\x12\n\ntokens_out\x18\x02 \x01(\r\x12&\n\x05units\x18\x03 \x01(\x0b\x32\x17.constellation.v1.Units\x12\x0f\n\x07neurons\x18\x04 \x01(\x01\"^\n\x07Timings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x16\n\x0epermit_wait_us\x18\x02 \x01(\x04\x12\x12\n\nforward_us\x18\x03 \x01(\x04\x12\x15\n\rfirst_part_us\x18\x04 \x01(\x04\"\xab\x01\n\x07Outcome\x12&\n\x05usage\x18\x01 \x01(\x0b\x32\x17.constellation.v1.Usage\x12*\n\x07timings\x18\x02 \x01(\x0b\x32\x19.constellation.v1.Timings\x12\x14\n\x0cserving_colo\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x16\n\x0e\x63hosen_because\x18\x05 \x01(\t\x12\x0c\n\x04hops\x18\x06 \x01(\r\"7\n\tOccupancy\x12\x14\n\x0c\x66ree_permits\x18\x01 \x01(\r\x12\x14\n\x0cqueue_length\x18\x02 \x01(\r\"\x92\x01\n\rInferResponse\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12*\n\x07outcome\x18\x03 \x01(\x0b\x32\x19.constellation.v1.Outcome\x12.\n\toccupancy\x18\x04 \x01(\x0b\x32\x1b.constellation.v1.Occupancy\"\x91\x01\n\x13StreamInferResponse\x12\x10\n\x08payloads\x18\x01 \x03(\x0c\x12\x0c\n\x04last\x18\x02 \x01(\x08\x12*\n\x07outcome\x18\x03 \x01(\x0b\x32\x19.constellation.v1.Outcome\x12.\n\toccupancy\x18\x04 \x01(\x0b\x32\x1b.constellation.v1.Occupancy\"H\n\rCancelRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tJ\x04\x08\x03\x10\x04R\x0c\x62y_client_id\"6\n\x0e\x43\x61ncelResponse\x12\x13\n\x0brequest_ids\x18\x02 \x03(\tJ\x04\x08\x01\x10\x02R\tcancelled*w\n\x0bPayloadKind\x12\x1c\n\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14PAYLOAD_KIND_TENSORS\x10\x01\x12\x1a\n\x16PAYLOAD_KIND_HTTP_BODY\x10\x02\x12\x14\n\x10PAYLOAD_KIND_RAW\x10\x03*\x8d\x01\n\rRequestSource\x12\x1e\n\x1aREQUEST_SOURCE_UNSPECIFIED\x10\x00\x12!\n\x1dREQUEST_SOURCE_WORKER_BINDING\x10\x01\x12 \n\x1cREQUEST_SOURCE_PAGES_BINDING\x10\x02\x12\x17\n\x13REQUEST_SOURCE_REST\x10\x03\x32\x81\x02\n\x10InferenceService\x12H\n\x05Infer\x12\x1e.constellation.v1.InferRequest\x1a\x1f.constellation.v1.InferResponse\x12V\n\x0bStreamInfer\x12\x1e.constellation.v1.InferRequest\x1a%.constellation.v1.StreamInferResponse0\x01\x12K\n\x06\x43\x61ncel\x12\x1f.constellation.v1.CancelRequest\x1a .constellation.v1.CancelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'libs.common.pb.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PAYLOADKIND']._serialized_start=1887
-  _globals['_PAYLOADKIND']._serialized_end=2006
-  _globals['_REQUESTSOURCE']._serialized_start=2009
-  _globals['_REQUESTSOURCE']._serialized_end=2150
+  _globals['_PAYLOADKIND']._serialized_start=1907
+  _globals['_PAYLOADKIND']._serialized_end=2026
+  _globals['_REQUESTSOURCE']._serialized_start=2029
+  _globals['_REQUESTSOURCE']._serialized_end=2170
   _globals['_TIMEBOUNDS']._serialized_start=54
   _globals['_TIMEBOUNDS']._serialized_end=124
   _globals['_UNITS']._serialized_start=126
   _globals['_UNITS']._serialized_end=213
   _globals['_INFERREQUEST']._serialized_start=216
-  _globals['_INFERREQUEST']._serialized_end=1026
-  _globals['_USAGE']._serialized_start=1028
-  _globals['_USAGE']._serialized_end=1131
-  _globals['_TIMINGS']._serialized_start=1133
-  _globals['_TIMINGS']._serialized_end=1227
-  _globals['_OUTCOME']._serialized_start=1230
-  _globals['_OUTCOME']._serialized_end=1401
-  _globals['_OCCUPANCY']._serialized_start=1403
-  _globals['_OCCUPANCY']._serialized_end=1458
-  _globals['_INFERRESPONSE']._serialized_start=1461
-  _globals['_INFERRESPONSE']._serialized_end=1607
-  _globals['_STREAMINFERRESPONSE']._serialized_start=1610
-  _globals['_STREAMINFERRESPONSE']._serialized_end=1755
-  _globals['_CANCELREQUEST']._serialized_start=1757
-  _globals['_CANCELREQUEST']._serialized_end=1829
-  _globals['_CANCELRESPONSE']._serialized_start=1831
-  _globals['_CANCELRESPONSE']._serialized_end=1885
-  _globals['_INFERENCESERVICE']._serialized_start=2153
-  _globals['_INFERENCESERVICE']._serialized_end=2410
+  _globals['_INFERREQUEST']._serialized_end=1046
+  _globals['_USAGE']._serialized_start=1048
+  _globals['_USAGE']._serialized_end=1151
+  _globals['_TIMINGS']._serialized_start=1153
+  _globals['_TIMINGS']._serialized_end=1247
+  _globals['_OUTCOME']._serialized_start=1250
+  _globals['_OUTCOME']._serialized_end=1421
+  _globals['_OCCUPANCY']._serialized_start=1423
+  _globals['_OCCUPANCY']._serialized_end=1478
+  _globals['_INFERRESPONSE']._serialized_start=1481
+  _globals['_INFERRESPONSE']._serialized_end=1627
+  _globals['_STREAMINFERRESPONSE']._serialized_start=1630
+  _globals['_STREAMINFERRESPONSE']._serialized_end=1775
+  _globals['_CANCELREQUEST']._serialized_start=1777
+  _globals['_CANCELREQUEST']._serialized_end=1849
+  _globals['_CANCELRESPONSE']._serialized_start=1851
+  _globals['_CANCELRESPONSE']._serialized_end=1905
+  _globals['_INFERENCESERVICE']._serialized_start=2173
+  _globals['_INFERENCESERVICE']._serialized_end=2430
 # @@protoc_insertion_point(module_scope)

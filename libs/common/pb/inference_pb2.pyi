@@ -172,6 +172,7 @@ class InferRequest(_message.Message):
     BYTES_IN_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
     FALLS_BACK_FIELD_NUMBER: _builtins.int
+    TRACESTATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """26 characters, sortable by time; its shard is part of it."""
     client_request_id: _builtins.str
@@ -227,6 +228,8 @@ class InferRequest(_message.Message):
     """Another model takes the call where no instance of this one is healthy: then
     it is not to wait for one.
     """
+    tracestate: _builtins.str
+    """What tracing systems have added to the trace context."""
     @_builtins.property
     def prefix_hashes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Hashes of the prompt's leading blocks, coarse to fine, salted per account."""
@@ -278,10 +281,11 @@ class InferRequest(_message.Message):
         bytes_in: _builtins.int = ...,
         shard: _builtins.int = ...,
         falls_back: _builtins.bool = ...,
+        tracestate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_bounds", b"time_bounds", "units", b"units"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adapter", b"adapter", "attempt", b"attempt", "background", b"background", "bytes_in", b"bytes_in", "client_request_id", b"client_request_id", "content_type", b"content_type", "continued_from", b"continued_from", "cost", b"cost", "falls_back", b"falls_back", "finetune", b"finetune", "idempotency_key", b"idempotency_key", "max_queue_ms", b"max_queue_ms", "model", b"model", "payload", b"payload", "payload_kind", b"payload_kind", "preferred_colo", b"preferred_colo", "prefix_hashes", b"prefix_hashes", "priority", b"priority", "queued_in_colo", b"queued_in_colo", "reject_if_busy", b"reject_if_busy", "request_id", b"request_id", "request_source", b"request_source", "retry_count", b"retry_count", "session", b"session", "shard", b"shard", "shard_epoch", b"shard_epoch", "source_colo", b"source_colo", "stream", b"stream", "task", b"task", "time_bounds", b"time_bounds", "traceparent", b"traceparent", "units", b"units", "visited_colos", b"visited_colos"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adapter", b"adapter", "attempt", b"attempt", "background", b"background", "bytes_in", b"bytes_in", "client_request_id", b"client_request_id", "content_type", b"content_type", "continued_from", b"continued_from", "cost", b"cost", "falls_back", b"falls_back", "finetune", b"finetune", "idempotency_key", b"idempotency_key", "max_queue_ms", b"max_queue_ms", "model", b"model", "payload", b"payload", "payload_kind", b"payload_kind", "preferred_colo", b"preferred_colo", "prefix_hashes", b"prefix_hashes", "priority", b"priority", "queued_in_colo", b"queued_in_colo", "reject_if_busy", b"reject_if_busy", "request_id", b"request_id", "request_source", b"request_source", "retry_count", b"retry_count", "session", b"session", "shard", b"shard", "shard_epoch", b"shard_epoch", "source_colo", b"source_colo", "stream", b"stream", "task", b"task", "time_bounds", b"time_bounds", "traceparent", b"traceparent", "tracestate", b"tracestate", "units", b"units", "visited_colos", b"visited_colos"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from libs.common.errors import Internal, RequestError
+from libs.common.trace_context import TRACEPARENT, TRACESTATE
 from libs.common.world_map import Token
 from libs.eager import EagerTask, Timers
 from libs.http1 import Request, Responder
@@ -38,7 +39,7 @@ from services.entry.tasks.sent import Sent, json_object
 TOLD = frozenset(  # headers that say something of a call
     {
         "idempotency-key",
-        "traceparent",
+        TRACEPARENT,
         "x-session-affinity",
         "x-stainless-read-timeout",
         "x-stainless-retry-count",
@@ -117,7 +118,7 @@ class Exchange(Counted):
         """Return the call, with what query and headers say of it."""
         request = self.request
         silent = not request.query and TOLD.isdisjoint(request.headers)  # as most are
-        return Call(
+        call = Call(
             token=token,
             model=model,
             body=body,
@@ -127,6 +128,14 @@ class Exchange(Counted):
             told=NOTHING if silent else _told(request),
             sent=sent,
         )
+        if not silent or self.metrics.begin_trace is not None:
+            call.traceparent, call.tracestate = self.carried(*self.caller())
+        return call
+
+    def caller(self) -> tuple[str, str]:
+        """Return the caller's traceparent and tracestate, as they came."""
+        told = self.request.headers.get
+        return told(TRACEPARENT, ""), told(TRACESTATE, "")
 
     def sent(self, *, limit: int) -> Sent:
         """Return the body as it was sent, for the model's task to read."""
@@ -202,7 +211,6 @@ def _told(request: Request) -> Told:
         | dict(parse_qsl(request.query, keep_blank_values=True)),
         session=_printable(told("x-session-affinity", ""))[:128],
         idempotency_key=_printable(told("idempotency-key", ""))[:256],
-        traceparent=_printable(told("traceparent", ""))[:64],
         retry_count=_retries(told("x-stainless-retry-count", "")),
         bounds=longest_silence(told("x-stainless-read-timeout")),
     )

@@ -19,6 +19,7 @@ from libs.common.pb.binding_pb2_grpc import (
     add_BindingServiceServicer_to_server,
 )
 from libs.common.rpc import Context
+from libs.common.trace_context import TRACEPARENT, TRACESTATE
 from libs.eager import promised
 from services.entry.auth import Auth
 from services.entry.calls import NOT_READ, Call, Plan, Told
@@ -28,7 +29,7 @@ from services.entry.fronts.grpc_errors import told
 from services.entry.fronts.health import Health
 from services.entry.gateway import Gateway
 from services.entry.limits import longest_stream_s
-from services.entry.metrics import EntryMetrics
+from services.entry.metrics import Counted, EntryMetrics
 from services.entry.tasks.base import Shown, results
 from services.entry.tasks.sent import Sent
 
@@ -61,7 +62,7 @@ class Bindings(BindingServiceServicer):
         """Run a model and answer once."""
         async with told(context):
             with self._metrics.request(self._gateway.colo, "gRPC Run") as counted:
-                plan = await self._planned(request, context, stream=False)
+                plan = await self._planned(request, context, counted, stream=False)
                 counted.task, counted.plan = plan.task.name, plan
                 await _tell_ids(plan.request.request_id, request, context)
                 with holding(plan):
@@ -76,7 +77,7 @@ class Bindings(BindingServiceServicer):
         """Run a model and answer part by part."""
         async with told(context):
             with self._metrics.request(self._gateway.colo, "gRPC RunStream") as counted:
-                plan = await self._planned(request, context, stream=True)
+                plan = await self._planned(request, context, counted, stream=True)
                 counted.task, counted.plan = plan.task.name, plan
                 await _tell_ids(plan.request.request_id, request, context)
                 with holding(plan):
@@ -127,10 +128,15 @@ class Bindings(BindingServiceServicer):
         except TimeoutError as error:
             raise DeadlineExceeded("the stream was not read in time", sent=True) from error
 
-    async def _planned(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Plan:
-        """Plan a call; one that is refused gets an id, too."""
+    async def _planned(
+        self, request: pb.RunRequest, context: Context, counted: Counted, *, stream: bool
+    ) -> Plan:
+        """Plan a call; one that is refused gets an id and a trace, too."""
+        carried = counted.carried(*_caller(request, context))
         try:
-            return self._gateway.plan(self._call(request, context, stream=stream))
+            call = self._call(request, context, stream=stream)
+            call.traceparent, call.tracestate = carried
+            return self._gateway.plan(call)
         except RequestError:
             await _tell_ids(self._gateway.new_id(), request, context)
             raise
@@ -153,7 +159,6 @@ class Bindings(BindingServiceServicer):
                 stream=stream,
                 session=request.session[:128],
                 idempotency_key=request.idempotency_key[:256],
-                traceparent=request.traceparent[:64],
                 bounds=TimeBounds(total_ms=total_ms),
                 source=SOURCES.get(request.source, RequestSource.WORKER_BINDING),
             ),
@@ -199,7 +204,16 @@ def _tell_model(plan: Plan, context: Context) -> None:
 
 def _headers(context: Context) -> dict[str, str]:
     """Return what says who calls."""
-    metadata = dict(context.invocation_metadata() or ())
-    value = metadata.get("authorization", "")
-    said = value if isinstance(value, str) else value.decode("utf-8", "replace")
-    return {"authorization": said}
+    return {"authorization": _metadata(context, "authorization")}
+
+
+def _caller(request: pb.RunRequest, context: Context) -> tuple[str, str]:
+    """Return the caller's trace: of the message, else of the call, where OpenTelemetry puts it."""
+    if request.traceparent:
+        return request.traceparent, request.tracestate
+    return _metadata(context, TRACEPARENT), _metadata(context, TRACESTATE)
+
+
+def _metadata(context: Context, name: str) -> str:
+    value = dict(context.invocation_metadata() or ()).get(name, "")
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")

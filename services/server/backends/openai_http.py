@@ -170,6 +170,8 @@ class OpenAiBackend:
         headers |= self._keys.headers(model.backend.key)
         if request.traceparent:
             headers["traceparent"] = request.traceparent
+            if request.tracestate:
+                headers["tracestate"] = request.tracestate
         session = self._session or self._open()
         response = await session.post(url, data=request.payload, headers=headers)
         try:

@@ -23,6 +23,7 @@ from libs.common.errors import (
 from libs.common.hops import Channel, Stream
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.ports import Send
+from libs.common.trace_context import TRACEPARENT, TRACESTATE
 from libs.common.varint import varint
 from libs.eager import Promise, promised
 from libs.lean import Method, RpcError, Status
@@ -91,7 +92,8 @@ class TritonBackend:
         channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
         message = self._message(model, request)
         try:
-            return Answer(await channel.unary(MODEL_INFER, message, timeout_s=timeout_s))
+            method = _traced(MODEL_INFER, request) if request.traceparent else MODEL_INFER
+            return Answer(await channel.unary(method, message, timeout_s=timeout_s))
         except RpcError as error:
             raise _meaning(error) from error
 
@@ -242,7 +244,10 @@ class TritonBackend:
             raise DeadlineExceeded("the call's time is used up")
         channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
         message = self._message(model, request)
-        call = channel.stream(MODEL_STREAM_INFER, message, timeout_s=deadline.total - now)
+        method = MODEL_STREAM_INFER
+        if request.traceparent:
+            method = _traced(method, request)
+        call = channel.stream(method, message, timeout_s=deadline.total - now)
         call.due = min(deadline.first_part, deadline.total)
         return call
 
@@ -265,6 +270,17 @@ class TritonBackend:
         number = request.request_id.encode()
         ours = known[1] + varint(len(number)) + number
         return request.payload, ours
+
+
+def _traced(method: Method, request: InferRequest) -> Method:
+    """Return the method as a traced call has it: a Triton that traces, too, goes on from there."""
+    fields = [(TRACEPARENT, request.traceparent)]
+    if request.tracestate:
+        fields.append((TRACESTATE, request.tracestate))
+    try:
+        return method.beside(*fields)
+    except ValueError:  # it is no text that a header can hold: then nobody is to see it
+        return method
 
 
 def _meaning(error: RpcError) -> RequestError:

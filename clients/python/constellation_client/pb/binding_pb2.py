@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63onstellation/v1/binding.proto\x12\x10\x63onstellation.v1\"\xb9\x02\n\nRunRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12:\n\x07options\x18\x05 \x03(\x0b\x32).constellation.v1.RunRequest.OptionsEntry\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0f\n\x07session\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12(\n\x06source\x18\n \x01(\x0e\x32\x18.constellation.v1.Source\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0bRunResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"7\n\x11RunStreamResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"7\n\x10\x43\x61ncelRunRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x11\x43\x61ncelRunResponse\x12\x13\n\x0brequest_ids\x18\x01 \x03(\t\".\n\rModelsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"\x82\x01\n\x0eModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.constellation.v1.ModelsResponse.Model\x1a\x38\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t*f\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15SOURCE_WORKER_BINDING\x10\x01\x12\x18\n\x14SOURCE_PAGES_BINDING\x10\x02\x12\x0f\n\x0bSOURCE_REST\x10\x03\x32\xc6\x02\n\x0e\x42indingService\x12\x42\n\x03Run\x12\x1c.constellation.v1.RunRequest\x1a\x1d.constellation.v1.RunResponse\x12P\n\tRunStream\x12\x1c.constellation.v1.RunRequest\x1a#.constellation.v1.RunStreamResponse0\x01\x12K\n\x06Models\x12\x1f.constellation.v1.ModelsRequest\x1a .constellation.v1.ModelsResponse\x12Q\n\x06\x43\x61ncel\x12\".constellation.v1.CancelRunRequest\x1a#.constellation.v1.CancelRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63onstellation/v1/binding.proto\x12\x10\x63onstellation.v1\"\xcd\x02\n\nRunRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12:\n\x07options\x18\x05 \x03(\x0b\x32).constellation.v1.RunRequest.OptionsEntry\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0f\n\x07session\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12(\n\x06source\x18\n \x01(\x0e\x32\x18.constellation.v1.Source\x12\x12\n\ntracestate\x18\x0b \x01(\t\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x0bRunResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"7\n\x11RunStreamResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"7\n\x10\x43\x61ncelRunRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"(\n\x11\x43\x61ncelRunResponse\x12\x13\n\x0brequest_ids\x18\x01 \x03(\t\".\n\rModelsRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\"\x82\x01\n\x0eModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32&.constellation.v1.ModelsResponse.Model\x1a\x38\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t*f\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x19\n\x15SOURCE_WORKER_BINDING\x10\x01\x12\x18\n\x14SOURCE_PAGES_BINDING\x10\x02\x12\x0f\n\x0bSOURCE_REST\x10\x03\x32\xc6\x02\n\x0e\x42indingService\x12\x42\n\x03Run\x12\x1c.constellation.v1.RunRequest\x1a\x1d.constellation.v1.RunResponse\x12P\n\tRunStream\x12\x1c.constellation.v1.RunRequest\x1a#.constellation.v1.RunStreamResponse0\x01\x12K\n\x06Models\x12\x1f.constellation.v1.ModelsRequest\x1a .constellation.v1.ModelsResponse\x12Q\n\x06\x43\x61ncel\x12\".constellation.v1.CancelRunRequest\x1a#.constellation.v1.CancelRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +33,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNREQUEST_OPTIONSENTRY']._loaded_options = None
   _globals['_RUNREQUEST_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_SOURCE']._serialized_start=776
-  _globals['_SOURCE']._serialized_end=878
+  _globals['_SOURCE']._serialized_start=796
+  _globals['_SOURCE']._serialized_end=898
   _globals['_RUNREQUEST']._serialized_start=53
-  _globals['_RUNREQUEST']._serialized_end=366
-  _globals['_RUNREQUEST_OPTIONSENTRY']._serialized_start=320
-  _globals['_RUNREQUEST_OPTIONSENTRY']._serialized_end=366
-  _globals['_RUNRESPONSE']._serialized_start=368
-  _globals['_RUNRESPONSE']._serialized_end=437
-  _globals['_RUNSTREAMRESPONSE']._serialized_start=439
-  _globals['_RUNSTREAMRESPONSE']._serialized_end=494
-  _globals['_CANCELRUNREQUEST']._serialized_start=496
-  _globals['_CANCELRUNREQUEST']._serialized_end=551
-  _globals['_CANCELRUNRESPONSE']._serialized_start=553
-  _globals['_CANCELRUNRESPONSE']._serialized_end=593
-  _globals['_MODELSREQUEST']._serialized_start=595
-  _globals['_MODELSREQUEST']._serialized_end=641
-  _globals['_MODELSRESPONSE']._serialized_start=644
-  _globals['_MODELSRESPONSE']._serialized_end=774
-  _globals['_MODELSRESPONSE_MODEL']._serialized_start=718
-  _globals['_MODELSRESPONSE_MODEL']._serialized_end=774
-  _globals['_BINDINGSERVICE']._serialized_start=881
-  _globals['_BINDINGSERVICE']._serialized_end=1207
+  _globals['_RUNREQUEST']._serialized_end=386
+  _globals['_RUNREQUEST_OPTIONSENTRY']._serialized_start=340
+  _globals['_RUNREQUEST_OPTIONSENTRY']._serialized_end=386
+  _globals['_RUNRESPONSE']._serialized_start=388
+  _globals['_RUNRESPONSE']._serialized_end=457
+  _globals['_RUNSTREAMRESPONSE']._serialized_start=459
+  _globals['_RUNSTREAMRESPONSE']._serialized_end=514
+  _globals['_CANCELRUNREQUEST']._serialized_start=516
+  _globals['_CANCELRUNREQUEST']._serialized_end=571
+  _globals['_CANCELRUNRESPONSE']._serialized_start=573
+  _globals['_CANCELRUNRESPONSE']._serialized_end=613
+  _globals['_MODELSREQUEST']._serialized_start=615
+  _globals['_MODELSREQUEST']._serialized_end=661
+  _globals['_MODELSRESPONSE']._serialized_start=664
+  _globals['_MODELSRESPONSE']._serialized_end=794
+  _globals['_MODELSRESPONSE_MODEL']._serialized_start=738
+  _globals['_MODELSRESPONSE_MODEL']._serialized_end=794
+  _globals['_BINDINGSERVICE']._serialized_start=901
+  _globals['_BINDINGSERVICE']._serialized_end=1227
 # @@protoc_insertion_point(module_scope)
