@@ -141,6 +141,7 @@ BENCHES = (
     "overload",
     "limits",
     "scaling",
+    "usage",
 )
 SERVICES = {
     "edge": "an entry and a server in one process",

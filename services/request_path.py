@@ -78,7 +78,7 @@ class RequestPath:
             world=self.world,
             connections=connections,
             finetunes=self.finetunes,
-            usage=self.usage or await self._usage(config),
+            usage=self.usage or await self._usage(config.usage, config.usage_s),
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),
             clock=self.clock,
@@ -90,10 +90,10 @@ class RequestPath:
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
 
-    async def _usage(self, config: entry.Config) -> UsageSource:
+    async def _usage(self, address: str, timeout_s: float) -> UsageSource:
         """Return what asks analytics; it connects with the first question."""
-        address = config.usage or f"unix:{self.state_dir / 'usage.sock'}"
-        client = UsageClient(address, timeout_s=config.usage_s)
+        here = f"unix:{self.state_dir / 'usage.sock'}"
+        client = UsageClient(address or here, timeout_s=timeout_s)
         return await self.stack.enter_async_context(client)
 
     def _connections(

@@ -8,7 +8,8 @@ from typing import Protocol, Self
 
 from libs.common.events.values import InferenceEvent
 
-MOST_RECENT = 1_000  # attempts of one page
+MOST_RECENT = 1_000  # attempts of one page, and
+FEW = 50  # unless told
 
 
 class UsageGroup(enum.IntEnum):
@@ -108,7 +109,7 @@ class RecentQuery:
 
     account: str = ""  # empty: all
     model: str = ""  # empty: all
-    limit: int = 50
+    limit: int = FEW
     before: Position | None = None  # None: the newest
 
 

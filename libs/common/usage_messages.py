@@ -12,6 +12,7 @@ from libs.common.errors import BadInput
 from libs.common.events.values import InferenceEvent
 from libs.common.pb import usage_pb2 as pb
 from libs.common.usage import (
+    FEW,
     RecentPage,
     RecentQuery,
     RecordedEvent,
@@ -72,7 +73,7 @@ def recent_from_message(message: pb.RecentRequest) -> RecentQuery:
     return RecentQuery(
         account=message.account,
         model=message.model,
-        limit=message.limit or RecentQuery.limit,
+        limit=message.limit or FEW,
         before=position(message.before),
     )
 

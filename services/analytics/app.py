@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from libs.common.bounds import AtLeastOne, NotNegative, Seconds, SecondsOrNone
+from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from libs.common.rpc import grpc_server
@@ -47,6 +47,10 @@ class Config:
     # Bounds of DuckDB.
     memory_mb: AtLeastOne = 512
     threads: AtLeastOne = 2
+    # How long events, and what they add up to, are kept there; 0 days: for ever.
+    keep_events_days: AtLeastZero = 30
+    keep_usage_days: AtLeastZero = 400
+    upkeep_seconds: Seconds = 60.0
     # Bounds of a question.
     flush_seconds: Seconds = 5.0
     query_seconds: Seconds = 30.0

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from libs.common.envelope import RequestSource
 from libs.common.errors import BadInput, RequestError, WrongAccount
 from libs.common.moments import read_moment
-from libs.common.usage import MOST_RECENT, RecentQuery, UsageGroup, UsageQuery
+from libs.common.usage import FEW, MOST_RECENT, RecentQuery, UsageGroup, UsageQuery
 from libs.common.usage_texts import groups_of, position
 from libs.common.world_map import Token
 from services.entry.admins import Admins
@@ -67,7 +67,7 @@ def recent_query(query: Query, account: str) -> RecentQuery:
     return RecentQuery(
         account=account,
         model=_name(query, "model"),
-        limit=RecentQuery.limit if limit is None else limit,
+        limit=FEW if limit is None else limit,
         before=position(query.get("before", "")),
     )
 

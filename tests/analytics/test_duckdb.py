@@ -205,9 +205,7 @@ async def test_a_question_that_takes_too_long_is_stopped_and_the_next_is_answere
     async with DuckDBStore(file, query_seconds=1.0) as store:  # a busy machine takes its time
         await store.write([batch(1, 1)])
         with monkeypatch.context() as patch:
-            patch.setattr(
-                "services.analytics.stores.duckdb.statement", lambda *_, **__: (endless, {})
-            )
+            patch.setattr("services.analytics.stores.duckdb_usage.RETRIED", endless)
             with pytest.raises(TimeoutError):
                 await store.usage(UsageQuery(), max_rows=9)
 

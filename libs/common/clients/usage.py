@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 
@@ -16,6 +16,9 @@ from libs.common.usage_messages import (
     recent_to_message,
     row_from_message,
 )
+
+if TYPE_CHECKING:
+    from libs.common.pb.usage_pb2_grpc import UsageServiceAsyncStub
 
 
 class UsageClient:
@@ -65,7 +68,7 @@ class UsageClient:
         return page_from_message(answer)
 
     @property
-    def _stub(self) -> UsageServiceStub:
+    def _stub(self) -> UsageServiceAsyncStub:
         if self._channel is None:
             raise RuntimeError("the client is used outside of its block")
         return UsageServiceStub(self._channel)

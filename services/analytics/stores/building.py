@@ -29,12 +29,18 @@ def build_store(name: str, config: Config) -> Store:
 
 def _duckdb(config: Config) -> Store:
     from services.analytics.stores.duckdb import DuckDBStore
+    from services.analytics.stores.duckdb_hours import Keeping
 
     return DuckDBStore(
         config.store_file,
         memory_mb=config.memory_mb,
         threads=config.threads,
         query_seconds=config.query_seconds,
+        keeping=Keeping(
+            events_days=config.keep_events_days,
+            usage_days=config.keep_usage_days,
+            every_s=config.upkeep_seconds,
+        ),
     )
 
 

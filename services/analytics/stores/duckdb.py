@@ -1,7 +1,8 @@
 """Events in a DuckDB file: the default store.
 
 DuckDB locks its file, so one process owns it. One thread writes, and one
-reads through a second connection, so the loop waits for neither.
+reads through a second connection, so the loop waits for neither. Hours that
+are over are rolled up in the background, and what is too old leaves.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeVar
 
 import duckdb
 
+from libs.common.clock import Clock, SystemClock
 from libs.common.events.values import Batch
 from libs.common.usage import RecentQuery, RecordedEvent, UsageQuery, UsageRow
 from services.analytics.ports import StoreError
+from services.analytics.stores import duckdb_rollup as rollup
 from services.analytics.stores.columns import (
     Columns,
     Source,
@@ -29,11 +33,12 @@ from services.analytics.stores.columns import (
     lifecycle_columns,
     watermark_columns,
 )
+from services.analytics.stores.duckdb_hours import HourBook, Keeping
 from services.analytics.stores.duckdb_recent import recent_statement, recorded
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
-from services.analytics.stores.duckdb_usage import statement
+from services.analytics.stores.duckdb_usage import Hours, usage_rows
 
-Answer: TypeAlias = tuple[list[str], list[tuple[Any, ...]]]
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 # Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
@@ -55,7 +60,14 @@ class DuckDBStore:
     """
 
     def __init__(
-        self, path: Path, *, memory_mb: int = 512, threads: int = 2, query_seconds: float = 30.0
+        self,
+        path: Path,
+        *,
+        memory_mb: int = 512,
+        threads: int = 2,
+        query_seconds: float = 30.0,
+        keeping: Keeping | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._path = path
         self._settings: dict[str, str | bool | int | float | list[str]] = {
@@ -75,6 +87,11 @@ class DuckDBStore:
         self._watermarks: dict[Source, int] = {}
         self._identity = ""
         self._writes = 0
+        self._keeping = keeping or Keeping()
+        self._clock = clock or SystemClock()
+        self._hours = HourBook(opened=(), rolled=())
+        self._has_leavings = True  # parts that do not count, as far as is known
+        self._upkeep: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<DuckDBStore {self._path.name} {'open' if self._connection else 'closed'}>"
@@ -86,6 +103,7 @@ class DuckDBStore:
 
     async def __aenter__(self) -> Self:
         await asyncio.wrap_future(self._writing.submit(self._open))
+        self._upkeep = asyncio.create_task(self._look_after(), name="upkeep of events")
         return self
 
     async def __aexit__(
@@ -94,6 +112,10 @@ class DuckDBStore:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            self._interrupt()
+            await asyncio.wait([self._upkeep])
         self._interrupt()
         await asyncio.wrap_future(self._reading.submit(lambda: None))
         await asyncio.wrap_future(self._writing.submit(self._close))
@@ -111,23 +133,98 @@ class DuckDBStore:
 
     async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
         """Return the rows; TimeoutError when they take too long."""
-        names, rows = await self._ask(*statement(query, max_rows=max_rows))
-        return [UsageRow(**dict(zip(names, row, strict=True))) for row in rows]
+        return await self._ask(lambda reader: _usage(reader, query, max_rows))
 
     async def recent(self, query: RecentQuery) -> list[RecordedEvent]:
         """Return the last attempts; TimeoutError when they take too long."""
-        _, rows = await self._ask(*recent_statement(query))
-        return recorded(rows)
+        return await self._ask(
+            lambda reader: recorded(reader.execute(*recent_statement(query)).fetchall())
+        )
 
-    async def _ask(self, sql: str, parameters: dict[str, Any]) -> Answer:
+    async def upkeep(self, now_ms: int) -> None:
+        """Roll up the hours that are over, and let go of what is too old.
+
+        A step at a time, so that writes and questions come in between.
+        """
+        for hour in await self._write_with(lambda _: self._hours.due(now_ms)):
+            async with self._one_query:
+                await self._roll(hour)
+        past = self._hours.past(self._keeping.events_before(now_ms))
+        for hour in past:
+            await self._write_with(partial(self._seal, hour))
         async with self._one_query:
-            answer: Future[Answer] = self._reading.submit(self._read, sql, parameters)
+            before = self._keeping.events_before(now_ms), self._keeping.usage_before(now_ms)
+            await self._write_with(lambda connection: self._tidy(connection, *before, bool(past)))
+
+    async def _roll(self, hour: int) -> None:
+        """Make an hour's part; it counts if nothing has come for the hour meanwhile."""
+        hours = self._hours
+        await self._write_with(lambda _: hours.make(hour))
+        self._has_leavings = True
+        part = await self._read_with(lambda reader: rollup.make_part(reader, hour))
+
+        def count(connection: duckdb.DuckDBPyConnection) -> None:
+            if self._hours is hours and hours.is_made(hour):
+                rollup.count_part(connection, part, hour)
+                hours.roll(hour)
+
+        await self._write_with(count)
+
+    def _seal(self, hour: int, connection: duckdb.DuckDBPyConnection) -> None:
+        if hour in self._hours.rolled:
+            rollup.seal(connection, hour)
+            self._hours.rolled.discard(hour)
+
+    def _tidy(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        events_before: int,
+        usage_before: int,
+        is_dirty: bool,
+    ) -> None:
+        """Remove what is too old or does not count, and give its room in the file back."""
+        is_dirty |= rollup.forget_lifecycles(connection, events_before)
+        is_dirty |= rollup.forget_usage(connection, usage_before)
+        if self._has_leavings:
+            is_dirty |= rollup.sweep(connection)
+            self._has_leavings = False
+        if is_dirty:
+            connection.execute("CHECKPOINT")
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(self._keeping.every_s)
+            try:
+                await self.upkeep(self._clock.unix_ms())
+            except StoreError as error:
+                log.warning("old events are left as they are for now: %s", error)
+            except Exception:
+                log.exception("old events are left as they are for now")
+
+    async def _ask(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        async with self._one_query:
             try:
                 async with asyncio.timeout(self._query_seconds):
-                    return await asyncio.wrap_future(answer)
+                    return await self._read_with(work)
             except (TimeoutError, asyncio.CancelledError):
                 self._interrupt()
                 raise
+
+    async def _read_with(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Do something by the connection that reads, which has one thing to do at a time."""
+        return await asyncio.wrap_future(self._reading.submit(self._read, work))
+
+    async def _write_with(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Do something between two writes."""
+        return await asyncio.wrap_future(self._writing.submit(self._between_writes, work))
+
+    def _between_writes(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        connection = self._open()
+        try:
+            return work(connection)
+        except duckdb.Error as error:
+            self._close()
+            raise StoreError(_line(self._path, error)) from error
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._connection is not None:
@@ -137,7 +234,14 @@ class DuckDBStore:
             _migrate(self._connection)
             rows = self._connection.execute("SELECT * FROM watermarks").fetchall()
             identity = self._connection.execute("SELECT id FROM identity").fetchall()
+            self._hours = HourBook(
+                opened=rollup.open_hours(self._connection),
+                rolled=rollup.rolled_hours(self._connection),
+            )
+            self._has_leavings = True
             self._reader = self._connection.cursor()
+            for each in (self._connection, self._reader):  # else slow questions draw on the screen
+                each.execute("SET enable_progress_bar = false")
         except duckdb.Error as error:
             self._close()
             line = _line(self._path, error)
@@ -163,8 +267,11 @@ class DuckDBStore:
         if not new.watermarks:
             return
         try:
+            events = inference_columns(new.rows)
+            change = self._hours.change(events)
             connection.begin()
-            _insert(connection, "inference_events", inference_columns(new.rows))
+            rollup.add_open(connection, change.opened, change.reopened)
+            _insert(connection, "inference_events", events)
             _insert(connection, "lifecycle_events", lifecycle_columns(new.rows))
             begun = {k: v for k, v in new.watermarks.items() if k not in self._watermarks}
             raised = {k: v for k, v in new.watermarks.items() if k in self._watermarks}
@@ -175,6 +282,8 @@ class DuckDBStore:
             self._close()
             raise StoreError(_line(self._path, error)) from error
         self._watermarks |= new.watermarks
+        self._hours.apply(change)
+        self._has_leavings |= bool(change.reopened)
 
     def _drop_cache(self) -> None:
         """Free what DuckDB caches of the file, up to all of its memory: the system does it, too."""
@@ -188,13 +297,11 @@ class DuckDBStore:
             log.exception("%s is opened anew, as its cache could not be given back", self._path)
             self._close()
 
-    def _read(self, sql: str, parameters: dict[str, Any]) -> Answer:
-        """Return the names of the columns, and the rows."""
+    def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         if self._reader is None:
             raise StoreError(f"{self._path} is not open")
         try:
-            found = self._reader.execute(sql, parameters)
-            return [column[0] for column in found.description or ()], found.fetchall()
+            return work(self._reader)
         except duckdb.Error as error:
             raise StoreError(_line(self._path, error)) from error
 
@@ -218,6 +325,17 @@ def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(step)
         connection.execute("INSERT INTO schema_version VALUES (?)", [number])
         connection.commit()
+
+
+def _usage(reader: duckdb.DuckDBPyConnection, query: UsageQuery, max_rows: int) -> list[UsageRow]:
+    """Ask in one transaction: what is in a part, and what is not, may change between two."""
+    reader.begin()
+    try:
+        hours = Hours(open=rollup.open_hours(reader), rolled=rollup.rolled_hours(reader))
+        return usage_rows(reader, query, hours, max_rows=max_rows)
+    finally:
+        with suppress(duckdb.Error):
+            reader.rollback()
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: Columns) -> None:

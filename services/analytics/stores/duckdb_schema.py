@@ -94,6 +94,66 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE identity (id VARCHAR NOT NULL);
     INSERT INTO identity SELECT uuid();
     """,
+    # Usage by the hour, made of the events of hours that are over (see duckdb_rollup.py).
+    # An hour is in usage_open while a part has not all of its events.
+    """
+    CREATE TABLE usage_open (hour_ms UBIGINT NOT NULL);
+    CREATE TABLE usage_parts (
+        part UBIGINT NOT NULL,
+        hour_ms UBIGINT NOT NULL,
+        sealed BOOLEAN NOT NULL
+    );
+    CREATE SEQUENCE usage_part_numbers;
+    CREATE TABLE usage_series (
+        series UBIGINT NOT NULL,
+        account_id VARCHAR NOT NULL,
+        model_id VARCHAR NOT NULL,
+        finetune VARCHAR NOT NULL,
+        request_source VARCHAR NOT NULL,
+        error_code UBIGINT NOT NULL,
+        colo_id VARCHAR NOT NULL
+    );
+    CREATE TABLE usage_sums (
+        part UBIGINT NOT NULL,
+        hour_ms UBIGINT NOT NULL,
+        series UBIGINT NOT NULL,
+        requests UBIGINT NOT NULL,
+        neurons DOUBLE NOT NULL,
+        tokens_in HUGEINT NOT NULL,
+        tokens_out HUGEINT NOT NULL,
+        queue_us HUGEINT NOT NULL
+    );
+    CREATE TABLE usage_times (
+        part UBIGINT NOT NULL,
+        hour_ms UBIGINT NOT NULL,
+        series UBIGINT NOT NULL,
+        bucket SMALLINT NOT NULL,
+        timed UBIGINT NOT NULL,
+        first_tokens UBIGINT NOT NULL
+    );
+    CREATE TABLE usage_attempts (
+        part UBIGINT NOT NULL,
+        hour_ms UBIGINT NOT NULL,
+        account_id VARCHAR NOT NULL,
+        model_id VARCHAR NOT NULL,
+        finetune VARCHAR NOT NULL,
+        request_source VARCHAR NOT NULL,
+        colo_id VARCHAR NOT NULL,
+        request_id VARCHAR NOT NULL,
+        attempt UBIGINT NOT NULL,
+        timestamp_ms UBIGINT NOT NULL,
+        sequence UBIGINT NOT NULL,
+        error_code UBIGINT NOT NULL,
+        neurons DOUBLE NOT NULL,
+        tokens_in UBIGINT NOT NULL,
+        tokens_out UBIGINT NOT NULL,
+        request_time_ms DOUBLE NOT NULL,
+        time_to_first_token DOUBLE NOT NULL,
+        queue_us UBIGINT NOT NULL
+    );
+    INSERT INTO usage_open
+        SELECT DISTINCT timestamp_ms // 3600000 * 3600000 FROM inference_events;
+    """,
 )
 
 VERSION_TABLE = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"
