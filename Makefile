@@ -59,6 +59,7 @@ proto: .venv/.ready ## generate libs/common/pb from proto/
 
 docs: .venv/.ready ## write what of docs/ is made of the code
 	@$(BIN)/python -m libs.common.error_table docs/errors.md
+	@$(BIN)/python -m services.metric_table docs/metrics.md
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

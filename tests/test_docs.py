@@ -14,30 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
+from libs.common import error_table
 from libs.common.catalog import Finetune, Model
 from libs.common.catalog_files import load_catalog
-from libs.common.error_table import with_table
 from libs.common.errors import BY_REASON, BadHttp, NeuronsUsedUp
-from libs.common.loop_lag import LoopLag
 from libs.common.world_map import Colo
+from libs.common.written_tables import with_table
+from services import metric_table
 from services.analytics import app as analytics
 from services.commands import _parser
 from services.control import app as control
 from services.entry import app as entry
 from services.entry.fronts.hot import MEANINGS
 from services.entry.fronts.ops import ROUTES
-from services.entry.metrics import EntryMetrics
 from services.entry.options import SCHEMA as OPTIONS
 from services.entry.tasks.registry import TASKS
 from services.node import app as node
-from services.node.metrics import NodeMetrics
 from services.scheduler import app as scheduler
-from services.scheduler.metrics import Metrics as SchedulerMetrics
 from services.server import app as server
-from services.server.metrics import ServerMetrics
-from services.spans import SpanExporters
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -56,6 +51,8 @@ NAME = re.compile(r"`((?:services|libs|bench)(?:\.\w+)+)`")
 FOLDERS = "services|libs|proto|models|config|tests|docs|bench"
 FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
 
+OURS = "constellation_(?:event_loop|entry|server|node|control|analytics)|ai_scheduler|gen_ai"
+METRIC = re.compile(rf"\b((?:{OURS})_\w+)")
 FUZZ = re.compile(r"environ.get\(\"(\w+_FUZZ_SECONDS)\"")
 
 Row = tuple[str, ...]
@@ -163,25 +160,6 @@ def _defines(body: list[ast.stmt], names: list[str]) -> bool:
     return False
 
 
-def metric_names(tmp_path: Path) -> set[str]:
-    """Every metric that a process of ours can show."""
-    registry = CollectorRegistry()
-    makers: tuple[Callable[[CollectorRegistry], Any], ...] = (
-        EntryMetrics,
-        ServerMetrics,
-        NodeMetrics,
-        SchedulerMetrics,
-        LoopLag,
-        SpanExporters,
-    )
-    for make in makers:
-        make(registry)
-    analytics.build(analytics.Config(state_dir=tmp_path), registry=registry)
-    return {
-        f"{each.name}_total" if each.type == "counter" else each.name for each in registry.collect()
-    }
-
-
 def commands() -> Mapping[str, argparse.ArgumentParser]:
     parser = _parser({})
     (chosen,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
@@ -235,7 +213,7 @@ def test_every_option_of_the_command_line_is_told() -> None:
 def test_the_table_of_errors_is_that_of_their_classes() -> None:
     told = text("docs/errors.md")
 
-    assert told == with_table(told), "run `make docs`"
+    assert told == with_table(told, error_table.table()), "run `make docs`"
 
 
 def test_every_error_has_a_reason_and_a_meaning_of_its_own() -> None:
@@ -276,12 +254,19 @@ def test_every_option_of_a_call_is_told() -> None:
     assert {f"`{name}`" for name in OPTIONS["properties"]} <= told
 
 
-def test_every_metric_is_told(tmp_path: Path) -> None:
-    told = {row[0].strip("`") for row in rows(section("docs/operating.md", "Metrics"))}
+def test_the_tables_of_metrics_are_made_of_what_shows_them() -> None:
+    told = text("docs/metrics.md")
 
-    assert metric_names(tmp_path) <= told
-    prefixes = ("constellation_", "ai_scheduler_", "gen_ai_")
-    assert {name for name in told if name.startswith(prefixes)} <= metric_names(tmp_path)
+    assert told == with_table(told, metric_table.tables()), "run `make docs`"
+
+
+def test_every_metric_that_a_document_names_is_there() -> None:
+    told = [each for found in metric_table.all_metrics().values() for each in found]
+    known = {name for each in told for name in (each.name, *each.series)}
+
+    named = {name for path in DOCUMENTS for name in METRIC.findall(path.read_text("utf-8"))}
+    assert len(named) > 80
+    assert named - known == set()
 
 
 def test_every_demo_model_and_finetune_is_told() -> None:

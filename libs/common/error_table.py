@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from libs.common.errors import BY_REASON, RequestError
+from libs.common.written_tables import with_table
 
-BEGIN, END = "<!-- begin: `make docs` writes this -->", "<!-- end -->"
 HEAD = """\
 | code | HTTP | reason | status | what it means | tried elsewhere | try again | x-should-retry |
 |---|---|---|---|---|---|---|---|
@@ -21,15 +21,6 @@ def table() -> str:
         BY_REASON.values(), key=lambda cls: (cls.code, list(BY_REASON).index(cls.reason))
     )
     return HEAD + "".join(map(_row, classes))
-
-
-def with_table(document: str) -> str:
-    """Return the document with the table as it is now; ValueError where it has no place for it."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"expected the lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{table()}{END}{after}"
 
 
 def _row(cls: type[RequestError]) -> str:
@@ -50,7 +41,7 @@ def _row(cls: type[RequestError]) -> str:
 
 def main(path: Path) -> None:
     """Write the table into a document."""
-    path.write_text(with_table(path.read_text("utf-8")), "utf-8")
+    path.write_text(with_table(path.read_text("utf-8"), table()), "utf-8")
 
 
 if __name__ == "__main__":

@@ -92,23 +92,27 @@ class EntryMetrics(Collector):
         self.begin_trace: Callable[[TraceContext | None], Traced] | None = None
         self.requests = Counts(
             f"{PREFIX}requests",
-            "Requests by HTTP status (499: the client left) and task.",
+            "Requests by HTTP status and task; 499: the client left; no task: no call of a model yet.",
             ("colo", "status", "task"),
         )
         self.errors = Counts(
-            f"{PREFIX}errors", "Errors told to clients, by public code.", ("colo", "code")
+            f"{PREFIX}errors",
+            "Errors told to clients, in streams that had begun, too, by public code.",
+            ("colo", "code"),
         )
         self.refused = Counts(
-            f"{PREFIX}refused", "Requests that no colo had room for, by model.", ("colo", "model")
+            f"{PREFIX}refused", "Requests that ended with 429 or 503, by model.", ("colo", "model")
         )
         self.broken = Counts(
             f"{PREFIX}broken_streams",
-            "Streams that broke, by end: continued elsewhere, whole (nothing was missing), lost.",
+            "Streams whose instance or server was lost, by their end: continued elsewhere,"
+            " whole (nothing was missing any more), lost.",
             ("colo", "end"),
         )
         self.fallbacks = Counts(
             f"{PREFIX}fallbacks",
-            "Calls that went on from a model to one of its fallbacks.",
+            "Calls that went on from a model that had no room, or failed, to the next of its"
+            " fallbacks.",
             ("colo", "model", "to"),
         )
         self.in_flight = Counts(

@@ -116,7 +116,7 @@ def build(
     driver = _drivers(config, folder)
 
     def booted(run: SetupRun) -> None:
-        metrics.boots.labels(config.name, run.model, run.status).inc()
+        metrics.boots[config.name, run.model, run.status] += 1
         reports.ran(run)
 
     agent = Agent(

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client import Counter as PromCounter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from libs.common.metrics import Counts
 from libs.common.world_map import Instance, Report
 
 STATES = ("booting", "ready", "draining", "failed")
@@ -21,11 +21,10 @@ class NodeMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._reports: list[Callable[[], Report]] = []
         self._dropped: dict[str, Callable[[], int]] = {}
-        self.boots = PromCounter(
+        self.boots = Counts(
             "constellation_node_boots",
-            "Boots that have come to their end.",
+            "Boots that have come to their end: ready, failed.",
             ("node", "model", "status"),
-            registry=registry,
         )
         registry.register(self)
 
@@ -36,11 +35,13 @@ class NodeMetrics(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields without asking the nodes."""
+        yield self.boots.empty()
         yield _family()
         yield _dropped_family()
 
     def collect(self) -> Iterator[Metric]:
-        """Count the instances now."""
+        """Show how boots have ended, and count the instances now."""
+        yield self.boots.family()
         family = _family()
         for report in (each() for each in self._reports):
             counts: Counter[tuple[str, str]] = Counter()
@@ -60,7 +61,7 @@ class NodeMetrics(Collector):
 def _family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         "constellation_node_instances",
-        "Instances by state.",
+        "Instances by state: booting, ready, draining, failed.",
         labels=("node", "model", "state"),
     )
 

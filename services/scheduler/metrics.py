@@ -29,10 +29,10 @@ class Metrics(Collector):
         self._instances: Mapping[ExternalInstance, int] = {}
         self._nodes: Mapping[ExternalNode, int] = {}
         self.failed_ticks = Counter(
-            f"{PREFIX}failed_ticks", "Decisions that an error ended.", registry=registry
+            f"{PREFIX}failed_ticks", "Steps that an error ended.", registry=registry
         )
         self.step_seconds = Histogram(
-            f"{PREFIX}tick_seconds", "How long it took to decide.", registry=registry
+            f"{PREFIX}tick_seconds", "How long a step took.", registry=registry
         )
         registry.register(self)
 
@@ -56,16 +56,20 @@ class Metrics(Collector):
         """Yield all gauges."""
         yield from self._decided()
         yield _counted(
-            "model_deployments", "Instances on our nodes.", Deployment, self._deployments.items()
+            "model_deployments", "Instances on nodes, by status: booting, ready, draining, failed.", Deployment, self._deployments.items()
         )
         yield _counted(
             "external_instances",
-            "Endpoints of models that others run.",
+            "Endpoints that others run: the catalog's `external` addresses, and instances on nodes"
+            " with a `provider`.",
             ExternalInstance,
             self._instances.items(),
         )
         yield _counted(
-            "external_nodes", "GPUs of nodes that others run.", ExternalNode, self._nodes.items()
+            "external_nodes",
+            "GPUs of nodes with a `provider`, by state: used, free.",
+            ExternalNode,
+            self._nodes.items(),
         )
 
     def _decided(self) -> Iterator[GaugeMetricFamily]:
@@ -85,17 +89,18 @@ class Metrics(Collector):
 
 DECIDED: Final = {
     "requested_instances": "Instances that there should be.",
-    "min_requested_instances": "Fewest instances allowed.",
-    "max_requested_instances": "Most instances allowed.",
-    "autoscaler_measured_utilization": "Demand per permit of the ready instances.",
+    "min_requested_instances": "Fewest allowed.",
+    "max_requested_instances": "Most allowed.",
+    "autoscaler_measured_utilization": "Demand of the last minute per permit of the ready"
+    " instances.",
     "autoscaler_estimated_utilization": "Smoothed demand per ready permit.",
     "autoscaler_forecast_utilization": "Demand that is to be covered, per ready permit.",
-    "autoscaler_required_instances": "Instances for that, before bounds.",
+    "autoscaler_required_instances": "Instances for that, before damping and bounds.",
     "autoscaler_unplaced_instances": "Instances that should be and have no room.",
     "autoscaler_late_price": "Instance-minutes that one late request is worth.",
-    "autoscaler_boot_seconds": "How long a boot takes, measured or given.",
-    "autoscaler_snapshot_queue_length": "Requests that waited for a permit.",
-    "autoscaler_snapshot_replica_count": "Instances that were ready.",
+    "autoscaler_boot_seconds": "How long a boot takes: measured, or as the catalog says until then.",
+    "autoscaler_snapshot_queue_length": "Requests that waited for a permit at the last step.",
+    "autoscaler_snapshot_replica_count": "Instances that were ready at the last step.",
 }
 
 

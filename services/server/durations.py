@@ -37,7 +37,8 @@ class Durations:
         name = "gen_ai_server_"
         self.request = Histogram(
             f"{name}request_duration_seconds",
-            "From a call's arrival at the server to its end.",
+            "From a call's arrival at the server to its end; `error_type` is the reason of its"
+            " error.",
             (*LABELS, "error_type"),
             bounds=REQUEST_S,
         )
@@ -49,7 +50,7 @@ class Durations:
         )
         self.output_token = Histogram(
             f"{name}time_per_output_token_seconds",
-            "Mean time between the output tokens of a streamed call.",
+            "Mean time between the output tokens of a streamed call, one value per call.",
             LABELS,
             bounds=OUTPUT_TOKEN_S,
         )

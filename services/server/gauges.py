@@ -16,15 +16,17 @@ LABELS = ("colo", "model")
 TEXTS = {
     "total_permits": "Permits of the endpoints that take calls.",
     "available_permits": "Permits that could be leased now.",
-    "permits_held_back": "Permits that adaptive limits do not give now.",
+    "permits_held_back": "Permits that adaptive limits do not give now: what"
+    " `per_instance` allows, less what the instances can bear.",
     "queue_size": "Calls waiting for a permit.",
-    "full_fraction": "Part of the last 5 minutes in which no permit was free.",
+    "full_fraction": "Part of the last 5 minutes in which no permit was free; of several"
+    " shards the fullest.",
     "mean_used_permits": "Permits in use, the mean of the last 5 minutes.",
-    "mean_queue_size": "Calls waiting, the mean of the last 5 minutes.",
+    "mean_queue_size": "Calls waiting for a permit, the mean of the last 5 minutes.",
     "endpoints_removed": "Endpoints that were ejected and are not back yet.",
 }
 PORTS = {"http": 80, "https": 443}
-EXTERNAL = "External endpoints: 1 if healthy, else 0."
+EXTERNAL = "External endpoints: 1 if all at this host and port are healthy, else 0."
 
 
 def families(shards: Iterable[OwnedShard], *, prefix: str) -> Iterator[GaugeMetricFamily]:

@@ -31,27 +31,31 @@ class ServerMetrics(Collector):
             "Calls by what the turnstile did: leased, queued, rejected.",
             "outcome",
         )
-        self.tokens = _counts("tokens", "Tokens by direction.", "direction")
+        self.tokens = _counts("tokens", "Tokens, by direction: in, out.", "direction")
         self.retries = _counts(
             "retries",
-            "Calls that lost their endpoint with nothing sent: retried, or refused by the budget.",
+            "Calls that lost their endpoint with nothing sent, and had neither been retried nor run"
+            " out of time: retried, or refused by the retry budget.",
             "outcome",
         )
         self.ejections = _counts(
             "ejections", "Endpoints taken out of service: lost, dead, failing, slow.", "cause"
         )
         self.panics = _counts(
-            "panics", "Times that so few endpoints were healthy that suspected ones were used."
+            "panics",
+            "Times that so few endpoints were healthy that those under suspicion were used, too.",
         )
         self.durations = Durations()
         self.forwarded = _counts(
             "forwarded",
-            "Calls that another server has served, by where they came from and went.",
+            "Calls that another server has served for one of this colo, by the colos where they"
+            " entered and where they were sent; the same one: a sibling.",
             "source",
             "to",
         )
         self.forward_failures = _counts(
-            "forward_failures", "Servers that could not be reached to forward."
+            "forward_failures",
+            "Servers that could not be reached to forward a call; each goes on to another.",
         )
         registry.register(self)
 
@@ -78,7 +82,8 @@ class ServerMetrics(Collector):
         per_backend = _counts("infer_per_backend", "Inferences by kind of backend.", "backend")
         per_state = _counts(
             "infer_per_health_state",
-            "Inferences by the state of their endpoint: healthy, trial, panic.",
+            "Inferences by how their endpoint was when they got it: healthy, on trial, or ejected"
+            " and used all the same (panic).",
             "state",
         )
         for (colo, model, backend), tally in self.durations.tallies.copy().items():
@@ -100,7 +105,9 @@ def _counts(name: str, text: str, *labels: str) -> Counts:
 def _queue_dropped(shards: Iterable[OwnedShard]) -> Metric:
     counts = _counts(
         "queue_dropped",
-        "Calls that left the queue unserved: time_up, pushed_out, taken_over.",
+        "Calls that left the queue unserved: time_up could not start in their time, pushed_out lost"
+        " their place to an account that had less than its part, taken_over were sent again by"
+        " their client.",
         "reason",
     )
     for shard in shards:

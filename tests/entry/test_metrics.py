@@ -27,17 +27,19 @@ def test_what_was_never_counted_is_named_all_the_same() -> None:
 
     assert text.splitlines() == [
         "# HELP constellation_entry_requests_total"
-        " Requests by HTTP status (499: the client left) and task.",
+        " Requests by HTTP status and task; 499: the client left; no task: no call of a model yet.",
         "# TYPE constellation_entry_requests_total counter",
-        "# HELP constellation_entry_errors_total Errors told to clients, by public code.",
+        "# HELP constellation_entry_errors_total"
+        " Errors told to clients, in streams that had begun, too, by public code.",
         "# TYPE constellation_entry_errors_total counter",
-        "# HELP constellation_entry_refused_total Requests that no colo had room for, by model.",
+        "# HELP constellation_entry_refused_total Requests that ended with 429 or 503, by model.",
         "# TYPE constellation_entry_refused_total counter",
-        "# HELP constellation_entry_broken_streams_total Streams that broke, by end:"
-        " continued elsewhere, whole (nothing was missing), lost.",
+        "# HELP constellation_entry_broken_streams_total Streams whose instance or server was lost,"
+        " by their end: continued elsewhere, whole (nothing was missing any more), lost.",
         "# TYPE constellation_entry_broken_streams_total counter",
         "# HELP constellation_entry_fallbacks_total"
-        " Calls that went on from a model to one of its fallbacks.",
+        " Calls that went on from a model that had no room, or failed, to the next of its"
+        " fallbacks.",
         "# TYPE constellation_entry_fallbacks_total counter",
         "# HELP constellation_entry_in_flight Requests being answered.",
         "# TYPE constellation_entry_in_flight gauge",

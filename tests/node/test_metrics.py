@@ -16,7 +16,7 @@ def test_instances_boots_and_dropped_reports_are_shown_by_node() -> None:
     report = Report(kind="node", name="n1", colo="ams", resources=(me, ready))
 
     metrics.watch("n1", lambda: report, lambda: 3)
-    metrics.boots.labels("n1", "m", "failed").inc()
+    metrics.boots["n1", "m", "failed"] += 1
 
     def shown(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"constellation_node_{name}", {"node": "n1", **labels})
