@@ -106,6 +106,7 @@ class Embedded:
         config = self.config.settings(
             "control",
             control.Config,
+            {"events": options.state_dir / "events.sock"},
             name="up",
             state_dir=options.state_dir,
             listen="",
@@ -117,7 +118,11 @@ class Embedded:
         settings = self.config.settings("scheduler", scheduler.Config, state_dir=options.state_dir)
         memory = scheduler.build_memory(settings, controls_url=config.store_url, clock=self.clock)
         plane = control.build(
-            config, catalog=resources, clock=self.clock, explainer=memory.explaining
+            config,
+            catalog=resources,
+            clock=self.clock,
+            explainer=memory.explaining,
+            registry=self.registry,
         )
         await stack.enter_async_context(control.serve(config, plane))
         following = follow(plane, self.world, backoff=Backoff())

@@ -9,10 +9,12 @@ from pathlib import Path
 from socket import gethostname
 
 import grpc
+from prometheus_client import CollectorRegistry
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.databases import sqlite_url
+from libs.common.events.sinks import UnixSocketSink
 from libs.common.lifecycle import background
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
@@ -24,6 +26,7 @@ from services.control.finetunes import Limits
 from services.control.grpc_api import ControlServicer
 from services.control.grpc_finetunes import FinetuneServicer
 from services.control.lease import Lease
+from services.control.metrics import ControlMetrics
 from services.control.ports import Explainer
 from services.control.service import Control, Settings
 from services.control.store import SqlStore
@@ -55,6 +58,7 @@ class Config:
     max_adapter_bytes: FileSize = 500_000_000
     uploads_at_once: AtLeastOne = 16
     keep_free_mb: AtLeastZero = 256  # of the disk that uploads must leave
+    events: Path | None = None  # the collector's socket, to tell it of endpoints; none: nobody
 
     @property
     def holder(self) -> str:
@@ -77,12 +81,17 @@ def build(
     catalog: Sequence[Resource],
     clock: Clock | None = None,
     explainer: Explainer | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> Control:
-    """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
+    """Assemble control without opening anything; `catalog` has models, finetunes and colos.
+
+    A `registry` shows its metrics.
+    """
     store = SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db"))
     clock = clock or SystemClock()
-    return Control(
+    control = Control(
         store=store,
+        stays=store,
         lease=Lease(
             store,
             holder=config.holder,
@@ -107,6 +116,9 @@ def build(
         limits=config.finetune_limits,
         explainer=explainer,
     )
+    if registry is not None:
+        ControlMetrics(registry, control=control, store=store)
+    return control
 
 
 @asynccontextmanager
@@ -125,6 +137,10 @@ async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ..
         if config.catalog_dir is not None:
             following = CatalogFolder(config.catalog_dir).follow(control, every_s=config.catalog_s)
             await stack.enter_async_context(background(following, name="catalog"))
+        if config.events is not None:
+            sink = await stack.enter_async_context(_sink(config, config.events))
+            tracking = control.track_endpoints(sink, hostname=gethostname())
+            await stack.enter_async_context(background(tracking, name="endpoints"))
         bound = await stack.enter_async_context(
             grpc_server(*addresses, add=add, drain_s=config.drain_s)
         )
@@ -132,3 +148,7 @@ async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ..
             yield bound
         finally:
             control.stop()  # streams would hold up the end otherwise
+
+
+def _sink(config: Config, events: Path) -> UnixSocketSink:
+    return UnixSocketSink(events, server=config.name, boot_epoch=SystemClock().unix_ms())

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from libs.common.explanation import Explanation, Question
 from libs.common.world_map import Ref, Resource
+from services.control.endpoint_tracker import Stay
 
 
 class Store(Protocol):
@@ -70,6 +71,18 @@ class LeaseStore(Protocol):
 
     async def release_lease(self) -> None:
         """Give it back."""
+        ...
+
+
+class StayStore(Protocol):
+    """Keeps the stays of endpoints that go on; raises Unavailable when it cannot be had."""
+
+    async def stays(self) -> tuple[Sequence[Stay], int]:
+        """Return them, and when their endpoints were last seen."""
+        ...
+
+    async def keep_stays(self, changed: Sequence[Stay], *, seen_ts: int) -> None:
+        """Keep those that began, forget those that ended; the endpoints of all others were seen."""
         ...
 
 

@@ -48,6 +48,10 @@ class Reporters:
     def __repr__(self) -> str:
         return f"<Reporters live={len(self._streams)} lost={len(self._leaving)}>"
 
+    def reporting(self) -> dict[Reporter, bool]:
+        """Return those that have reported and are not forgotten, and whether they still do."""
+        return {each: each in self._streams for each in tuple(self._resources)}
+
     async def follow(self, reports: AsyncIterator[Report], taken: Callable[[Report], None]) -> None:
         """Take one stream's reports until its end, and say so of each."""
         stream = _Stream(reports)

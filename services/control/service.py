@@ -14,7 +14,7 @@ from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
 from libs.common.explanation import Explanation, Question
-from libs.common.ports import Granted
+from libs.common.ports import EventSink, Granted
 from libs.common.world_map import (
     KIND_OF,
     Account,
@@ -33,10 +33,11 @@ from libs.common.world_map import (
     ref,
 )
 from services.control import ownership
+from services.control.endpoint_events import EndpointEvents
 from services.control.external import external_instances
 from services.control.finetunes import Finetunes, Limits
 from services.control.lease import Lease
-from services.control.ports import Assets, Explainer, Store
+from services.control.ports import Assets, Explainer, StayStore, Store
 from services.control.reporters import Reporter, Reporters
 from services.control.sharing import Sharing
 from services.control.snapshot import Snapshot
@@ -68,6 +69,7 @@ class Control:
         self,
         *,
         store: Store,
+        stays: StayStore,
         lease: Lease,
         assets: Assets,
         catalog: Sequence[Resource],
@@ -77,6 +79,7 @@ class Control:
         explainer: Explainer | None = None,
     ) -> None:
         self._store = store
+        self._stays = stays
         self._lease = lease
         self._catalog = catalog
         self._clock = clock
@@ -215,6 +218,24 @@ class Control:
         )
         return Explanation(decisions=tuple(decisions))
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it answers, and does not stand by."""
+        return self._running
+
+    @property
+    def watchers(self) -> int:
+        """How many follow it."""
+        return self._snapshot.watchers
+
+    def reporting(self) -> dict[Reporter, bool]:
+        """Return those that it has heard of or should hear from, and whether their reports come."""
+        found = self._reporters.reporting()
+        for each in tuple(self._snapshot.world.table(Assignment).values()):
+            if each.instances:
+                found.setdefault(Reporter("node", each.node), False)
+        return found
+
     def regions(self) -> set[str]:
         """Return the regions that there are colos in."""
         return {colo.region for colo in self._snapshot.world.table(Colo).values()}
@@ -228,6 +249,22 @@ class Control:
         puts = [each for name, each in now.items() if name not in self._kept]
         gone = [name for name in then.keys() - now.keys() if name not in self._kept]
         self._snapshot.change(puts, gone)
+
+    async def track_endpoints(self, sink: EventSink, *, hostname: str) -> None:
+        """Tell of endpoints that come and go, until cancelled.
+
+        Nothing has left as long as those that the last control knew may not have reported yet.
+        """
+        await self._settled.wait()
+        if self._running:
+            events = EndpointEvents(
+                world=self._snapshot.world,
+                store=self._stays,
+                sink=sink,
+                hostname=hostname,
+                clock=self._clock,
+            )
+            await events.run()
 
     def _must_run(self) -> None:
         if not self._running:

@@ -26,6 +26,11 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"<Snapshot {self.world!r} watchers={len(self._watchers)}>"
 
+    @property
+    def watchers(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
     def get(self, name: Ref) -> Resource | None:
         """Return one resource."""
         return self.world.get(name)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import (
     Column,
+    Connection,
     Engine,
     MetaData,
     Row,
@@ -29,7 +31,8 @@ from libs.common import databases
 from libs.common.errors import BadInput, Unavailable
 from libs.common.messages import resource_from_json, resource_to_json
 from libs.common.world_map import Ref, Resource, ref
-from services.control import lease_table
+from services.control import lease_table, stay_table
+from services.control.endpoint_tracker import Stay
 from services.control.ports import LeaseRow
 
 T = TypeVar("T")
@@ -43,10 +46,11 @@ resources = Table(
     Column("body", Text, nullable=False),
 )
 leases = lease_table.table(metadata)
+stays = stay_table.table(metadata)
 
 
 class SqlStore:
-    """Implements `ports.Store` and `ports.LeaseStore` on SQLAlchemy.
+    """Implements `ports.Store`, `ports.LeaseStore` and `ports.StayStore` on SQLAlchemy.
 
     Once it has taken the lease, every write beats for its term in the same transaction: what lost
     the lease unseen, for it was stopped or cut off, writes nothing any more.
@@ -56,6 +60,7 @@ class SqlStore:
         self._url = url
         self._engine: Engine | None = None
         self._term: int | None = None
+        self.failures = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     def __repr__(self) -> str:
@@ -96,6 +101,14 @@ class SqlStore:
         """Give it back; nothing can be written any more."""
         await self._in_thread(lambda: self._with(lease_table.release, self._term or 0))
 
+    async def stays(self) -> tuple[list[Stay], int]:
+        """Return the stays that are kept, and when their endpoints were last seen."""
+        return await self._in_thread(self._stays)
+
+    async def keep_stays(self, changed: Sequence[Stay], *, seen_ts: int) -> None:
+        """Keep those that began, forget those that ended; all others were seen."""
+        await self._in_thread(lambda: self._keep_stays(changed, seen_ts))
+
     async def close(self) -> None:
         """Close the database; what was handed over is written first."""
         await self._in_thread(self._close)
@@ -105,6 +118,7 @@ class SqlStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except databases.ERRORS as error:
+            self.failures += 1
             if self._engine is not None:  # else it is whoever opens it that tells
                 log.error("the store failed: %s", error)
             why = databases.reason(error)
@@ -139,15 +153,29 @@ class SqlStore:
             return lease_table.read(leases, connection)
 
     def _write(self, rows: list[dict[str, str]], names: list[Ref]) -> None:
-        if self._engine is None:
-            raise Unavailable("control's store is not open")
         old = tuple_(resources.c.kind, resources.c.key).in_([(n.kind, n.key) for n in names])
-        with self._engine.begin() as connection:
-            if self._term is not None and not lease_table.beat(leases, connection, self._term):
-                raise Unavailable("another control is active by now")
+        with self._writing() as connection:
             connection.execute(resources.delete().where(old))
             if rows:
                 connection.execute(resources.insert(), rows)
+
+    def _stays(self) -> tuple[list[Stay], int]:
+        with self._connected().connect() as connection:
+            return stay_table.read(stays, connection)
+
+    def _keep_stays(self, changed: Sequence[Stay], seen_ts: int) -> None:
+        with self._writing() as connection:
+            stay_table.keep(stays, connection, changed, seen_ts)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Run a transaction that counts for our term; Unavailable where that is over."""
+        if self._engine is None:
+            raise Unavailable("control's store is not open")
+        with self._engine.begin() as connection:
+            if self._term is not None and not lease_table.beat(leases, connection, self._term):
+                raise Unavailable("another control is active by now")
+            yield connection
 
     def _close(self) -> None:
         if self._engine is not None:

@@ -140,7 +140,11 @@ def build_process(
     """Assemble control and a scheduler without opening anything."""
     memory = build_memory(config, controls_url=control_config.store_url, clock=clock)
     control = control_app.build(
-        control_config, catalog=catalog, clock=clock, explainer=memory.explaining
+        control_config,
+        catalog=catalog,
+        clock=clock,
+        explainer=memory.explaining,
+        registry=registry,
     )
     world = World()
     scheduler = build(

@@ -316,6 +316,8 @@ async def test_the_store_gives_the_lease_to_one_and_fences_the_other(url: str) -
     assert await first.renew_lease() is None
     with pytest.raises(Unavailable, match="another control is active by now"):
         await first.write([Account(id="a", name="late")])
+    with pytest.raises(Unavailable, match="another control is active by now"):
+        await first.keep_stays([], seen_ts=1)
     assert await second.open() == [Account(id="a", name="first")]
 
     await second.release_lease()
@@ -335,4 +337,4 @@ async def test_many_at_once_take_it_once(tmp_path: Path) -> None:
         assert sum(taken) == 1
     for each in stores:
         await each.close()
-    assert set(metadata.tables) == {"leases", "resources"}
+    assert set(metadata.tables) == {"leases", "resources", "stays"}

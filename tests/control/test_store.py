@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import create_engine
 from libs.common.databases import sqlite_url
 from libs.common.errors import BadInput, Unavailable
 from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token, ref
+from services.control.endpoint_tracker import Endpoint, Stay
 from services.control.store import SqlStore, metadata
 
 WRITER = """
@@ -72,6 +74,23 @@ async def test_everything_kept_comes_back(url: str) -> None:
     assert {ref(each): each for each in kept} == {
         ref(each): each for each in (Account(id="a", name="new"), *resources[2:])
     }
+
+
+async def test_stays_that_go_on_are_kept_and_those_that_ended_are_not(url: str) -> None:
+    first, second = (Endpoint(instance=i, model="m", colo="c", node="n", address="h:1") for i in "ab")
+    begun = [Stay(endpoint=each, begin_ts=2**42) for each in (first, second)]
+    store = SqlStore(url)
+    await store.open()
+
+    await store.keep_stays(begun, seen_ts=2**42)
+    await store.keep_stays([replace(begun[0], end_ts=2**42 + 1)], seen_ts=2**42 + 1)
+    await store.keep_stays([], seen_ts=2**42 + 9)
+    await store.close()
+
+    again = SqlStore(url)
+    await again.open()
+    assert await again.stays() == ([begun[1]], 2**42 + 9)
+    await again.close()
 
 
 async def test_a_write_is_whole_or_not_at_all(url: str) -> None:

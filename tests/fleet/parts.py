@@ -9,6 +9,7 @@ from typing import Any
 
 from libs.common.catalog import Backend, Model, Resources, Scaling
 from libs.common.errors import Unavailable
+from libs.common.events.sinks import MemorySink
 from libs.common.world_map import (
     Colo,
     Decision,
@@ -16,6 +17,7 @@ from libs.common.world_map import (
     Resource,
     ref,
 )
+from services.control.endpoint_tracker import Stay
 from services.control.ports import LeaseRow
 from tests.virtual_time import VirtualClock
 
@@ -50,6 +52,9 @@ class Disk:
 
     rows: dict[Ref, Resource] = field(default_factory=dict)
     lease: LeaseRow = field(default_factory=LeaseRow)
+    stays: dict[str, Stay] = field(default_factory=dict)
+    seen_ts: int = 0
+    events: MemorySink = field(default_factory=MemorySink)  # what all controls have told
     is_away: bool = False
 
 
@@ -73,6 +78,19 @@ class MemoryStore:
             self._disk.rows[ref(each)] = each
         for name in deletes:
             self._disk.rows.pop(name, None)
+
+    async def stays(self) -> tuple[Sequence[Stay], int]:
+        await self._reach()
+        return list(self._disk.stays.values()), self._disk.seen_ts
+
+    async def keep_stays(self, changed: Sequence[Stay], *, seen_ts: int) -> None:
+        await self._reach()
+        if await self.renew_lease() is None:
+            raise Unavailable("another control is active by now")
+        for each in changed:
+            self._disk.stays.pop(each.endpoint.instance, None)
+        self._disk.stays |= {each.endpoint.instance: each for each in changed if not each.end_ts}
+        self._disk.seen_ts = seen_ts
 
     async def close(self) -> None:
         """Nothing is held open."""

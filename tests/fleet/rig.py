@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from libs.common.backoff import Backoff
 from libs.common.catalog import Model
 from libs.common.errors import Unavailable
+from libs.common.events.values import LifecycleEvent
 from libs.common.lifecycle import background
 from libs.common.world import World, follow, keep_reporting
 from libs.common.world_map import (
@@ -28,6 +30,7 @@ from libs.common.world_map import (
     Report,
     Update,
 )
+from services.control.endpoint_tracker import PRESENT
 from services.control.finetunes import Limits
 from services.control.lease import Lease, LeaseLost
 from services.control.service import Control
@@ -94,6 +97,7 @@ class Controls:
     async def _live(self, name: str, store: MemoryStore) -> None:
         control = Control(
             store=store,
+            stays=store,
             lease=Lease(store, holder=name, lease_s=5.0, try_s=1.0, clock=CLOCK),
             assets=NoAssets(),
             catalog=CATALOG,
@@ -115,8 +119,10 @@ class Controls:
             self.active.append(control)
             try:
                 following = follow(control, world, backoff=Backoff(rng=random.Random(0)))
+                tracking = control.track_endpoints(self._disk.events, hostname=name)
                 async with (
                     background(following, name=f"{name} world"),
+                    background(tracking, name=f"{name} endpoints"),
                     background(scheduler.run(), name=f"{name} scheduler"),
                 ):
                     await asyncio.Event().wait()
@@ -341,4 +347,20 @@ class Fleet:
             unmet = decision is not None and "no room" in decision.reason
             if placed != count and not unmet:
                 found.append(f"{count} of {model} are wanted, {placed} are assigned")
-        return found
+        return found + self._wrongly_told(world)
+
+    def _wrongly_told(self, world: World) -> list[str]:
+        """What the events of all controls say of endpoints that is not so."""
+        events = [e for e in self.disk.events.events if isinstance(e, LifecycleEvent)]
+        told = [(e.model_id, e.colo, e.node, e.endpoint, e.begin_ts) for e in events]
+        begun = Counter(key for key, e in zip(told, events, strict=True) if not e.end_ts)
+        ended = Counter(key for key, e in zip(told, events, strict=True) if e.end_ts)
+        found = [f"ended, and never began: {ended - begun}"] if ended - begun else []
+        found += [f"{e} ended before it began" for e in events if 0 < e.end_ts <= e.begin_ts]
+        there = Counter(
+            (each.model, each.colo, each.node, each.address)
+            for each in world.table(Instance).values()
+            if each.state in PRESENT
+        )
+        shown = Counter(key[:-1] for key in (begun - ended).elements())
+        return found + ([f"{there} are there, {shown} are told"] if there != shown else [])
