@@ -27,6 +27,7 @@ from libs.common.world import World, follow
 from libs.common.world_map import Colo, Resource
 from services.analytics import app as analytics
 from services.control import app as control
+from services.control.metrics import ControlMetrics
 from services.control.service import Control
 from services.entry import app as entry
 from services.node import app as node
@@ -122,7 +123,7 @@ class Embedded:
             catalog=resources,
             clock=self.clock,
             explainer=memory.explaining,
-            registry=self.registry,
+            metrics=ControlMetrics(self.registry),
         )
         await stack.enter_async_context(control.serve(config, plane))
         following = follow(plane, self.world, backoff=Backoff())

@@ -1,4 +1,4 @@
-"""The tables of all metrics in docs/metrics.md, made of what shows them: `make docs` writes them."""
+"""The tables of docs/metrics.md, made of the code that shows the metrics, by `make docs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from libs.common.loop_lag import LoopLag
 from libs.common.written_tables import with_table
 from services.analytics import app as analytics
-from services.control import app as control
+from services.control.metrics import ControlMetrics
 from services.entry.metrics import EntryMetrics
 from services.node.metrics import NodeMetrics
 from services.scheduler.metrics import Metrics as SchedulerMetrics
@@ -42,16 +42,12 @@ def _analytics(registry: CollectorRegistry) -> None:
     analytics.build(analytics.Config(state_dir=Path()), registry=registry)  # opens nothing
 
 
-def _control(registry: CollectorRegistry) -> None:
-    control.build(control.Config(state_dir=Path()), catalog=(), registry=registry)
-
-
 SERVICES: Mapping[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
     "Every process": (LoopLag, SpanExporters),
     "Entry": (EntryMetrics,),
     "Server": (ServerMetrics,),
     "Node": (NodeMetrics,),
-    "Control": (_control,),
+    "Control": (ControlMetrics,),
     "Scheduler": (SchedulerMetrics,),
     "Analytics": (_analytics,),
 }

@@ -27,7 +27,10 @@ class LoopLag(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lag = Histogram(
-            f"{PREFIX}lag_seconds", "How late the timers of the event loop came, looked at every 20 ms.", (), bounds=BUCKETS_S
+            f"{PREFIX}lag_seconds",
+            "How late the timers of the event loop came, looked at every 20 ms.",
+            (),
+            bounds=BUCKETS_S,
         )
         self._late = self._lag[()]
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -63,4 +66,6 @@ class LoopLag(Collector):
 
 
 def _tasks() -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}tasks", "Tasks of the event loop; a request has none of its own.")
+    return GaugeMetricFamily(
+        f"{PREFIX}tasks", "Tasks of the event loop; a request has none of its own."
+    )

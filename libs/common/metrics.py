@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -46,11 +46,17 @@ class Counts(dict[Labels, int]):
         """Return the family without its values: what it is, for who registers it."""
         return self._kind(self._name, self._text, labels=self._labels)
 
-    def family(self) -> Family:
-        """Return the family as it is now."""
+    def family(self, known: Iterable[Labels] = ()) -> Family:
+        """Return the family as it is now; `known` labels are shown before anything is counted.
+
+        Of a series that begins with 1, Prometheus does not see that it has grown: where the first
+        one matters, there must be a 0 before it.
+        """
         family = self.empty()
+        values = dict.fromkeys(known, 0)
         # A copy is made in one step, while the thread that counts may add labels.
-        for labels, value in self.copy().items():
+        values.update(self.copy())
+        for labels, value in values.items():
             family.add_metric([str(label) for label in labels], value)
         return family
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from socket import gethostname
 
 import grpc
-from prometheus_client import CollectorRegistry
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
@@ -81,12 +80,9 @@ def build(
     catalog: Sequence[Resource],
     clock: Clock | None = None,
     explainer: Explainer | None = None,
-    registry: CollectorRegistry | None = None,
+    metrics: ControlMetrics | None = None,
 ) -> Control:
-    """Assemble control without opening anything; `catalog` has models, finetunes and colos.
-
-    A `registry` shows its metrics.
-    """
+    """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
     store = SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db"))
     clock = clock or SystemClock()
     control = Control(
@@ -116,8 +112,8 @@ def build(
         limits=config.finetune_limits,
         explainer=explainer,
     )
-    if registry is not None:
-        ControlMetrics(registry, control=control, store=store)
+    if metrics is not None:
+        metrics.watch(control, store)
     return control
 
 

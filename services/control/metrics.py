@@ -21,19 +21,24 @@ class CountsFailures(Protocol):
 
 
 class ControlMetrics(Collector):
-    """What is known of one control and its store."""
+    """What is known of this process's control and its store."""
 
-    def __init__(
-        self, registry: CollectorRegistry, *, control: Control, store: CountsFailures
-    ) -> None:
-        self._control = control
-        self._store = store
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._control: Control | None = None
+        self._store: CountsFailures | None = None
         registry.register(self)
+
+    def watch(self, control: Control, store: CountsFailures) -> None:
+        """Show it at each scrape."""
+        self._control, self._store = control, store
 
     def collect(self) -> Iterator[Metric]:
         """Read everything now."""
+        control, store = self._control, self._store
         yield GaugeMetricFamily(
-            f"{PREFIX}active", "1: it is active, 0: it stands by.", float(self._control.is_active)
+            f"{PREFIX}active",
+            "1: it is active, 0: it stands by.",
+            float(control is not None and control.is_active),
         )
         reporting = GaugeMetricFamily(
             f"{PREFIX}reporting",
@@ -41,14 +46,13 @@ class ControlMetrics(Collector):
             " that are gone are forgotten; nodes stay, and those on which instances should be.",
             labels=("kind", "name"),
         )
-        for (kind, name), is_heard in self._control.reporting().items():
+        for (kind, name), is_heard in control.reporting().items() if control else ():
             reporting.add_metric((kind, name), float(is_heard))
         yield reporting
-        yield GaugeMetricFamily(
-            f"{PREFIX}watchers", "Services that follow it.", self._control.watchers
-        )
+        watchers = control.watchers if control else 0
+        yield GaugeMetricFamily(f"{PREFIX}watchers", "Services that follow it.", watchers)
         yield CounterMetricFamily(
             f"{PREFIX}store_failures",
             "Times that the store could not be had, or was another control's.",
-            self._store.failures,
+            store.failures if store else 0,
         )

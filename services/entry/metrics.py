@@ -92,7 +92,8 @@ class EntryMetrics(Collector):
         self.begin_trace: Callable[[TraceContext | None], Traced] | None = None
         self.requests = Counts(
             f"{PREFIX}requests",
-            "Requests by HTTP status and task; 499: the client left; no task: no call of a model yet.",
+            "Requests by HTTP status and task; 499: the client left; without a task: no call of a"
+            " model, or none yet.",
             ("colo", "status", "task"),
         )
         self.errors = Counts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,6 +13,7 @@ from libs.common.metrics import Counts
 from libs.common.world_map import Instance, Report
 
 STATES = ("booting", "ready", "draining", "failed")
+ENDS = ("ready", "failed")  # of boots
 
 
 class NodeMetrics(Collector):
@@ -41,9 +42,10 @@ class NodeMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Show how boots have ended, and count the instances now."""
-        yield self.boots.family()
+        reports = [each() for each in self._reports]
+        yield self.boots.family(_boots(reports))
         family = _family()
-        for report in (each() for each in self._reports):
+        for report in reports:
             counts: Counter[tuple[str, str]] = Counter()
             for resource in report.resources:
                 if isinstance(resource, Instance):
@@ -56,6 +58,17 @@ class NodeMetrics(Collector):
         for node, dropped in self._dropped.items():
             lost.add_metric((node,), dropped())
         yield lost
+
+
+def _boots(reports: Iterable[Report]) -> list[tuple[str, str, str]]:
+    """Return the labels that boots of the instances that there are can end with."""
+    return [
+        (report.name, each.model, status)
+        for report in reports
+        for each in report.resources
+        if isinstance(each, Instance)
+        for status in ENDS
+    ]
 
 
 def _family() -> GaugeMetricFamily:

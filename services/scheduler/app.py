@@ -20,6 +20,7 @@ from libs.common.spans import Spans
 from libs.common.world import World, follow
 from libs.common.world_map import Resource
 from services.control import app as control_app
+from services.control.metrics import ControlMetrics
 from services.control.service import Control
 from services.scheduler.explaining import Explaining
 from services.scheduler.fleets.nodes import NodeFleet
@@ -144,7 +145,7 @@ def build_process(
         catalog=catalog,
         clock=clock,
         explainer=memory.explaining,
-        registry=registry,
+        metrics=ControlMetrics(registry),
     )
     world = World()
     scheduler = build(

@@ -56,7 +56,10 @@ class Metrics(Collector):
         """Yield all gauges."""
         yield from self._decided()
         yield _counted(
-            "model_deployments", "Instances on nodes, by status: booting, ready, draining, failed.", Deployment, self._deployments.items()
+            "model_deployments",
+            "Instances on nodes, by status: booting, ready, draining, failed.",
+            Deployment,
+            self._deployments.items(),
         )
         yield _counted(
             "external_instances",
@@ -98,7 +101,7 @@ DECIDED: Final = {
     "autoscaler_required_instances": "Instances for that, before damping and bounds.",
     "autoscaler_unplaced_instances": "Instances that should be and have no room.",
     "autoscaler_late_price": "Instance-minutes that one late request is worth.",
-    "autoscaler_boot_seconds": "How long a boot takes: measured, or as the catalog says until then.",
+    "autoscaler_boot_seconds": "How long a boot takes: measured, or until then as given.",
     "autoscaler_snapshot_queue_length": "Requests that waited for a permit at the last step.",
     "autoscaler_snapshot_replica_count": "Instances that were ready at the last step.",
 }

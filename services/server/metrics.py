@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from libs.common.metrics import Counts
 from services.server.durations import Durations
 from services.server.gauges import LABELS, families
-from services.server.outliers import EJECTED
+from services.server.outliers import CAUSES, EJECTED
 from services.server.shards import OwnedShard
 
 PREFIX = "constellation_server_"
@@ -65,20 +65,37 @@ class ServerMetrics(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields without asking the servers."""
-        yield from (counts.empty() for counts in self._counts())
+        yield from self._counted(())
         yield from self.durations.empty()
         yield from families((), prefix=PREFIX)
         yield _queue_dropped(())
 
     def collect(self) -> Iterator[Metric]:
         """Show the counts, and read permits and queues now."""
-        yield from (counts.family() for counts in self._counts())
-        yield from self.durations.families()
         shards = [shard for shards in self._shards for shard in shards()]
+        yield from self._counted(shards)
+        yield from self.durations.families()
         yield from families(shards, prefix=PREFIX)
         yield _queue_dropped(shards)
 
-    def _counts(self) -> tuple[Counts, ...]:
+    def _counted(self, shards: Iterable[OwnedShard]) -> Iterator[Metric]:
+        models = {(shard.colo, shard.model.name) for shard in shards}
+        causes = [(*each, cause) for each in models for cause in CAUSES]
+        for counts in (
+            self.requests,
+            self.errors,
+            self.turnstile,
+            self.tokens,
+            *self._inferences(),
+        ):
+            yield counts.family()
+        yield self.retries.family()
+        yield self.ejections.family(causes)
+        yield self.panics.family(models)
+        yield self.forwarded.family()
+        yield self.forward_failures.family(models)
+
+    def _inferences(self) -> tuple[Counts, Counts]:
         per_backend = _counts("infer_per_backend", "Inferences by kind of backend.", "backend")
         per_state = _counts(
             "infer_per_health_state",
@@ -91,11 +108,7 @@ class ServerMetrics(Collector):
                 per_backend[colo, model, backend] += count
                 # what an ejected endpoint ran it ran because too few others were healthy
                 per_state[colo, model, "panic" if state == EJECTED else state] += count
-        return (
-            *(self.requests, self.errors, self.turnstile, self.tokens),
-            *(per_backend, per_state, self.retries, self.ejections, self.panics),
-            *(self.forwarded, self.forward_failures),
-        )
+        return per_backend, per_state
 
 
 def _counts(name: str, text: str, *labels: str) -> Counts:

@@ -25,6 +25,7 @@ LOST: Final = "lost"  # nobody answers there, or not for this model
 DEAD: Final = "dead"  # the model's process is dead, which Triton tells those alone who call it
 FAILING: Final = "failing"  # calls fail, or are not answered in time
 SLOW: Final = "slow"  # calls take far longer than on the model's other endpoints
+CAUSES: Final = (LOST, DEAD, FAILING, SLOW)
 SUSPECTED: Final = (FAILING, SLOW)  # it may still serve: better than nothing
 
 JITTER: Final = 0.2  # of each backoff, so that endpoints do not all come back at once

@@ -14,14 +14,15 @@ from prometheus_client import CollectorRegistry
 from libs.common.errors import Unavailable
 from libs.common.world_map import Account, Assignment, Colo, EntryLoad, Node, Report
 from services.control import app
+from services.control.metrics import ControlMetrics
 from tests.waiting import until
 
 
 async def test_who_reports_is_heard_and_who_should_is_missed(folder: Path) -> None:
     registry, over = CollectorRegistry(), asyncio.Event()
 
-    def shown(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"constellation_control_{name}", labels)
+    def shown(metric: str, /, **labels: str) -> float | None:
+        return registry.get_sample_value(f"constellation_control_{metric}", labels)
 
     async def reports(kind: str, resource: object) -> AsyncIterator[Report]:
         yield Report(kind=kind, name="n1", colo="ams", resources=(resource,))  # type: ignore[arg-type]
@@ -29,7 +30,7 @@ async def test_who_reports_is_heard_and_who_should_is_missed(folder: Path) -> No
         raise Unavailable("lost")
 
     config = app.Config(state_dir=folder, listen="", report_gone_s=0.1)
-    control = app.build(config, catalog=[Colo(name="ams")], registry=registry)
+    control = app.build(config, catalog=[Colo(name="ams")], metrics=ControlMetrics(registry))
     assert shown("active") == 0
     async with app.serve(config, control):
         assert shown("active") == 1
@@ -55,7 +56,7 @@ async def test_who_reports_is_heard_and_who_should_is_missed(folder: Path) -> No
 async def test_a_store_that_cannot_be_had_is_counted(folder: Path) -> None:
     registry = CollectorRegistry()
     config = app.Config(state_dir=folder, listen="")
-    control = app.build(config, catalog=(), registry=registry)
+    control = app.build(config, catalog=(), metrics=ControlMetrics(registry))
     async with app.serve(config, control):
         with closing(sqlite3.connect(folder / "control.db")) as database:
             database.execute("DROP TABLE resources")

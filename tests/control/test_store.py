@@ -77,7 +77,9 @@ async def test_everything_kept_comes_back(url: str) -> None:
 
 
 async def test_stays_that_go_on_are_kept_and_those_that_ended_are_not(url: str) -> None:
-    first, second = (Endpoint(instance=i, model="m", colo="c", node="n", address="h:1") for i in "ab")
+    first, second = (
+        Endpoint(instance=i, model="m", colo="c", node="n", address="h:1") for i in "ab"
+    )
     begun = [Stay(endpoint=each, begin_ts=2**42) for each in (first, second)]
     store = SqlStore(url)
     await store.open()

@@ -27,7 +27,8 @@ def test_what_was_never_counted_is_named_all_the_same() -> None:
 
     assert text.splitlines() == [
         "# HELP constellation_entry_requests_total"
-        " Requests by HTTP status and task; 499: the client left; no task: no call of a model yet.",
+        " Requests by HTTP status and task; 499: the client left; without a task: no call of a"
+        " model, or none yet.",
         "# TYPE constellation_entry_requests_total counter",
         "# HELP constellation_entry_errors_total"
         " Errors told to clients, in streams that had begun, too, by public code.",

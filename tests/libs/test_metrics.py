@@ -32,6 +32,15 @@ def shown(counts: Counts) -> CollectorRegistry:
     return registry
 
 
+def test_labels_that_are_known_have_a_zero_before_anything_is_counted() -> None:
+    counts = Counts("pings", "Pings.", ("colo",))
+    counts[("ams",)] += 2
+
+    family = counts.family([("ams",), ("iad",)])
+
+    assert {each.labels["colo"]: each.value for each in family.samples} == {"ams": 2, "iad": 0}
+
+
 def test_before_any_count_only_the_name_and_the_help_are_shown() -> None:
     text = generate_latest(shown(Counts("pings", "Pings.", ("colo",)))).decode()
 

@@ -24,4 +24,5 @@ def test_instances_boots_and_dropped_reports_are_shown_by_node() -> None:
     assert shown("instances", model="m", state="ready") == 1
     assert shown("instances", model="m", state="failed") == 0
     assert shown("boots_total", model="m", status="failed") == 1
+    assert shown("boots_total", model="m", status="ready") == 0
     assert shown("reports_dropped_total") == 3

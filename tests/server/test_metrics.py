@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from libs.common.catalog import Permits
 from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
-from services.server.outliers import EJECTED
+from services.server.outliers import CAUSES, EJECTED
 from services.server.shards import OwnedShard
 from services.server.turnstile import Turnstile
 from tests.fakes import a_model
@@ -50,6 +50,20 @@ def test_what_was_never_counted_is_named_all_the_same(
     ]
     types = [line.split()[3] for line in lines if line.startswith("# TYPE")]
     assert types == ["counter"] * 11 + ["histogram"] * 3 + ["gauge"] * 9 + ["counter"]
+
+
+def test_what_should_never_happen_is_shown_before_it_does(
+    registry: CollectorRegistry, metrics: ServerMetrics
+) -> None:
+    metrics.watch(lambda: [a_shard(0)])
+    metrics.panics[KEY] += 1
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"constellation_server_{name}_total", LABELS | labels)
+
+    assert value("panics") == 1
+    assert value("forward_failures") == 0
+    assert [value("ejections", cause=each) for each in CAUSES] == [0] * 4
 
 
 def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMetrics) -> None:
