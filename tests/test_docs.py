@@ -51,7 +51,8 @@ NAME = re.compile(r"`((?:services|libs|bench)(?:\.\w+)+)`")
 FOLDERS = "services|libs|proto|models|config|tests|docs|bench"
 FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
 
-OURS = "constellation_(?:event_loop|spans|entry|server|node|control|analytics)|ai_scheduler|gen_ai"
+SHOWN_BY = "event_loop|spans|entry|server|node|control|analytics"
+OURS = f"constellation_(?:{SHOWN_BY})|ai_scheduler|gen_ai_server"
 METRIC = re.compile(rf"\b((?:{OURS})_\w+)")
 FUZZ = re.compile(r"environ.get\(\"(\w+_FUZZ_SECONDS)\"")
 
@@ -264,7 +265,8 @@ def test_every_metric_that_a_document_names_is_there() -> None:
     told = [each for found in metric_table.all_metrics().values() for each in found]
     known = {name for each in told for name in (each.name, *each.series)}
 
-    named = {name for path in DOCUMENTS for name in METRIC.findall(path.read_text("utf-8"))}
+    now = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+    named = {name for path in now for name in METRIC.findall(path.read_text("utf-8"))}
     assert len(named) > 60
     assert named - known == set()
 
