@@ -115,3 +115,54 @@ async def test_a_line_whose_turn_has_come_is_what_the_others_wait_for() -> None:
         assert submitted == 3  # one write and a full line
         assert len(rig.one.sequences) == 40
         rig.other.gate.set()
+
+
+async def test_what_is_sent_again_waits_for_the_write_that_it_is_in() -> None:
+    async with running() as rig:
+        again: list[int] = []
+        rig.other.gate.clear()
+        for first in (1, 11):
+            await rig.submit(first)
+        for _ in range(5):  # its sink has heard nothing, five times
+            for first in (1, 11):
+                await rig.lines.submit(batch(first, 10), lambda it: again.append(it.last_sequence))
+        assert rig.lines.each["other"].waiting_events <= 20
+
+        rig.other.gate.set()
+        await rig.lines.flush(5)
+        await rig.lines.submit(batch(11, 10), lambda it: again.append(it.last_sequence))
+
+        assert rig.stored == [1, 11]
+        assert again == [10, 20, 20]
+        assert rig.one.sequences == rig.other.sequences == list(range(1, 21))
+
+
+async def test_what_goes_on_behind_the_end_of_what_is_in_line_is_taken() -> None:
+    async with running() as rig:
+        await rig.submit(1)
+        await rig.lines.submit(batch(1, 15), rig.note)
+        await rig.lines.submit(batch(1, 10, boot_epoch=2), rig.note)
+        await rig.lines.flush(5)
+
+        assert len(rig.one.batches) == len(rig.other.batches) == 3
+        assert rig.stored == [1, 1, 1]
+
+
+async def test_a_boot_keeps_its_order_through_a_full_line() -> None:
+    async with running() as rig:
+        rig.other.gate.clear()
+        by_one_connection = asyncio.create_task(in_order(rig, range(1, 101, 10)))
+        await asyncio.sleep(0.05)  # it waits for room, and its sink connects anew
+        by_the_next = asyncio.create_task(in_order(rig, range(1, 301, 10)))
+        await asyncio.sleep(0.05)
+
+        rig.other.gate.set()
+        await asyncio.gather(by_one_connection, by_the_next)
+        await rig.lines.flush(5)
+
+        assert rig.one.sequences == rig.other.sequences == list(range(1, 301))
+
+
+async def in_order(rig: Rig, firsts: range) -> None:
+    for first in firsts:
+        await rig.submit(first)
