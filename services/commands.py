@@ -109,6 +109,8 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         )
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
+        for switch, about in SWITCHES.get(name, {}).items():
+            service.add_argument(f"--{switch}", action="store_true", default=None, help=about)
         if name == "entry":
             several = "processes on the same ports"
             service.add_argument("--workers", type=read_workers, default=1, help=several)
@@ -159,7 +161,11 @@ FLAGS = {
     "server": ("name", "colo", "listen", "advertise", "transport"),
     "node": ("name", "colo", "host", "environment"),
     "scheduler": ("name", "listen"),
-    "analytics": ("listen",),
+    "analytics": ("listen", "stores"),
+}
+
+SWITCHES = {
+    "analytics": {"from-kafka": "fill its stores from Kafka, not by this machine's servers"}
 }
 
 
@@ -331,7 +337,7 @@ def _shifted(address: str, by: int) -> str:
 
 def _names(service: str) -> list[str]:
     """Return the settings that the service's flags give."""
-    return [flag.replace("-", "_") for flag in FLAGS[service]]
+    return [flag.replace("-", "_") for flag in (*FLAGS[service], *SWITCHES.get(service, {}))]
 
 
 @asynccontextmanager

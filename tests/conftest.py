@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from libs import compiled
+from tests.analytics.kafka_broker import Broker
 from tests.short_dirs import short_dir
 from tests.system.harness import Up, cleaned_up, processes_of
 
@@ -87,6 +88,20 @@ def up() -> Iterator[Up]:
         running.client.close()
         assert running.service.stop() == 0
         assert processes_of(folder) == {}
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """A real broker; a test that kills it starts it again."""
+    if not Broker.is_there():
+        pytest.skip("no Kafka: run `make tools` where there are Java and Maven")
+    with short_dir() as folder:
+        broker = Broker(folder)
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.close()
 
 
 @pytest.fixture(scope="session")

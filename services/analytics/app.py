@@ -16,14 +16,17 @@ from libs.common.rpc import grpc_server
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector, CollectorLimits
 from services.analytics.events_api import collecting
+from services.analytics.kafka.config import Mechanism, Security
 from services.analytics.lines import Lines
 from services.analytics.metrics import AnalyticsMetrics
-from services.analytics.ports import Store, UsageStore
-from services.analytics.stores.building import StoreNames, build_store
+from services.analytics.ports import Reading, Store, StoreError, UsageStore
+from services.analytics.stores.building import StoreNames, build_reading, build_store
 from services.analytics.stores.unanswering import Unanswering
 from services.analytics.storing import Storing
 from services.analytics.usage import Usage
 from services.analytics.usage_api import UsageServicer
+
+KAFKA = "kafka"  # the store that others are filled from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,32 @@ class Config:
     usd_per_1000_neurons: NotNegative = 0.011
     # For what has come in to be stored, on leaving.
     drain_seconds: SecondsOrNone = 5.0
+    # Stores other than Kafka are filled from Kafka, and not by the sinks of this machine.
+    from_kafka: bool = False
+    # Where Kafka is, and as whom it is spoken to.
+    kafka_servers: str = "127.0.0.1:9092"
+    kafka_security: Security = "PLAINTEXT"
+    kafka_mechanism: Mechanism = "SCRAM-SHA-512"
+    kafka_user: str = ""
+    kafka_password_file: Path | None = None
+    kafka_ca_file: Path | None = None
+    kafka_cert_file: Path | None = None
+    kafka_key_file: Path | None = None
+    # Its topics, and what they are made with where they are missing.
+    kafka_inference_topic: str = "constellation.inference-events"
+    kafka_lifecycle_topic: str = "constellation.lifecycle-events"
+    kafka_create_topics: bool = True
+    kafka_partitions: AtLeastOne = 6
+    kafka_replication: AtLeastZero = 0
+    # Bounds of writes.
+    kafka_batch_bytes: AtLeastOne = 512 << 10
+    kafka_request_seconds: Seconds = 10.0
+    kafka_write_seconds: Seconds = 30.0
+    # Who reads together, and the bounds of that.
+    kafka_group: str = "constellation"
+    kafka_session_seconds: Seconds = 10.0
+    kafka_commit_seconds: Seconds = 1.0
+    kafka_fetch_bytes: AtLeastOne = 8 << 20
 
     @property
     def events_socket(self) -> Path:
@@ -82,6 +111,9 @@ class Analytics:
 
     stores: Mapping[str, Store]
     lines: Lines
+    # Of those, the ones that sinks fill; the others are filled by what reads Kafka.
+    intake: Lines
+    readings: Mapping[str, Reading]
     collector: Collector
     usage: Usage
 
@@ -106,10 +138,34 @@ def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = 
             for name, store in stores.items()
         }
     )
-    collector = Collector(line=lines, limits=limits)
-    AnalyticsMetrics(registry, collector=collector, lines=lines)
-    usage = _usage(config, stores, lines)
-    return Analytics(stores=stores, lines=lines, collector=collector, usage=usage)
+    readings = {
+        name: build_reading(name, stores[name], lines.each[name], config)
+        for name in _read_from_kafka(config)
+    }
+    intake = Lines({name: line for name, line in lines.each.items() if name not in readings})
+    collector = Collector(line=intake, limits=limits)
+    AnalyticsMetrics(registry, collector=collector, lines=lines, readings=readings)
+    return Analytics(
+        stores=stores,
+        lines=lines,
+        intake=intake,
+        readings=readings,
+        collector=collector,
+        usage=_usage(config, stores, lines),
+    )
+
+
+def _read_from_kafka(config: Config) -> tuple[str, ...]:
+    """Return the stores that are filled from Kafka."""
+    if not config.from_kafka:
+        return ()
+    names = tuple(name for name in config.stores if name != KAFKA)
+    if not names:
+        raise StoreError(
+            "from_kafka fills other stores with what is in Kafka:"
+            " add duckdb or clickhouse to the setting analytics.stores"
+        )
+    return names
 
 
 def _usage(config: Config, stores: Mapping[str, Store], lines: Lines) -> Usage:
@@ -142,14 +198,17 @@ async def serve(config: Config, analytics: Analytics) -> AsyncIterator[tuple[str
         for store in analytics.stores.values():
             await stack.enter_async_context(store)
         await stack.enter_async_context(analytics.lines.running())
-        await stack.enter_async_context(
-            collecting(
-                config.events_socket,
-                analytics.collector,
-                analytics.lines,
-                drain_seconds=config.drain_seconds,
+        for reading in analytics.readings.values():
+            await stack.enter_async_context(reading.running())
+        if analytics.intake.each:
+            await stack.enter_async_context(
+                collecting(
+                    config.events_socket,
+                    analytics.collector,
+                    analytics.intake,
+                    drain_seconds=config.drain_seconds,
+                )
             )
-        )
         bound = await stack.enter_async_context(
             grpc_server(
                 *addresses,

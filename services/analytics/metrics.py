@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector as MetricsCollector
 
 from services.analytics.collector import Collector
 from services.analytics.lines import Lines
+from services.analytics.ports import Reading
 
 PREFIX = "constellation_analytics_"
 
@@ -17,9 +18,17 @@ PREFIX = "constellation_analytics_"
 class AnalyticsMetrics(MetricsCollector):
     """What the collector has received, and what of it each store has."""
 
-    def __init__(self, registry: CollectorRegistry, *, collector: Collector, lines: Lines) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        collector: Collector,
+        lines: Lines,
+        readings: Mapping[str, Reading],
+    ) -> None:
         self._collector = collector
         self._lines = lines
+        self._readings = readings
         registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
@@ -36,6 +45,7 @@ class AnalyticsMetrics(MetricsCollector):
         ):
             yield CounterMetricFamily(PREFIX + name, text, value=value)
         yield from self._of_stores()
+        yield from self._of_readings()
 
     def _of_stores(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
@@ -50,11 +60,37 @@ class AnalyticsMetrics(MetricsCollector):
             ("store_write_seconds", "Time spent in those writes.", "write_seconds"),
             ("store_write_errors", "Writes that failed and were tried again.", "write_errors"),
         ):
-            counter = CounterMetricFamily(PREFIX + name, text, labels=["store"])
-            for store, line in self._lines.each.items():
-                counter.add_metric([store], getattr(line.counts, field))
-            yield counter
+            counts = {store: line.counts for store, line in self._lines.each.items()}
+            yield _by_store(name, text, counts, field)
+
+    def _of_readings(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily(
+            PREFIX + "kafka_lag_records",
+            "Records in Kafka that the store does not have yet.",
+            labels=["store", "topic", "partition"],
+        )
+        for store, reading in self._readings.items():
+            for (topic, partition), records in reading.lag().items():
+                lag.add_metric([store, topic, str(partition)], records)
+        yield lag
+        for name, text, field in (
+            ("kafka_records", "Records read from Kafka, repeated ones included.", "records"),
+            ("kafka_records_broken", "Of those, without an event; left out.", "records_broken"),
+            ("kafka_records_missed", "Deleted by Kafka before they were read.", "records_missed"),
+            ("kafka_read_errors", "Times that reading ended, and began anew.", "errors"),
+        ):
+            counts = {store: reading.counts for store, reading in self._readings.items()}
+            yield _by_store(name, text, counts, field)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(PREFIX + name, text, value=value)
+
+
+def _by_store(
+    name: str, text: str, counts: Mapping[str, object], field: str
+) -> CounterMetricFamily:
+    counter = CounterMetricFamily(PREFIX + name, text, labels=["store"])
+    for store, each in counts.items():
+        counter.add_metric([store], getattr(each, field))
+    return counter

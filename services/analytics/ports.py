@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from libs.common.events.values import Batch
@@ -33,6 +34,16 @@ class Store(EventStore, AbstractAsyncContextManager[Any], Protocol):
 
 
 @runtime_checkable
+class OwnStore(Protocol):
+    """A store that one process alone writes to: what is read for it from Kafka, it needs whole."""
+
+    @property
+    def identity(self) -> str:
+        """Return what tells it from others of its kind, once it has been open."""
+        ...
+
+
+@runtime_checkable
 class UsageStore(Protocol):
     """Says what the events add up to, and what the last ones were.
 
@@ -48,6 +59,19 @@ class UsageStore(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class ReadingCounts:
+    """What has happened since boot; plain integers, read by the metrics."""
+
+    records: int = 0
+    # Of those, without an event in them; left out.
+    records_broken: int = 0
+    # That Kafka had deleted before they were read: lost.
+    records_missed: int = 0
+    # Times that reading ended by an error, and began anew.
+    errors: int = 0
+
+
 class Line(Protocol):
     """Takes batches on their way to where they are stored."""
 
@@ -57,4 +81,18 @@ class Line(Protocol):
 
     async def flush(self, seconds: float) -> None:
         """Wait until all that was submitted is stored; TimeoutError when that takes longer."""
+        ...
+
+
+class Reading(Protocol):
+    """What reads Kafka for a store."""
+
+    counts: ReadingCounts
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Read while inside; on leaving, what is stored is committed."""
+        ...
+
+    def lag(self) -> Mapping[tuple[str, int], int]:
+        """Return how many records of each topic's partition are not stored yet."""
         ...

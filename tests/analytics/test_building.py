@@ -50,7 +50,7 @@ def test_a_store_whose_library_is_missing_names_the_extra(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "duckdb", None)
     monkeypatch.delitem(sys.modules, "services.analytics.stores.duckdb", raising=False)
 
-    with pytest.raises(StoreError, match=r"store duckdb needs duckdb.*inference\[duckdb\]'"):
+    with pytest.raises(StoreError, match=r"duckdb needs duckdb.*inference\[duckdb\]'"):
         build(Config(state_dir=Path()), registry=CollectorRegistry())
 
 

@@ -5,12 +5,13 @@ A new one is a function here and a line in `BUILDERS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-from services.analytics.ports import Store, StoreError
+from services.analytics.ports import Line, OwnStore, Reading, Store, StoreError
 
 if TYPE_CHECKING:
     from services.analytics.app import Config
@@ -18,11 +19,32 @@ if TYPE_CHECKING:
 
 def build_store(name: str, config: Config) -> Store:
     """Return the store of that name, not yet open. StoreError: its libraries are not there."""
-    try:
+    with _extra(name):
         return BUILDERS[name](config)
+
+
+def build_reading(name: str, store: Store, line: Line, config: Config) -> Reading:
+    """Return what fills that store from Kafka. StoreError: its libraries are not there."""
+    with _extra("kafka"):
+        from services.analytics.kafka.cluster import KafkaCluster
+        from services.analytics.kafka.config import kafka_config
+        from services.analytics.kafka.consumer import Consumer
+
+    def group() -> str:
+        own = f".{store.identity}" if isinstance(store, OwnStore) else ""
+        return f"{config.kafka_group}.{name}{own}"
+
+    cluster = KafkaCluster(kafka_config(config))
+    return Consumer(cluster, line=line, group=group, drain_seconds=config.drain_seconds)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"the store {name} needs {error.name}, which is not installed:"
+            f"{name} needs {error.name}, which is not installed:"
             f" pip install 'constellation-inference[{name}]'"
         ) from error
 
@@ -44,8 +66,16 @@ def _duckdb(config: Config) -> Store:
     )
 
 
+def _kafka(config: Config) -> Store:
+    from services.analytics.kafka.config import kafka_config
+    from services.analytics.stores.kafka import KafkaStore
+
+    return KafkaStore(kafka_config(config))
+
+
 BUILDERS: Mapping[str, Callable[[Config], Store]] = {
     "duckdb": _duckdb,
+    "kafka": _kafka,
 }
 
 

@@ -1,0 +1,1 @@
+"""Events by way of Kafka: into its topics, and out of them into a store."""
