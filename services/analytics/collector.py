@@ -12,9 +12,10 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from libs.common.events.framing import BrokenFrame, decode_batch, encode_ack, read_frame
+from libs.common.events.framing import BrokenFrame, encode_ack, read_frame
 from libs.common.events.values import Ack, Batch
 from services.analytics.ports import Line
+from services.analytics.received import read_batch
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Collector:
                 reader, max_bytes=limits.batch_bytes, body_seconds=limits.read_seconds
             )
             # In a thread: events are read one by one, and others' work waits for the loop.
-            batch = await asyncio.to_thread(decode_batch, frame, max_events=limits.batch_events)
+            batch = await asyncio.to_thread(read_batch, frame, max_events=limits.batch_events)
             self.counts.batches += 1
             self.counts.events += len(batch.events)
             self.counts.events_unknown += batch.events.count(None)

@@ -28,16 +28,19 @@ _VERSION = _event_fields["schemaVersion"]
 _SERVER = _event_fields["server"]
 _BOOT_EPOCH = _event_fields["bootEpoch"]
 _SEQUENCE = _event_fields["sequence"]
+INFERENCE_NODE = schema.InferenceEvent.schema.node
+INFERENCE_KIND = _event_fields["inference"].proto.discriminantValue
 _INFERENCE = Fields(InferenceEvent, schema.InferenceEvent)
+INFERENCE_SLOTS = _INFERENCE.slots
 _KINDS: dict[str, tuple[Any, Fields[Any]]] = {
     "inference": (_event_fields["inference"], _INFERENCE),
     "lifecycle": (_event_fields["lifecycle"], Fields(LifecycleEvent, schema.LifecycleEvent)),
 }
 _PACKER = Packer(
     schema.InferenceEvent.schema,
-    slots=_INFERENCE.slots,
+    slots=INFERENCE_SLOTS,
     version=SCHEMA_VERSION,
-    kind=_event_fields["inference"].proto.discriminantValue,
+    kind=INFERENCE_KIND,
 )
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 import capnp
 
 from libs.common.events.codec import BrokenEvent, decode_many, schema
-from libs.common.events.values import Ack, Batch
+from libs.common.events.values import Ack, Batch, Event
 
 LENGTH = struct.Struct("!I")
 MAX_ACK_BYTES = 4096
@@ -41,17 +42,42 @@ async def read_frame(
 
 
 def encode_batch(
-    messages: Sequence[bytes], *, server: str, boot_epoch: int, first_sequence: int
+    messages: Sequence[bytes],
+    *,
+    server: str,
+    boot_epoch: int,
+    first_sequence: int,
+    count: int | None = None,
 ) -> bytes:
-    """Return the frame of encoded events, which are numbered from `first_sequence`."""
+    """Return the frame of encoded events, which are numbered from `first_sequence`.
+
+    With a count, each of `messages` may be several of them, one behind the other.
+    """
     header = schema.BatchHeader.new_message(
-        server=server, bootEpoch=boot_epoch, firstSequence=first_sequence, count=len(messages)
+        server=server,
+        bootEpoch=boot_epoch,
+        firstSequence=first_sequence,
+        count=len(messages) if count is None else count,
     ).to_bytes()
     size = LENGTH.size + len(header) + sum(map(len, messages))
     return b"".join((LENGTH.pack(size), LENGTH.pack(len(header)), header, *messages))
 
 
-def decode_batch(frame: bytes, *, max_events: int) -> Batch:
+def body_of(frame: bytes) -> memoryview:
+    """Return the encoded events in a batch's frame, one behind the other."""
+    (header_size,) = LENGTH.unpack_from(frame, LENGTH.size)
+    return memoryview(frame)[2 * LENGTH.size + header_size :]
+
+
+class ReadEvents(Protocol):
+    """Reads the events of a batch, one behind the other. Raises BrokenEvent."""
+
+    def __call__(
+        self, data: bytes, *, first_sequence: int, count: int
+    ) -> Sequence[Event | None]: ...
+
+
+def decode_batch(frame: bytes, *, max_events: int, read: ReadEvents = decode_many) -> Batch:
     """Return the batch in a frame, whose length has been taken off."""
     if len(frame) < LENGTH.size:
         raise BrokenFrame("a batch without a header")
@@ -68,7 +94,7 @@ def decode_batch(frame: bytes, *, max_events: int) -> Batch:
     if not 0 < count <= max_events:
         raise BrokenFrame(f"a batch of {count} events from {server!r}; {max_events} are allowed")
     try:
-        events = decode_many(frame[start:], first_sequence=first, count=count)
+        events = read(frame[start:], first_sequence=first, count=count)
     except BrokenEvent as error:
         raise BrokenFrame(f"a batch from {server!r}: {error}") from error
     return Batch(server=server, boot_epoch=boot_epoch, first_sequence=first, events=events)

@@ -5,9 +5,13 @@ They are msgspec's structs, made for every request: a frozen dataclass pays for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
+from typing import TypeAlias
 
 from msgspec import Struct
+
+Boot: TypeAlias = tuple[str, int]  # a server's name, and the epoch of its start
 
 
 class Flag(IntFlag):
@@ -115,7 +119,7 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False):
     server: str
     boot_epoch: int
     first_sequence: int
-    events: tuple[Event | None, ...]
+    events: Sequence[Event | None]
     # Of Kafka, such as "constellation.inference-events/3"; empty: straight from the sink. Each
     # has its part of a boot's events, in order.
     partition: str = ""

@@ -13,6 +13,7 @@ from msgspec.structs import fields as struct_fields
 
 from libs.common.envelope import RequestSource
 from libs.common.events.values import Batch, Event, EventType, InferenceEvent, LifecycleEvent
+from services.analytics.received import Received
 
 Source: TypeAlias = tuple[str, int, str]  # server, boot epoch, partition
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -23,25 +24,49 @@ DTYPES: dict[type, type] = {str: object, int: np.uint64, float: np.float64}
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What a write adds: rows, and how far each source has come with them."""
+    """What a write adds, and how far each source has come with it."""
 
-    rows: list[Row]
+    batches: list[tuple[Batch, int]]  # with the last sequence of each that is there already
     watermarks: dict[Source, int]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Return all events that are new."""
+        return [
+            (batch.server, batch.boot_epoch, sequence, event)
+            for batch, seen in self.batches
+            for sequence, event in enumerate(batch.events, batch.first_sequence)
+            if event is not None and sequence > seen
+        ]
+
+    def columns(self) -> tuple[Columns, Columns]:
+        """Return the tables of what is new: of inference events, and of lifecycle events."""
+        tables: list[Columns] = []
+        rows: list[Row] = []
+        for batch, seen in self.batches:
+            events = batch.events
+            others: Iterable[tuple[int, Event | None]] = enumerate(events)
+            if isinstance(events, Received):
+                tables.append(_usual(batch, events, seen))
+                others = events.others
+            for at, event in others:
+                sequence = batch.first_sequence + at
+                if event is not None and sequence > seen:
+                    rows.append((batch.server, batch.boot_epoch, sequence, event))
+        return _joined([*tables, inference_columns(rows)]), lifecycle_columns(rows)
 
 
 def fresh(batches: Iterable[Batch], watermarks: Mapping[Source, int]) -> Fresh:
     """Return the events above the watermarks, and the watermarks that they raise."""
-    rows: list[Row] = []
+    new: list[tuple[Batch, int]] = []
     raised: dict[Source, int] = {}
     for batch in batches:
         source = (batch.server, batch.boot_epoch, batch.partition)
         seen = raised.get(source, watermarks.get(source, 0))
-        for sequence, event in enumerate(batch.events, batch.first_sequence):
-            if event is not None and sequence > seen:
-                rows.append((batch.server, batch.boot_epoch, sequence, event))
         if batch.last_sequence > seen:
+            new.append((batch, seen))
             raised[source] = batch.last_sequence
-    return Fresh(rows, raised)
+    return Fresh(new, raised)
 
 
 def inference_columns(rows: Sequence[Row]) -> Columns:
@@ -52,6 +77,35 @@ def inference_columns(rows: Sequence[Row]) -> Columns:
 def lifecycle_columns(rows: Sequence[Row]) -> Columns:
     """Return the table of the lifecycle events among the rows."""
     return _LIFECYCLE([row for row in rows if isinstance(row[3], LifecycleEvent)])
+
+
+def _usual(batch: Batch, events: Received, seen: int) -> Columns:
+    """Return the columns of a batch with those of its identity, from behind what is there."""
+    start = int(np.searchsorted(events.at, seen + 1 - batch.first_sequence))
+    sequences = events.at[start:].astype(np.uint64) + np.uint64(batch.first_sequence)
+    count = len(sequences)
+    columns: Columns = {
+        "server": np.full(count, batch.server, dtype=object),
+        "boot_epoch": np.full(count, batch.boot_epoch, dtype=np.uint64),
+        "sequence": sequences,
+    }
+    for name in InferenceEvent.__struct_fields__:
+        if name == "visited_colos":  # events with some are not among them
+            columns[name] = _lists([()] * count)
+        elif name == "request_source":
+            known = np.minimum(events.columns[name][start:], len(SOURCES) - 1)
+            columns[name] = SOURCES[known.astype(np.intp)]
+        else:
+            columns[name] = events.columns[name][start:]
+    return columns
+
+
+def _joined(tables: Sequence[Columns]) -> Columns:
+    """Return tables of the same columns as one."""
+    some = [table for table in tables if table and len(table["sequence"])]
+    if len(some) < 2:
+        return some[0] if some else {}
+    return {name: np.concatenate([table[name] for table in some]) for name in some[0]}
 
 
 def watermark_columns(watermarks: Mapping[Source, int]) -> Columns:
@@ -117,5 +171,6 @@ def _type_word(number: int) -> str:
     return EventType.ENDPOINT.name.lower() if number == EventType.ENDPOINT else ""
 
 
+SOURCES = np.array([_source_word(n) for n in range(max(RequestSource) + 1)] + [""], dtype=object)
 _INFERENCE = _Table(InferenceEvent, {"request_source": _source_word})
 _LIFECYCLE = _Table(LifecycleEvent, {"event_type": _type_word})

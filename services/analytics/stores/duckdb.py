@@ -29,8 +29,6 @@ from services.analytics.stores.columns import (
     Columns,
     Source,
     fresh,
-    inference_columns,
-    lifecycle_columns,
     watermark_columns,
 )
 from services.analytics.stores.duckdb_hours import HourBook, Keeping
@@ -267,12 +265,12 @@ class DuckDBStore:
         if not new.watermarks:
             return
         try:
-            events = inference_columns(new.rows)
-            change = self._hours.change(events)
+            inferences, lifecycles = new.columns()
+            change = self._hours.change(inferences)
             connection.begin()
             rollup.add_open(connection, change.opened, change.reopened)
-            _insert(connection, "inference_events", events)
-            _insert(connection, "lifecycle_events", lifecycle_columns(new.rows))
+            _insert(connection, "inference_events", inferences)
+            _insert(connection, "lifecycle_events", lifecycles)
             begun = {k: v for k, v in new.watermarks.items() if k not in self._watermarks}
             raised = {k: v for k, v in new.watermarks.items() if k in self._watermarks}
             _insert(connection, "watermarks", watermark_columns(begun))
