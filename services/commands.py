@@ -142,6 +142,7 @@ BENCHES = (
     "affinity",
     "overload",
     "limits",
+    "events",
     "scaling",
     "usage",
 )

@@ -55,8 +55,10 @@ class RequestPath:
                 self.state_dir / "events.sock",
                 server=config.name,
                 boot_epoch=self.clock.unix_ms(),
+                config=config.sink(self.state_dir / "spool"),
             )
         )
+        metrics.events.watch(sink)
         made = server.build(
             config,
             world=self.world,

@@ -13,7 +13,8 @@ import grpc
 from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.databases import sqlite_url
-from libs.common.events.sinks import UnixSocketSink
+from libs.common.events.sinks import SinkConfig, UnixSocketSink
+from libs.common.events.spooling import SpoolingConfig
 from libs.common.lifecycle import background
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
@@ -147,4 +148,10 @@ async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ..
 
 
 def _sink(config: Config, events: Path) -> UnixSocketSink:
-    return UnixSocketSink(events, server=config.name, boot_epoch=SystemClock().unix_ms())
+    spooling = SpoolingConfig(folder=config.state_dir / "spool")
+    return UnixSocketSink(
+        events,
+        server=config.name,
+        boot_epoch=SystemClock().unix_ms(),
+        config=SinkConfig(spooling=spooling),
+    )

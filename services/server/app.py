@@ -13,6 +13,7 @@ from pathlib import Path
 from libs.common.backoff import Backoff
 from libs.common.bounds import (
     AtLeastOne,
+    AtLeastZero,
     Factor,
     FewOrNone,
     MessageBytes,
@@ -25,6 +26,9 @@ from libs.common.bounds import (
 )
 from libs.common.catalog import Finetune
 from libs.common.clock import Clock
+from libs.common.events.sinks import SinkConfig
+from libs.common.events.spool import SpoolConfig
+from libs.common.events.spooling import SpoolingConfig
 from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
 from libs.common.lifecycle import background
 from libs.common.otlp_settings import OtlpSettings
@@ -97,6 +101,14 @@ class Config(OtlpSettings):
     drain_s: SecondsOrNone = 10.0
     forward_margin_s: SecondsOrNone = 0.05  # a call that could wait here must gain so much
     max_hops: FewOrNone = 2  # of a call, between colos
+    events_flush_s: Seconds = 0.01  # of events in one batch: what a kill -9 loses
+    events_slots: AtLeastOne = 64  # batches that are sent and not acknowledged
+    events_pending: AtLeastOne = 4096  # events that wait for room in the slots or the spool
+    events_watchdog_s: Seconds = 10.0  # a connection without acknowledgements is opened anew
+    events_close_s: Seconds = 5.0  # for the last acknowledgements, on leaving
+    events_spool_mb: AtLeastZero = 1024  # of what is not acknowledged, on disk; 0: no spool
+    events_sync_s: Seconds = 1.0  # what waits for longer is brought to the disk
+    events_adopt_s: Seconds = 60.0  # between two looks for spools of servers that are gone
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
     http_connections: AtLeastOne = 512  # to each address of an OpenAI-compatible backend
@@ -141,6 +153,23 @@ class Config(OtlpSettings):
     def forwarding(self) -> Settings:
         """Return when calls are forwarded."""
         return Settings(margin_ms=1000 * self.forward_margin_s, max_hops=self.max_hops)
+
+    def sink(self, spool_dir: Path) -> SinkConfig:
+        """Return the bounds of events on their way, with their spool in a folder."""
+        spooling = SpoolingConfig(
+            folder=spool_dir,
+            bounds=SpoolConfig(most_bytes=self.events_spool_mb << 20),
+            sync_seconds=self.events_sync_s,
+            adopt_seconds=self.events_adopt_s,
+        )
+        return SinkConfig(
+            flush_seconds=self.events_flush_s,
+            slots=self.events_slots,
+            pending_events=self.events_pending,
+            watchdog_seconds=self.events_watchdog_s,
+            close_seconds=self.events_close_s,
+            spooling=spooling if self.events_spool_mb else None,
+        )
 
     @property
     def kept(self) -> KeptLimits:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from libs.common.events.metrics import SinkMetrics
 from libs.common.metrics import Counts
 from services.server.durations import Durations
 from services.server.gauges import LABELS, families
@@ -57,6 +58,7 @@ class ServerMetrics(Collector):
             "forward_failures",
             "Servers that could not be reached to forward a call; each goes on to another.",
         )
+        self.events = SinkMetrics(registry, prefix=f"{PREFIX}events_")
         registry.register(self)
 
     def watch(self, shards: Callable[[], Iterable[OwnedShard]]) -> None:

@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.events.framing import LENGTH, decode_batch
-from libs.common.events.outbox import Outbox, Slot
-from libs.common.events.values import LifecycleEvent
+from libs.common.events.outbox import Outbox
+from libs.common.events.values import Ack, LifecycleEvent
 
 
 def outbox(**changes: int) -> Outbox:
     bounds = {"slots": 4, "batch_events": 10, "batch_bytes": 1 << 20, "pending_events": 20}
     return Outbox(server="ams-0", boot_epoch=1, **(bounds | changes))
+
+
+def ack(last_sequence: int) -> Ack:
+    return Ack(server="ams-0", boot_epoch=1, last_sequence=last_sequence)
 
 
 def add(box: Outbox, count: int, first: int = 1) -> int:
@@ -57,7 +61,7 @@ def test_a_full_outbox_refuses_and_the_numbers_stay_without_gaps() -> None:
     assert add(box, 9, first=100) == 5
 
     assert box.seal() is None
-    box.acknowledge(5)
+    box.acknowledge(ack(5))
 
     slot = box.seal()
     assert slot is not None
@@ -81,16 +85,31 @@ def test_an_acknowledgement_frees_the_slots_up_to_it() -> None:
         add(box, 2)
         box.seal()
 
-    assert box.acknowledge(3) == 3
+    assert box.acknowledge(ack(3)) == 2  # of whole batches
     assert [slot.last_sequence for slot in box.slots] == [4]
-    assert box.acknowledge(2) == 0
-    assert box.acknowledge(4) == 1
+    assert box.acknowledge(ack(2)) == 0
+    assert box.acknowledge(ack(4)) == 2
+    assert box.acknowledge(ack(4)) == 0
     assert repr(box) == "<Outbox pending=0/20 slots=0/4 sealed=4 acknowledged=4>"
 
 
-def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
-    with pytest.raises(ValueError, match="acknowledged 1 of 0"):
-        outbox().acknowledge(1)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Ack(server="ams-0", boot_epoch=1, last_sequence=3),
+        Ack(server="ams-0", boot_epoch=2, last_sequence=1),
+        Ack(server="lhr-0", boot_epoch=1, last_sequence=1),
+    ],
+    ids=["more", "another boot", "another server"],
+)
+def test_an_acknowledgement_of_what_was_never_sent_is_refused(wrong: Ack) -> None:
+    box = outbox()
+    add(box, 2)
+    box.seal()
+
+    with pytest.raises(ValueError, match="acknowledge"):
+        box.acknowledge(wrong)
+    assert box.unacknowledged == 2
 
 
 @pytest.mark.parametrize("name", ["", "x" * 129], ids=["empty", "long"])
@@ -116,7 +135,8 @@ def test_whatever_happens_events_stay_in_order_and_within_the_bounds(
                 if box.add(LifecycleEvent(begin_ts=number)):
                     taken.append(number)
         elif step == "acknowledge":
-            box.acknowledge(box.sealed)
+            if box.sealed:
+                box.acknowledge(ack(box.sealed))
         elif (slot := box.seal()) is not None:
             batch = decode_batch(slot.frame[LENGTH.size :], max_events=10)
             assert batch.first_sequence == len(sent) + 1
@@ -126,9 +146,3 @@ def test_whatever_happens_events_stay_in_order_and_within_the_bounds(
 
     assert sent == taken[: len(sent)]
     assert len(sent) + box.pending == len(taken)
-
-
-def sent(slot: Slot | None) -> list[int]:
-    assert slot is not None
-    batch = decode_batch(slot.frame[LENGTH.size :], max_events=100)
-    return [each.begin_ts for each in batch.events if isinstance(each, LifecycleEvent)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,8 @@ from typing import Self
 from libs.common.backoff import Backoff
 from libs.common.events.framing import MAX_ACK_BYTES, decode_ack, read_frame
 from libs.common.events.outbox import Outbox
+from libs.common.events.spool import Spool
+from libs.common.events.spooling import Spooling, SpoolingConfig
 from libs.common.events.values import Event
 
 log = logging.getLogger(__name__)
@@ -23,18 +26,20 @@ class SinkConfig:
 
     # Events of this long go into one batch, and are what a kill -9 of the server loses.
     flush_seconds: float = 0.010
-    # Batches that wait for their acknowledgement.
+    # Batches that are sent and wait for their acknowledgement.
     slots: int = 64
     # Also what is encoded in one go: 512 events are some 5 ms.
     batch_events: int = 512
     batch_bytes: int = 1 << 20
-    # Events that are in no batch yet, while all slots are taken.
+    # Events that are in no batch yet, while there is room for none.
     pending_events: int = 4096
     # A connection whose acknowledgements stay away for so long is opened anew.
     watchdog_seconds: float = 10.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.05, most_s=2.0))
     # For the last batches to be acknowledged, on leaving.
     close_seconds: float = 5.0
+    # None: what is not acknowledged is in memory alone.
+    spooling: SpoolingConfig | None = None
 
 
 @dataclass(slots=True)
@@ -46,7 +51,7 @@ class SinkCounts:
     write_err: int = 0
     # Events that the collector has.
     ok: int = 0
-    # Events given up: everything was full, or the sink was left before they were acknowledged.
+    # Events given up: everything was full, or the sink was left and no disk has them.
     dropped: int = 0
 
 
@@ -72,9 +77,10 @@ class UnixSocketSink:
         self, path: Path, *, server: str, boot_epoch: int, config: SinkConfig | None = None
     ) -> None:
         self._path = path
-        self._server = server
-        self._boot_epoch = boot_epoch
         self._config = config = config or SinkConfig()
+        self._spooling: Spooling | None = None
+        if config.spooling is not None:
+            self._spooling = Spooling(config.spooling, server=server)
         self._outbox = Outbox(
             server=server,
             boot_epoch=boot_epoch,
@@ -82,19 +88,38 @@ class UnixSocketSink:
             batch_events=config.batch_events,
             batch_bytes=config.batch_bytes,
             pending_events=config.pending_events,
+            shelf=self._spooling.spool if self._spooling else None,
         )
         self.counts = SinkCounts()
         self._left = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._is_away = False  # the last try to connect failed
         self._watchdog = asyncio.timeout(None)
         self._progress = asyncio.Event()
+        self._to_replay = asyncio.Event()
 
     def __repr__(self) -> str:
         way = "connected" if self._writer else "away"
-        return f"<UnixSocketSink {self._server} {way} {self._outbox!r}>"
+        return f"<UnixSocketSink {self.server} {way} {self._outbox!r}>"
+
+    @property
+    def server(self) -> str:
+        """Return whose events these are."""
+        return self._outbox.boot[0]
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events the collector has not acknowledged."""
+        unread = self.spool.unread_events if self.spool else 0
+        return self._outbox.pending + self._outbox.sent + unread
+
+    @property
+    def spool(self) -> Spool | None:
+        """Return what is on disk, if there is a spool."""
+        return self._spooling.spool if self._spooling else None
 
     def emit(self, event: Event) -> None:
         """Take the event: it is on its way within `flush_seconds`, or counted as dropped."""
@@ -114,8 +139,15 @@ class UnixSocketSink:
                 await self._progress.wait()
 
     async def __aenter__(self) -> Self:
+        spooling = self._spooling
+        if spooling is not None:
+            server, epoch = self._outbox.boot
+            self._outbox.boot = (server, await spooling.open(epoch))
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._run(), name=f"event sink of {self._server}")
+        self._begin(self._run(), "event sink")
+        if spooling is not None:
+            self._begin(self._replay(spooling), "events from the spool")
+            self._begin(spooling.keep(self._to_replay.set), "spool of events")
         self._tick()
         return self
 
@@ -126,36 +158,56 @@ class UnixSocketSink:
         traceback: TracebackType | None,
     ) -> None:
         self._left = True
-        while (slot := self._outbox.seal_now()) is not None:
-            self._write(slot.frame)
+        box = self._outbox
+        before = -1
+        while box.sealed > before:
+            before = box.sealed
+            slot = box.seal_now()
+            if slot is not None:
+                self._write(slot.frame)
         try:
-            await self.flush(self._config.close_seconds)
+            async with asyncio.timeout(self._config.close_seconds):
+                while box.acknowledged < box.sealed and (box.unkept or not self._is_away):
+                    self._progress.clear()
+                    await self._progress.wait()
         except TimeoutError:
-            self.counts.dropped += self._outbox.unacknowledged
-            log.warning(
-                "left with %d events that are not acknowledged", self._outbox.unacknowledged
-            )
+            pass
         finally:
             self._stop()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        self.counts.dropped += box.unkept
+        if box.unkept:
+            log.warning("left with %d events that nobody has", box.unkept)
+        elif self.waiting:
+            log.info("left with %d events that wait in the spool", self.waiting)
+        await asyncio.wait(self._tasks)
+        if self._spooling is not None:
+            await self._spooling.close()
+
+    def _begin(self, work: Coroutine[None, None, None], what: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=f"{what} of {self.server}"))
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def _tick(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        slot = self._outbox.seal()
-        if slot is None:
+        box, config = self._outbox, self._config
+        before = box.sealed
+        slot = box.seal()
+        if box.sealed == before:
             return  # the next event or acknowledgement comes back here
-        self._write(slot.frame)
-        if self._outbox.pending and self._loop is not None:
-            self._timer = self._loop.call_later(self._config.flush_seconds, self._tick)
+        if slot is None:
+            self._to_replay.set()
+        else:
+            self._write(slot.frame)
+        if box.pending and self._loop is not None:
+            seconds = 0.0 if box.pending >= config.batch_events else config.flush_seconds
+            self._timer = self._loop.call_later(seconds, self._tick)
 
     def _write(self, frame: bytes) -> None:
         """Send a batch; without a connection it waits in its slot for the next one."""
@@ -168,20 +220,38 @@ class UnixSocketSink:
 
     def _expect_acknowledgement(self) -> None:
         loop = asyncio.get_running_loop()
-        outstanding = self._outbox.unacknowledged > 0
-        when = loop.time() + self._config.watchdog_seconds if outstanding else None
+        when = loop.time() + self._config.watchdog_seconds if self._outbox.slots else None
         self._watchdog.reschedule(when)
+
+    async def _replay(self, spooling: Spooling) -> None:
+        """Send what only the spool has, as slots are free for it."""
+        while True:
+            self._to_replay.clear()
+            if not await self._replay_next(spooling):
+                await self._to_replay.wait()
+
+    async def _replay_next(self, spooling: Spooling) -> bool:
+        config, box = self._config, self._outbox
+        if self._writer is None or not box.has_free_slot:
+            return False
+        found = await spooling.read(most_events=config.batch_events, most_bytes=config.batch_bytes)
+        if found is None:
+            return False
+        slot = box.replay(*found)
+        if slot is not None:
+            self._write(slot.frame)
+        return True
 
     async def _run(self) -> None:
         waits = iter(self._config.backoff)
         while True:
-            before = self._outbox.acknowledged
+            before = self.counts.ok
             try:
                 await self._connect_and_send()
             except Exception:
                 # A bug; yet the events wait, and another connection may fare better.
-                log.exception("the event sink of %s failed", self._server)
-            if self._outbox.acknowledged > before:
+                log.exception("the event sink of %s failed", self.server)
+            if self.counts.ok > before:
                 waits = iter(self._config.backoff)
             await asyncio.sleep(next(waits))
 
@@ -191,9 +261,12 @@ class UnixSocketSink:
             async with asyncio.timeout(self._config.watchdog_seconds):
                 reader, writer = await asyncio.open_unix_connection(self._path)
         except (OSError, TimeoutError) as error:
+            self._is_away = True
+            self._progress.set()
             self.counts.connect_err += 1
             log.debug("no connection to the collector: %s", error)
             return
+        self._is_away = False
         try:
             await self._send(reader, writer)
         except (OSError, EOFError, ValueError, TimeoutError) as error:
@@ -208,16 +281,15 @@ class UnixSocketSink:
         async with asyncio.timeout(None) as self._watchdog:
             self._writer = writer
             writer.writelines([slot.frame for slot in self._outbox.slots])
+            self._to_replay.set()
             while True:
                 self._expect_acknowledgement()
                 frame = await read_frame(reader, max_bytes=MAX_ACK_BYTES)
                 self._acknowledge(frame)
 
     def _acknowledge(self, frame: bytes) -> None:
-        ack = decode_ack(frame)
-        if (ack.server, ack.boot_epoch) != (self._server, self._boot_epoch):
-            raise ValueError(f"an acknowledgement for {ack.server!r}")
-        self.counts.ok += self._outbox.acknowledge(ack.last_sequence)
+        self.counts.ok += self._outbox.acknowledge(decode_ack(frame))
         self._progress.set()
+        self._to_replay.set()
         if self._outbox.pending and self._timer is None:
             self._tick()
