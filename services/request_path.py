@@ -81,14 +81,13 @@ class RequestPath:
             connections=connections,
             finetunes=self.finetunes,
             usage=self.usage or await self._usage(config.usage, config.usage_s),
+            explains=self.plane,
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),
             clock=self.clock,
             spans=spans,
         )
-        reporting = keep_reporting(
-            self.plane, made.report, granted=made.limiter.granted, backoff=Backoff()
-        )
+        reporting = keep_reporting(self.plane, made.report, granted=made.granted, backoff=Backoff())
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
 

@@ -17,6 +17,7 @@ from libs.common.deadline import Deadline
 from libs.common.envelope import InferRequest, TimeBounds
 from libs.common.errors import DeadlineExceeded, Unavailable
 from libs.common.events.sinks import MemorySink
+from libs.common.explanation import Explanation, Question
 from libs.common.finetunes import NewFinetune, UploadHead, Written
 from libs.common.ports import Send
 from libs.common.spans import Spans
@@ -267,6 +268,13 @@ class FakeUsage:
             raise self.error
         if self.is_silent:
             await asyncio.Event().wait()
+
+
+class NoDecisions:
+    """Has none to explain; the real ones are the scheduler's."""
+
+    async def explain(self, question: Question) -> Explanation:
+        return Explanation()
 
 
 class NoFinetunes:

@@ -37,7 +37,7 @@ from services.server.backends.triton import TritonBackend
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
 from services.server.service import InferenceServer
-from tests.fakes import FakeUsage, NoFinetunes, a_health, some_losses
+from tests.fakes import FakeUsage, NoDecisions, NoFinetunes, a_health, some_losses
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 SECRET = "cst_secret"
@@ -157,6 +157,7 @@ class HotPath:
             connections={"local:s": server}.__getitem__,
             finetunes=NoFinetunes(),
             usage=FakeUsage(),
+            explains=NoDecisions(),
             metrics=EntryMetrics(registry),
             templates=lambda _: "",
             clock=clock,

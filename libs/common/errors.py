@@ -372,6 +372,14 @@ class KeyReused(RequestError):
     should_retry = False
 
 
+class TooManyViewers(RequestError):
+    """As many consoles are watching this entry as may at once."""
+
+    code, status, http, reason = 7006, "RESOURCE_EXHAUSTED", 429, "too_many_viewers"
+    again = "after Retry-After"
+    should_retry = True
+
+
 class NameTaken(RequestError):
     """Between services: two reporters of one name."""
 

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from libs.common.envelope import InferReply, InferRequest, Outcome
 from libs.common.events.values import Event
+from libs.common.explanation import Explanation, Question
 from libs.common.limit_shares import Shares
 from libs.common.world_map import Ref, Report, Resource, Update
 from libs.eager import Promise
@@ -57,7 +58,15 @@ class Reports(Protocol):
         ...
 
 
-class ControlPlane(Updates, Reports, Protocol):
+class Explains(Protocol):
+    """Says why a model has as many instances as it has. Raises Unavailable, UnknownModel."""
+
+    async def explain(self, question: Question) -> Explanation:
+        """Return the decisions that are asked for."""
+        ...
+
+
+class ControlPlane(Updates, Reports, Explains, Protocol):
     """Control: the object itself, or a client of it. Raises Unavailable when it is away."""
 
     async def put(self, resource: Resource) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +21,9 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.finetunes import FinetuneWrites
 from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.lifecycle import background
+from libs.common.limit_shares import Shares
 from libs.common.otlp_settings import OtlpSettings
-from libs.common.ports import Inference
+from libs.common.ports import Explains, Inference
 from libs.common.rpc import CannotListen, grpc_server
 from libs.common.spans import Spans
 from libs.common.usage import UsageSource
@@ -35,20 +36,18 @@ from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
 from services.entry.continuing import Bounds
 from services.entry.fronts.cold import ColdRoutes
+from services.entry.fronts.console import Bounds as ConsoleBounds
+from services.entry.fronts.console import Console
 from services.entry.fronts.cors import Cors
 from services.entry.fronts.docs import Docs
 from services.entry.fronts.finetunes import Bounds as FormBounds
 from services.entry.fronts.finetunes import Finetunes
 from services.entry.fronts.grpc import SERVICE, Bindings, credentials, register
 from services.entry.fronts.health import Health
-from services.entry.fronts.hot import HotRoutes, OpenAiWork
+from services.entry.fronts.hot import HotRoutes
 from services.entry.fronts.listening import http_server, listen
 from services.entry.fronts.models import Models
-from services.entry.fronts.openai import OpenAi
-from services.entry.fronts.openai_calls import OpenAiCalls
-from services.entry.fronts.openai_completions import Completions
-from services.entry.fronts.openai_media import Media
-from services.entry.fronts.openai_responses import Responses
+from services.entry.fronts.openai_work import openai_work
 from services.entry.fronts.ops import Ops
 from services.entry.fronts.requests import Requests
 from services.entry.fronts.usage import UsageRoutes
@@ -59,7 +58,7 @@ from services.entry.limiter import Limiter
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
 from services.entry.tasks.media import FileLimits
-from services.entry.traces import Traces, tell_ends
+from services.entry.traces import tell_ends, traced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +90,10 @@ class Config(OtlpSettings):
     upload_s: Seconds = 3600.0  # for all of it to come
     replay_s: Seconds = 600.0  # answers to POSTs of finetunes are kept for their idempotency keys
     replays: AtLeastOne = 10_000  # so many, of a few hundred bytes
+    console: bool = True  # /console, a page that asks for a token
+    console_s: Seconds = 1.0  # what consoles watch is sent so often
+    console_streams: AtLeastOne = 64  # so many watch at once
+    console_rows: AtLeastOne = 2000  # they are shown of each kind of thing
     docs: bool = True  # /docs and /openapi.json, which name the models that all may run
     cors_origins: str = "*"  # whose pages may call, comma-separated; empty: no others'
     cors_max_age_s: Seconds = 600.0  # a browser may keep what it was told
@@ -142,6 +145,16 @@ class Config(OtlpSettings):
             max_body_bytes=self.max_body_bytes,
             replay_s=self.replay_s,
             replays=self.replays,
+        )
+
+    @property
+    def consoles(self) -> ConsoleBounds:
+        """Return what consoles may cost."""
+        return ConsoleBounds(
+            every_s=self.console_s,
+            write_s=self.write_s,
+            streams=self.console_streams,
+            rows=self.console_rows,
         )
 
     @property
@@ -199,6 +212,7 @@ class Entry:
         auth: Auth,
         finetunes: FinetuneWrites,
         usage: UsageSource,
+        explains: Explains,
         metrics: EntryMetrics,
         clock: Clock,
         rng: random.Random,
@@ -209,17 +223,15 @@ class Entry:
         self.limiter = limiter
         self.draining = False
         self.health = Health()
-        self.bindings = Bindings(
-            gateway=gateway,
-            cancelling=cancelling,
-            auth=auth,
-            metrics=metrics,
-            max_body_bytes=config.max_body_bytes,
-        )
         most = config.max_body_bytes
+        self.bindings = Bindings(
+            gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics, max_body_bytes=most
+        )
         self.hot = HotRoutes(
             workers_ai=WorkersAi(gateway=gateway, auth=auth, rng=rng, max_body_bytes=most),
-            openai=_openai(config, gateway, auth, clock),
+            openai=openai_work(
+                gateway=gateway, auth=auth, clock=clock, most_bytes=most, choices=config.max_choices
+            ),
             metrics=metrics,
             gateway=gateway,
             cors=config.cors,
@@ -228,11 +240,17 @@ class Entry:
         tuning = Finetunes(
             writes=finetunes, world=world, gateway=gateway, cold=cold, bounds=config.uploads
         )
-        using = UsageRoutes(
-            source=usage,
+        admins = Admins(config.admin_accounts)
+        self.console = Console(
+            world=world,
+            gateway=gateway,
+            auth=auth,
+            admins=admins,
+            explains=explains,
             cold=cold,
-            admins=Admins(config.admin_accounts),
-            answer_s=config.usage_s,
+            metrics=metrics,
+            clock=clock,
+            bounds=config.consoles,
         )
         ops = Ops(
             registry=metrics.registry,
@@ -240,18 +258,19 @@ class Entry:
             is_hot=lambda path: self.hot.find(path) is not None,
             cors=config.cors,
         )
-        requests = Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics)
         self.others = (
+            *(self.console.routes() if config.console else ()),
             *(Docs(gateway=gateway, world=world).routes() if config.docs else ()),
             *Models(gateway=gateway, cold=cold).routes(),
-            *requests.routes(),
+            *Requests(gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics).routes(),
             *WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock).routes(),
             *tuning.routes(),
-            *using.routes(),
+            *UsageRoutes(source=usage, cold=cold, admins=admins, answer_s=config.usage_s).routes(),
             *ops.routes(),
         )  # the last one takes all that is left
         self.access_log = AccessLog(config.access_log) if config.access_log else None
-        tell_ends(metrics, log=self.access_log, traces=_traces(config, spans))
+        traces = traced(spans, entry=config.name, colo=config.colo, share=config.trace_share)
+        tell_ends(metrics, log=self.access_log, traces=traces)
         self._world = world
         self._boot_epoch = clock.unix_ms()
 
@@ -267,6 +286,11 @@ class Entry:
         if self.limiter.waits():
             return "other entries have all of accounts' limits yet"
         return "" if self._world.table(Server) else "no server is known"
+
+    def granted(self, shares: Shares) -> None:
+        """Act on control's word."""
+        self.limiter.granted(shares)
+        self.console.heard()
 
     def report(self) -> Report:
         """Say what was refused, and what was asked for of accounts' limits."""
@@ -285,33 +309,6 @@ class Entry:
         )
 
 
-def _traces(config: Config, spans: Spans | None) -> Traces | None:
-    if spans is None:
-        return None
-    return Traces(spans, entry=config.name, colo=config.colo, share=config.trace_share)
-
-
-def _openai(config: Config, gateway: Gateway, auth: Auth, clock: Clock) -> Mapping[str, OpenAiWork]:
-    """Return what is done at OpenAI's paths."""
-    calls = OpenAiCalls(
-        gateway=gateway,
-        auth=auth,
-        max_body_bytes=config.max_body_bytes,
-        max_choices=config.max_choices,
-    )
-    openai, media = OpenAi(calls=calls, clock=clock), Media(calls=calls, clock=clock)
-    return {
-        "chat/completions": openai.chat,
-        "embeddings": openai.embed,
-        "completions": Completions(calls=calls, clock=clock).complete,
-        "responses": Responses(calls=calls, clock=clock).respond,
-        "audio/speech": media.speak,
-        "audio/transcriptions": media.transcribe,
-        "audio/translations": media.translate,
-        "images/generations": media.draw,
-    }
-
-
 def build(
     config: Config,
     *,
@@ -319,6 +316,7 @@ def build(
     connections: Callable[[str], Inference],
     finetunes: FinetuneWrites,
     usage: UsageSource,
+    explains: Explains,
     metrics: EntryMetrics,
     templates: Templates,
     clock: Clock | None = None,
@@ -352,6 +350,7 @@ def build(
         auth=Auth(world=world, clock=clock),
         finetunes=finetunes,
         usage=usage,
+        explains=explains,
         metrics=metrics,
         clock=clock,
         rng=rng,
@@ -395,5 +394,6 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
             yield Bound(http=address, grpc=rpc[0], scheme=config.scheme)
         finally:
             entry.draining = True
+            entry.console.leave()
             await entry.health.leave()
             await http.stop_accepting()  # before the gRPC port drains, not after

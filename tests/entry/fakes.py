@@ -19,7 +19,7 @@ from libs.common.envelope import InferReply, InferRequest, Outcome, Usage
 from libs.common.errors import DeadlineExceeded, RequestError, StreamLost
 from libs.common.finetunes import FinetuneWrites
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.ports import Inference, Send
+from libs.common.ports import Explains, Inference, Send
 from libs.common.spans import Spans
 from libs.common.tokens import token_hash
 from libs.common.usage import UsageSource
@@ -36,7 +36,7 @@ from libs.common.world_map import (
 )
 from services.entry.app import Bound, Config, Entry, build, serve
 from services.entry.metrics import EntryMetrics
-from tests.fakes import FakeUsage, NoFinetunes, put
+from tests.fakes import FakeUsage, NoDecisions, NoFinetunes, put
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 OTHER_ACCOUNT = "f" * 32
@@ -205,6 +205,7 @@ def entry_of(
     finetunes: FinetuneWrites | None = None,
     usage: UsageSource | None = None,
     spans: Spans | None = None,
+    explains: Explains | None = None,
 ) -> Entry:
     """Build an entry in ams over fake servers by colo."""
     addresses = {f"local:server-{colo}": server for colo, server in servers.items()}
@@ -215,6 +216,7 @@ def entry_of(
         connections=connections,
         finetunes=finetunes or NoFinetunes(),
         usage=usage or FakeUsage(),
+        explains=explains or NoDecisions(),
         metrics=EntryMetrics(CollectorRegistry()),
         templates={"chat.jinja": TEMPLATE}.__getitem__,
         clock=clock,

@@ -179,6 +179,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         summary="Prometheus' metrics", tag="Operating", is_open=True, media="text/plain"
     ),
     "/openapi.json": Operation(summary="This document", tag="Operating", is_open=True),
+    "/console": Operation(
+        summary="A page to watch and to try", tag="Operating", is_open=True, media="text/html"
+    ),
     "/docs": Operation(
         summary="A page to try calls with", tag="Operating", is_open=True, media="text/html"
     ),

@@ -53,6 +53,7 @@ ROUTES = (
     "GET /metrics",
     "GET /openapi.json",
     "GET /docs",
+    "GET /console",
 )
 
 
