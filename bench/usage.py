@@ -1,7 +1,8 @@
 """`constellation bench usage`: how fast a DuckDB file with many events answers what was used.
 
-Events of several models, finetunes, colos and error codes, spread over some days, are written as
-the collector writes them, rolled up, and asked for; each question so often, and its median told.
+Events of accounts with two models each, in two colos, some of them failed, spread over some days,
+are written as the collector writes them, and asked for before and after they are rolled up; each
+question so often, and its median told.
 """
 
 from __future__ import annotations
@@ -100,15 +101,16 @@ def batches(events: int, *, days: int, accounts: int) -> Iterator[Batch]:
 
 def _event(rng: random.Random, timestamp_ms: int, accounts: int) -> InferenceEvent:
     code = rng.choice(CODES)
+    account = rng.randrange(accounts)
     took_ms = rng.lognormvariate(5.0, 0.8)
     return InferenceEvent(
-        account_id=f"account-{rng.randrange(accounts)}",
-        model_id=rng.choice(MODELS),
+        account_id=f"account-{account}",
+        model_id=MODELS[(account + rng.randrange(2)) % len(MODELS)],
         request_id=f"01{rng.getrandbits(120):024x}",
         timestamp_ms=timestamp_ms,
         attempt=int(rng.random() < 0.01),
-        finetune=rng.choice(("", "", "", "ft-1")),
-        request_source=rng.choice((1, 3)),
+        finetune="" if account % 4 else f"finetune-{account}",
+        request_source=1 if account % 2 else 3,
         request_time_ms=took_ms,
         time_to_first_token=took_ms / 10,
         queue_us=int(took_ms * 20),

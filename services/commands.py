@@ -38,6 +38,7 @@ from services.scaling_cli import add_commands as add_scaling_commands
 from services.scheduler.simulate.arguments import add_arguments as add_simulation_arguments
 from services.scheduler.simulate.errors import CannotSimulate
 from services.state_folder import Occupied, state_folder
+from services.usage_cli import add_arguments as add_usage_arguments
 
 if TYPE_CHECKING:  # the larger part of what a command loads: those that need it import it
     from libs.common.catalog_files import Catalog
@@ -114,8 +115,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         if name == "entry":
             several = "processes on the same ports"
             service.add_argument("--workers", type=read_workers, default=1, help=several)
-    usage = _command(commands, env, "usage", "what was used, by model", _usage)
-    usage.add_argument("--json", action="store_true", help="a list of objects")
+    add_usage_arguments(_command(commands, env, "usage", "what was used, by model", _usage))
     about = "run a model once, and print its answer"
     run_cli.add_arguments(_command(commands, env, "run", about, _run_model), env)
     about = "what the catalog serves: list it, add a server's address or a folder, try it"
@@ -362,13 +362,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 async def _usage(arguments: argparse.Namespace) -> None:
     from libs.common.clients.away import is_away
-    from services.usage_table import print_usage
+    from services.usage_cli import print_usage
 
     socket = arguments.state_dir / "usage.sock"
     if not socket.exists():
         raise Mistake(f"nothing runs in {arguments.state_dir}: there is no usage.sock")
     try:
-        await print_usage(f"unix:{socket}", as_json=arguments.json)
+        await print_usage(f"unix:{socket}", arguments)
     except Unavailable as error:
         if not is_away(error):
             raise

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from libs.common.bounds import MOST
@@ -18,6 +16,7 @@ from libs.common.explanation import Question
 from libs.common.world import World
 from libs.common.world_map import Colo, Override, Ref
 from services.accounts_cli import known, open_control, seconds
+from services.moments import read_moment
 from services.scaling_tables import as_json, explained, history, scaled
 
 Add = Callable[[Any, str, str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]], Any]
@@ -38,7 +37,9 @@ def add_commands(commands: Any, add: Add) -> None:
     about = "why a model has as many instances as it has, or had"
     explain = add(commands, "explain", about, _explain)
     _common(explain)
-    explain.add_argument("--at", type=_moment, default=0, help="09:30, 2026-11-27T09:30Z, 10m ago")
+    explain.add_argument(
+        "--at", type=read_moment, default=0, help="09:30, 2026-11-27T09:30Z, 10m ago"
+    )
     explain.add_argument(
         "--last", type=_count, default=0, metavar="N", help="the last N, as a list"
     )
@@ -136,35 +137,6 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > MOST:
         raise argparse.ArgumentTypeError(f"expected a number from 0, got {text!r}")
     return int(text)
-
-
-def _moment(text: str) -> int:
-    """Read a time of day, of today or the day before; a date with one; or how long ago."""
-    now = datetime.now().astimezone()
-    if re.fullmatch("[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text):
-        try:
-            hour, minute, *second = (int(part) for part in text.split(":"))
-            at = now.replace(hour=hour, minute=minute, second=sum(second), microsecond=0)
-        except ValueError:
-            raise _no_moment(text) from None
-        return _ms(at if at <= now else at - timedelta(days=1))
-    if re.fullmatch("[0-9]+[smhd]", text):
-        return _ms(now - timedelta(seconds=seconds(text)))
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise _no_moment(text) from None
-    return _ms(at if at.tzinfo else at.astimezone())
-
-
-def _no_moment(text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(
-        f"expected a time like 09:30, 2026-11-27T09:30Z or 10m (ago), got {text!r}"
-    )
-
-
-def _ms(at: datetime) -> int:
-    return int(at.astimezone(UTC).timestamp() * 1000)
 
 
 def _now_ms() -> int:

@@ -1,46 +1,58 @@
-"""What `constellation usage` prints: a row per model, as a table or as JSON."""
+"""What `constellation usage` prints: a row for each group, as a table or as JSON."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 
-from libs.common.clients.usage import UsageClient
-from libs.common.usage import UsageQuery, UsageRow
+from libs.common.usage import UsageGroup, UsageRow
+from libs.common.usage_texts import values
 
-COLUMNS = ("model", "requests", "errors", "neurons", "p50_ms", "p95_ms")
+# Of the measures, those that fit on a line; the others are in JSON and CSV.
+SHOWN: Final = (
+    "requests",
+    "errors",
+    "error_rate",
+    "neurons",
+    "cost_usd",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "mean_queue_ms",
+)
+FORMATS: Final = {"error_rate": ".1%", "cost_usd": ".6f"}
 
 
-async def print_usage(address: str, *, as_json: bool) -> None:
-    """Ask the running service, and print what it says."""
-    async with UsageClient(address) as client:
-        rows = await client.query(UsageQuery())
-    sys.stdout.write(as_json_text(rows) if as_json else as_table(rows))
-
-
-def as_json_text(rows: Sequence[UsageRow]) -> str:
+def as_json(rows: Sequence[UsageRow], group_by: Sequence[UsageGroup]) -> str:
     """Return a list of objects."""
-    objects = [{name: getattr(row, name) for name in COLUMNS} for row in rows]
+    objects = [values(row, group_by) for row in rows]
     return orjson.dumps(objects, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def as_table(rows: Sequence[UsageRow]) -> str:
-    """Return a table with a line per model."""
-    cells = [COLUMNS, *(_cells(row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
-    return "".join(_line(row, widths) for row in cells)
+def as_table(rows: Sequence[UsageRow], group_by: Sequence[UsageGroup]) -> str:
+    """Return a table with a line per row."""
+    names = [group.name.lower() for group in group_by]
+    told = [values(row, group_by) for row in rows]
+    cells = [
+        [*names, *SHOWN],
+        *([*(str(each[n]) for n in names), *(_number(n, each[n]) for n in SHOWN)] for each in told),
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "".join(_line(row, widths, texts=len(names)) for row in cells)
 
 
-def _cells(row: UsageRow) -> tuple[str, ...]:
-    numbers = (row.neurons, row.p50_ms, row.p95_ms)
-    return (row.model, str(row.requests), str(row.errors), *(f"{each:.1f}" for each in numbers))
+def _number(name: str, value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return format(value, FORMATS.get(name, ".1f"))
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *numbers = (
-        cell.ljust(width) if index == 0 else cell.rjust(width)
-        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *numbers]).rstrip() + "\n"
+def _line(cells: Sequence[str], widths: Sequence[int], *, texts: int) -> str:
+    """Return a line: texts to the left, numbers to the right."""
+    padded = [
+        cell.ljust(width) if at < texts else cell.rjust(width)
+        for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip() + "\n"

@@ -21,7 +21,7 @@ from services.accounts_cli import known
 from services.commands import _parser
 from services.control import app
 from services.control.service import Control
-from services.scaling_cli import _moment
+from services.moments import read_moment
 
 Say = Callable[[str], Coroutine[Any, Any, list[str]]]
 MODEL = Model(
@@ -170,15 +170,15 @@ def test_moments_are_times_of_day_dates_or_how_long_ago() -> None:
     now = datetime.now().astimezone()
     ago = now - timedelta(minutes=1)
 
-    assert _moment("2026-11-27T09:30Z") == 1_795_771_800_000
-    assert _moment("2026-11-27T10:30+01:00") == 1_795_771_800_000
-    assert abs(_moment("10m") / 1000 - (time.time() - 600)) < 5
-    assert _moment(f"{ago:%H:%M:%S}") == int(ago.replace(microsecond=0).timestamp() * 1000)
+    assert read_moment("2026-11-27T09:30Z") == 1_795_771_800_000
+    assert read_moment("2026-11-27T10:30+01:00") == 1_795_771_800_000
+    assert abs(read_moment("10m") / 1000 - (time.time() - 600)) < 5
+    assert read_moment(f"{ago:%H:%M:%S}") == int(ago.replace(microsecond=0).timestamp() * 1000)
     later = now + timedelta(minutes=5)
-    assert datetime.fromtimestamp(_moment(f"{later:%H:%M:%S}") / 1000, UTC) < now
+    assert datetime.fromtimestamp(read_moment(f"{later:%H:%M:%S}") / 1000, UTC) < now
 
 
 @pytest.mark.parametrize("text", ["25:00", "soon", "2026-13-01", "10x", ""])
 def test_other_moments_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected a time like 09:30"):
-        _moment(text)
+        read_moment(text)

@@ -30,15 +30,15 @@ MEASURES: Final = (
 )
 
 
-def groups_of(text: str, *, pointer: str) -> tuple[UsageGroup, ...]:
+def groups_of(text: str, *, pointer: str = "") -> tuple[UsageGroup, ...]:
     """Read the groups' names, with commas between them. Raises BadInput."""
     names = [name.strip().lower() for name in text.split(",")]
     for name in names:
         if name not in GROUPS:
+            where = f"{pointer.lstrip('/')}: " if pointer else ""
+            known = ", ".join(GROUPS)
             raise BadInput(
-                f"{pointer.lstrip('/')}: expected one or more of {', '.join(GROUPS)},"
-                f" got {name[:40]!r}",
-                pointer=pointer,
+                f"{where}expected one or more of {known}, got {name[:40]!r}", pointer=pointer
             )
     return tuple(GROUPS[name] for name in dict.fromkeys(names))
 

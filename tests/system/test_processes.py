@@ -148,6 +148,8 @@ def test_every_request_is_an_event(cluster: Cluster) -> None:
         assert cluster.client.run(CHAT, prompt="Hi", max_tokens=2).status_code == 200
 
     assert usage(cluster.state)[CHAT]["requests"] == before + 7
+    last = cluster.client.http.get(f"{cluster.client.account}/ai/usage/requests?limit=7").json()
+    assert {each["model_id"] for each in last["result"]} == {CHAT}
 
 
 def test_stopping_the_nodes_leaves_their_tritons_to_the_next(cluster: Cluster) -> None:

@@ -117,6 +117,8 @@ def test_every_request_is_an_event(up: Up) -> None:
     }
     assert grown == {CHAT: 5, EMBED: 5}
     assert 0 < after[CHAT]["p50_ms"] <= after[CHAT]["p95_ms"] < 60_000
+    told = up.client.http.get(f"{up.client.account}/ai/usage").json()["result"]
+    assert {row["model"]: row["requests"] for row in told}[CHAT] == after[CHAT]["requests"]
 
 
 def test_clients_that_leave_free_their_permits_and_stop_the_model_at_once(up: Up) -> None:

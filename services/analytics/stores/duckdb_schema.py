@@ -131,6 +131,14 @@ MIGRATIONS: tuple[str, ...] = (
         timed UBIGINT NOT NULL,
         first_tokens UBIGINT NOT NULL
     );
+    CREATE TABLE usage_model_times (
+        part UBIGINT NOT NULL,
+        hour_ms UBIGINT NOT NULL,
+        model_id VARCHAR NOT NULL,
+        bucket SMALLINT NOT NULL,
+        timed UBIGINT NOT NULL,
+        first_tokens UBIGINT NOT NULL
+    );
     CREATE TABLE usage_attempts (
         part UBIGINT NOT NULL,
         hour_ms UBIGINT NOT NULL,

@@ -40,6 +40,8 @@ OF_REQUEST = {
     UsageGroup.ERROR_CODE: "error_code",
 }
 
+BY_MODEL = frozenset((UsageGroup.MODEL, UsageGroup.HOUR, UsageGroup.MINUTE))
+
 # Each statement makes what the next ones ask. Attempts are those of hours that are looked at event
 # by event, and those that roll-ups have of requests with several.
 RETRIED = """
@@ -111,8 +113,7 @@ COUNTED = """
         FROM (
             {counts_of_singles} UNION ALL {counts_of_several}
             UNION ALL
-            SELECT {of_part}, bucket, timed, first_tokens
-            FROM usage_times JOIN usage_series USING (series)
+            SELECT {of_part}, bucket, timed, first_tokens FROM {times}
             WHERE part IN ({parts}) AND {attempts} AND {of_series}
         )
         GROUP BY ALL
@@ -193,6 +194,7 @@ def _words(query: UsageQuery, hours: Hours) -> dict[str, str]:
         "attempts": _attempts(query),
         "requests": f"{_range(query)} AND {of_code}",
         "of_series": of_code,
+        "times": _times_table(query),
         "keys": "".join(f"{OF_ATTEMPT[each]}, " for each in query.group_by if each in OF_ATTEMPT),
         "columns": ", ".join(group.column for group in query.group_by),
         "of_request": _columns(query, _of_request),
@@ -256,6 +258,14 @@ def _of_part(group: UsageGroup) -> str:
 def _range(query: UsageQuery) -> str:
     until = f" AND arrived_ms < {query.to_ms}" if query.to_ms else ""
     return f"arrived_ms >= {query.from_ms}{until}"
+
+
+def _times_table(query: UsageQuery) -> str:
+    """Return where counts of rolled up times are read: by model alone, if that tells enough."""
+    others = {query.account, query.finetune, query.source, query.colo} != {""}
+    if query.error_code is None and not others and BY_MODEL.issuperset(query.group_by):
+        return "usage_model_times"
+    return "usage_times JOIN usage_series USING (series)"
 
 
 def _columns(query: UsageQuery, of: Callable[[UsageGroup], str]) -> str:
