@@ -11,6 +11,7 @@ CLIENT_PB := clients/python/constellation_client/pb
 SDKS := tests/conformance
 KAFKA := tests/analytics/kafka_pom.xml
 MAVEN_COPY := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
+CHDB := tests/clickhouse/requirements.lock
 H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # What is compiled must hold without that, too: an edit, or a machine without a compiler, is enough.
 HOT_TESTS := $(addprefix tests/,eager http1 lean entry server contract test_embedded.py test_hot_path.py)
@@ -33,7 +34,7 @@ test: setup tools ## run every test; those of the hot path interpreted, too
 bench: .venv/.ready ## measure the gateway beside others; flags in ARGS, such as ARGS="--rounds 10"
 	@$(BIN)/constellation bench gateway $(ARGS)
 
-tools: ## get what some tests need: h2spec where there is a Go, SDKs where there is an npm, Kafka where there is a Maven
+tools: .venv/.ready ## get what some tests need: h2spec (by Go), SDKs (by npm), Kafka (by Maven), ClickHouse's engine
 	@[ -x .tools/bin/h2spec ] || ! command -v go >/dev/null || \
 	  GOBIN=$(CURDIR)/.tools/bin GOFLAGS=-mod=mod go install $(H2SPEC) || echo "h2spec could not be built: its test is skipped"
 	@[ $(SDKS)/node_modules -nt $(SDKS)/package-lock.json ] || ! command -v npm >/dev/null || \
@@ -42,6 +43,9 @@ tools: ## get what some tests need: h2spec where there is a Go, SDKs where there
 	@[ .tools/kafka/.ready -nt $(KAFKA) ] || ! command -v mvn >/dev/null || \
 	  (mvn -q -B -f $(KAFKA) $(MAVEN_COPY) -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.tools/kafka/libs && \
 	  touch .tools/kafka/.ready) || echo "Kafka could not be had: its tests are skipped"
+	@[ .tools/chdb/.ready -nt $(CHDB) ] || (rm -rf .tools/chdb && \
+	  $(UV) pip install --quiet --python $(BIN)/python --target .tools/chdb --no-deps --require-hashes -r $(CHDB) && \
+	  touch .tools/chdb/.ready) || echo "ClickHouse's engine could not be had: its tests are skipped"
 
 check: .venv/.ready ## format, lint, types, imports, generated code
 	$(BIN)/ruff format --check .

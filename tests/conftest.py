@@ -8,6 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -111,6 +112,15 @@ def triton_environment() -> Path:
         could_have_it = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
         (pytest.fail if could_have_it else pytest.skip)("no Triton environment: run `make setup`")
     return TRITON
+
+
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[Any]:
+    """One for all tests that do not harm it, each in a database of its own."""
+    from tests.clickhouse.running import running  # not before: few tests need its driver
+
+    with short_dir() as folder, running(folder) as process:
+        yield process
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

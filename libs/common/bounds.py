@@ -20,6 +20,13 @@ def http_url(text: str) -> str:
     return text
 
 
+def database_url(text: str) -> str:
+    """Check the address of a database over HTTP."""
+    if not re.fullmatch(r"https?://[^/\s@?#]+/[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("expected http(s)://host[:port]/database, without user and password")
+    return text
+
+
 AtLeastZero = Annotated[int, Ge(0), Le(MOST)]
 FewOrNone = Annotated[int, Ge(0), Le(16)]
 Niceness = Annotated[int, Ge(0), Le(19)]  # to be less nice takes a privilege
@@ -33,5 +40,7 @@ ShareOrNone = Annotated[float, Ge(0), Le(1)]  # 0: nothing of it
 Factor = Annotated[float, Ge(1), Lt(math.inf)]
 Seconds = Annotated[float, Gt(0), Le(LONGEST_S)]
 SecondsOrNone = Annotated[float, Ge(0), Le(LONGEST_S)]  # 0: not at all
+InsertSeconds = Annotated[float, Gt(0), Le(300)]  # half of what a store takes for settled
 HttpUrl = Annotated[str, AfterValidator(http_url)]  # empty: none
+DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 MessageBytes = Annotated[int, Ge(1), Le(2**31 - 1)]  # what gRPC's own bound holds

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, Seconds, SecondsOrNone
+from libs.common.bounds import (
+    AtLeastOne,
+    AtLeastZero,
+    DatabaseUrl,
+    InsertSeconds,
+    NotNegative,
+    Seconds,
+    SecondsOrNone,
+)
 from libs.common.clock import Clock, SystemClock
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from libs.common.rpc import grpc_server
@@ -50,10 +58,18 @@ class Config:
     # Bounds of DuckDB.
     memory_mb: AtLeastOne = 512
     threads: AtLeastOne = 2
-    # How long events, and what they add up to, are kept there; 0 days: for ever.
+    # How long events, and what they add up to, are kept in either; 0 days: for ever.
     keep_events_days: AtLeastZero = 30
     keep_usage_days: AtLeastZero = 400
     upkeep_seconds: Seconds = 60.0
+    # A database of ClickHouse: where, who asks, and how long is waited for it.
+    clickhouse_url: DatabaseUrl = "http://127.0.0.1:8123/constellation"
+    clickhouse_user: str = "default"
+    clickhouse_password: str = field(default="", repr=False)
+    clickhouse_password_file: Path | None = None
+    clickhouse_ca_file: Path | None = None  # none: the system's authorities
+    clickhouse_connect_seconds: Seconds = 5.0
+    clickhouse_write_seconds: InsertSeconds = 30.0
     # Bounds of a question.
     flush_seconds: Seconds = 5.0
     query_seconds: Seconds = 30.0

@@ -28,8 +28,17 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
                     assert all(load.in_flight == 0 for load in station.loads)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(
+    params=[*STORES, pytest.param("clickhouse", marks=pytest.mark.xdist_group("clickhouse"))]
+)
 def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
     """Opens the store, each time the same one."""
+    if request.param == "clickhouse":
+        from services.analytics.stores.clickhouse import ClickHouseStore
+        from services.analytics.stores.clickhouse_rollup import RollUp
+
+        with request.getfixturevalue("clickhouse").emptied() as address:
+            yield lambda: ClickHouseStore(address, roll_up=RollUp(every_seconds=0))
+        return
     with short_dir() as folder:
         yield lambda: STORES[request.param](folder)

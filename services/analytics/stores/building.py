@@ -73,9 +73,33 @@ def _kafka(config: Config) -> Store:
     return KafkaStore(kafka_config(config))
 
 
+def _clickhouse(config: Config) -> Store:
+    from services.analytics.stores.clickhouse import ClickHouseStore
+    from services.analytics.stores.clickhouse_client import ClickHouseAddress
+    from services.analytics.stores.clickhouse_rollup import RollUp
+    from services.analytics.stores.clickhouse_tables import Retention
+
+    retention = Retention(events_days=config.keep_events_days, usage_days=config.keep_usage_days)
+    return ClickHouseStore(
+        ClickHouseAddress(
+            url=config.clickhouse_url,
+            user=config.clickhouse_user,
+            password=config.clickhouse_password,
+            password_file=config.clickhouse_password_file,
+            ca_file=config.clickhouse_ca_file,
+            connect_seconds=config.clickhouse_connect_seconds,
+        ),
+        retention=retention,
+        roll_up=RollUp(every_seconds=config.upkeep_seconds, retention_days=retention.of_events),
+        write_seconds=config.clickhouse_write_seconds,
+        query_seconds=config.query_seconds,
+    )
+
+
 BUILDERS: Mapping[str, Callable[[Config], Store]] = {
     "duckdb": _duckdb,
     "kafka": _kafka,
+    "clickhouse": _clickhouse,
 }
 
 
