@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from libs.common.events.metrics import SinkMetrics
 from libs.common.events.sinks import SinkConfig, UnixSocketSink
 from libs.common.events.spool import SpoolConfig
-from libs.common.events.spooling import SpoolingConfig
+from libs.common.events.spooling import Spooling, SpoolingConfig
 from tests.analytics.support import FakeStore, event
 from tests.analytics.test_sink import FAST, collector, kept_once
 
@@ -183,6 +183,30 @@ async def test_a_damaged_spool_does_not_stop_what_is_whole(folder: Path) -> None
     assert 200 <= len(came(store)) < 300
     assert sink.spool is not None
     assert (sink.spool.counts.corrupt, sink.spool.counts.torn) == (1, 1)
+
+
+async def test_a_bug_in_reading_ends_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, calls = Spooling.read, list[int]()
+
+    async def broken(self: Spooling, *, most_events: int, most_bytes: int) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("a bug")
+        return await read(self, most_events=most_events, most_bytes=most_bytes)
+
+    async with asyncio.timeout(20):
+        async with sink_in(folder) as sink:
+            await emit(sink, range(1, 1001))
+        monkeypatch.setattr(Spooling, "read", broken)
+        store = FakeStore()
+        async with collector(folder / "events.sock", store), sink_in(folder, epoch=2) as sink:
+            while sink.waiting:
+                await asyncio.sleep(0.02)
+
+    assert len(came(store)) == 1000
+    assert "could not be read" in caplog.text
 
 
 async def test_what_waits_is_synced_while_it_waits(

@@ -18,6 +18,7 @@ from libs.common.events.spooling import Spooling, SpoolingConfig
 from libs.common.events.values import Event
 
 log = logging.getLogger(__name__)
+AFTER_BUG_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +228,15 @@ class UnixSocketSink:
         """Send what only the spool has, as slots are free for it."""
         while True:
             self._to_replay.clear()
-            if not await self._replay_next(spooling):
-                await self._to_replay.wait()
+            is_broken = False
+            try:
+                if not await self._replay_next(spooling):
+                    await self._to_replay.wait()
+            except Exception:
+                log.exception("the spool of %s could not be read", self.server)
+                is_broken = True
+            if is_broken:  # a bug; yet the events wait
+                await asyncio.sleep(AFTER_BUG_S)
 
     async def _replay_next(self, spooling: Spooling) -> bool:
         config, box = self._config, self._outbox

@@ -75,13 +75,15 @@ class Spooling:
             await asyncio.sleep(self._config.sync_seconds)
             try:
                 await self._sync()
+                if loop.time() >= adopt_at:
+                    adopt_at = loop.time() + self._config.adopt_seconds
+                    if folders := await self._apart(self.spool.abandoned):
+                        self.spool.adopt(folders)
+                        found()
             except OSError as error:
                 self.spool.failed(error)
-            if loop.time() >= adopt_at:
-                adopt_at = loop.time() + self._config.adopt_seconds
-                if folders := await self._apart(self.spool.abandoned):
-                    self.spool.adopt(folders)
-                    found()
+            except Exception:
+                log.exception("the spool could not be looked after")  # a bug: try again
 
     async def close(self) -> None:
         """Leave what is not acknowledged to the next boot."""
