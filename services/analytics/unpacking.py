@@ -37,6 +37,7 @@ SEQUENCE_AT = EVENT_AT + 2
 POINTERS_AT = EVENT_AT + EVENT_WORDS
 NUMBERS_AT = POINTERS_AT + EVENT_POINTERS
 U = np.uint64
+OFFSET = U(0x3FFF_FFFF)
 
 
 class Unusual(Exception):
@@ -88,7 +89,7 @@ class Unpacker:
         at, heads = long_enough[usual], heads[usual]
         if (heads[:, SEQUENCE_AT] != U(first_sequence) + at.astype(U)).any():
             raise Unusual("out of sequence")
-        rest = np.setdiff1d(np.arange(count), at)
+        rest = np.setdiff1d(np.arange(count), at) if len(at) < count else ()
         others = [(int(n), body[WORD * starts[n] : WORD * (starts[n] + sizes[n])]) for n in rest]
         columns = self._columns(_Messages(body, words, starts[at], sizes[at]), heads)
         return Unpacked(columns, at, tuple(others))
@@ -107,9 +108,9 @@ class Unpacker:
         for name in self._numbers.names or ():
             kind = np.float64 if name in self._floats else np.uint64
             columns[name] = numbers[name].astype(kind)
-        for name, place in self._texts.items():
-            columns[name] = messages.texts(heads[:, place], place)
-        return columns
+        places = np.array(list(self._texts.values()))
+        texts = messages.texts(heads[:, places].T, places)
+        return columns | dict(zip(self._texts, texts, strict=True))
 
 
 class _Messages:
@@ -121,38 +122,44 @@ class _Messages:
         self._starts = starts
         self._ends = starts + sizes
 
-    def texts(self, pointers: Words, place: int) -> npt.NDArray[Any]:
-        """Return a column: what the pointers at this place of each message point to."""
-        if not pointers.any():
-            return np.full(len(pointers), "", dtype=object)
-        there = pointers != U(0)
-        is_text = (pointers & U(3) == U(1)) & ((pointers >> U(32)) & U(7) == U(2))
-        offsets = ((pointers >> U(2)) & U(0x3FFF_FFFF)).astype(np.int64)
-        lengths = np.where(there, (pointers >> U(35)).astype(np.int64), 1) - 1
-        at = np.where(there, self._starts + place + 1 + offsets, 0)
-        ends = np.where(there, at + lengths // WORD + 1, 0)
-        wrong = there & (~is_text | (lengths < 0) | (ends > self._ends))
-        if wrong.any() or int(lengths.max()) > LONGEST_TEXT:
+    def texts(self, pointers: Words, places: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return rows of texts: what the pointers in each row, at its place, point to."""
+        texts = np.full(pointers.shape, "", dtype=object)
+        row, message = np.nonzero(pointers)
+        if not len(row):
+            return texts
+        there = pointers[row, message]
+        is_text = (there & U(3) == U(1)) & ((there >> U(32)) & U(7) == U(2))
+        lengths = (there >> U(35)).astype(np.intp) - 1
+        at = self._starts[message] + places[row] + 1 + (there >> U(2) & OFFSET).astype(np.intp)
+        ends = at + lengths // WORD + 1
+        is_wrong = (
+            ~is_text | (lengths < 0) | (lengths > LONGEST_TEXT) | (ends > self._ends[message])
+        )
+        if is_wrong.any():
             raise Unusual("a text that is none, or is long")
         firsts, which = _different(self._contents(at, lengths))
-        different = [self._text(at[n], lengths[n]) for n in firsts]
-        return np.array(different, dtype=object)[which]
+        each = [
+            self._text(*place)
+            for place in zip(at[firsts].tolist(), lengths[firsts].tolist(), strict=True)
+        ]
+        texts[row, message] = np.array(each, dtype=object)[which]
+        return texts
 
     def _contents(self, at: Any, lengths: Any) -> Words:
         """Return the words that the texts lie in, as rows of one width, behind their lengths."""
         sizes = lengths // WORD + 1
         columns = np.arange(int(sizes.max()))
         places = np.minimum(at[:, None] + columns, len(self._words) - 1)
-        inside = (columns < sizes[:, None]) & (lengths[:, None] > 0)
         contents: Words = np.empty((len(at), len(columns) + 1), dtype=U)
         contents[:, 0] = lengths
-        contents[:, 1:] = np.where(inside, self._words[places], U(0))
+        contents[:, 1:] = np.where(columns < sizes[:, None], self._words[places], U(0))
         return contents
 
     def _text(self, at: int, length: int) -> str:
-        start = WORD * int(at)
-        end = start + int(length)
-        if length and self._body[end]:
+        start = WORD * at
+        end = start + length
+        if self._body[end]:
             raise Unusual("a text without its end")
         try:
             return self._body[start:end].decode()

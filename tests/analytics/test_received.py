@@ -64,7 +64,7 @@ def picked(pool: list[Any], pick: tuple[int, str, int]) -> Event:
 
 
 @given(POOLS, st.lists(PICKS, min_size=FEWEST, max_size=2 * FEWEST), st.integers(0, 40))
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_columns_are_those_of_the_structs(
     pool: list[Any], picks: list[tuple[int, str, int]], seen: int
 ) -> None:
@@ -110,6 +110,7 @@ BYTES = st.tuples(st.integers(0, 10_000), st.integers(0, 255))
 
 
 @given(st.lists(BYTES, min_size=1, max_size=6), st.just(0) | st.integers(0, 30))
+@settings(max_examples=60)
 def test_damaged_bytes_are_refused_or_read_as_the_codec_does(
     damage: list[tuple[int, int]], cut: int
 ) -> None:
