@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from libs.common.clients.otlp import OtlpExporter
 from libs.common.metrics import Counts
 from libs.common.otlp_settings import OtlpSettings, pairs_in
 from libs.common.spans import Spans
@@ -46,9 +47,6 @@ class SpanExporters(Collector):
         """
         if not config.otlp:
             return None
-        # Only here: the protocol's classes are 3 MB, and most have no collector.
-        from libs.common.clients.otlp import OtlpExporter
-
         told = version("constellation-inference")
         resource = {
             "service.name": f"constellation-{service}",

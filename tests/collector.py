@@ -108,9 +108,9 @@ def _read(body: bytes) -> list[Seen]:
             state=span.trace_state,
             began_ns=span.start_time_unix_nano,
             ended_ns=span.end_time_unix_nano,
-            attributes=_values(span.attributes),
+            attributes=values_of(span.attributes),
             has_failed=span.status.code == Status.STATUS_CODE_ERROR,
-            resource=_values(of_resource.resource.attributes),
+            resource=values_of(of_resource.resource.attributes),
         )
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans
         for of_scope in of_resource.scope_spans
@@ -118,7 +118,9 @@ def _read(body: bytes) -> list[Seen]:
     ]
 
 
-def _values(attributes: Any) -> dict[str, Any]:
+def values_of(attributes: Any) -> dict[str, Any]:
+    """Return attributes as plain values."""
+
     def value(each: KeyValue) -> Any:
         return getattr(each.value, str(each.value.WhichOneof("value")))
 

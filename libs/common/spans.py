@@ -25,6 +25,19 @@ LOOK_S: Final = 1.0  # between two looks at both clocks
 STEP_NS: Final = 1_000_000  # clocks that differ by more have been set
 
 
+class Attributes:
+    """What many spans say alike, and the bytes of that once they are made."""
+
+    __slots__ = ("values", "written")
+
+    def __init__(self, values: Mapping[str, Attribute]) -> None:
+        self.values = {name: value for name, value in values.items() if value not in ("", None)}
+        self.written = b""
+
+    def __repr__(self) -> str:
+        return f"<Attributes {self.values}>"
+
+
 class Span(Struct, frozen=True, kw_only=True, gc=False):
     """Something that took a while."""
 
@@ -37,6 +50,7 @@ class Span(Struct, frozen=True, kw_only=True, gc=False):
     kind: int = INTERNAL
     state: str = ""  # the trace's
     attributes: Mapping[str, Attribute] = NO_ATTRIBUTES
+    shared: Attributes | None = None  # more of them
     has_failed: bool = False
     error: str = ""  # why, where that is known
 

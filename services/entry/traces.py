@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from libs.common.envelope import InferRequest
 from libs.common.errors import RequestError
-from libs.common.spans import SERVER, Attribute, Span, Spans, WallClock
+from libs.common.spans import SERVER, Attribute, Attributes, Span, Spans, WallClock
 from libs.common.trace_context import TraceContext, new_span_id, new_trace_id, read_context
 from services.entry.metrics import CLIENT_LEFT, Counted, EntryMetrics
 
@@ -16,6 +17,7 @@ SHARE_BITS: Final = 64  # of a trace's id: by these all who sample by share deci
 BINDINGS: Final = "constellation.v1.BindingService/"
 GRPC: Final = "gRPC "
 ACCOUNTS: Final = "/client/v4/accounts/"
+MOST_KNOWN: Final = 1024  # paths, ends, accounts and models
 HAS_FAILED: Final = 500  # and above, as OpenTelemetry counts a server's answers
 
 
@@ -52,6 +54,7 @@ class Traces:
         self._below = int(share * 2**SHARE_BITS)
         self._rng = rng or random.Random()
         self._wall = wall or WallClock()
+        self._known: dict[tuple[object, ...], tuple[str, Attributes]] = {}
         self._where: dict[str, Attribute] = {
             "constellation.entry": entry,
             "constellation.colo": colo,
@@ -78,14 +81,13 @@ class Traces:
             trace = self.begin(read_context(*counted.caller()))
         if not trace.is_ours:
             return
-        name, attributes = _asked(counted, status)
-        attributes.update(self._where)
-        error = counted.error
-        if error is not None:
-            attributes["error.type"] = error.reason
-            attributes["constellation.error_code"] = error.code
-        elif status == CLIENT_LEFT:
-            attributes["error.type"] = "client_left"
+        told, error = counted.told(), counted.error
+        name, shared = self._shared(counted, told["what"], status)
+        attributes: dict[str, Attribute] = {}
+        if request_id := told.get("request_id", ""):
+            attributes["constellation.request_id"] = request_id
+        if client_request_id := told.get("client_request_id", ""):
+            attributes["constellation.client_request_id"] = client_request_id
         self._spans.emit(
             Span(
                 name=name,
@@ -97,9 +99,30 @@ class Traces:
                 began_ns=self._wall.unix_ns(counted.began),
                 ended_ns=self._wall.unix_ns(time.monotonic()),
                 attributes=attributes,
+                shared=shared,
                 has_failed=has_failed(status, error),
             )
         )
+
+    def _shared(self, counted: Counted, what: str, status: int) -> tuple[str, Attributes]:
+        """Return a span's name, and what it has in common with others of its kind."""
+        error, plan = counted.error, counted.plan
+        request = plan.request if plan is not None else None
+        key: tuple[object, ...] = (what, status, type(error))
+        if request is not None:
+            key = (*key, request.account, request.model, request.stream)
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        values = _asked(what, status, error) | _planned(request) | self._where
+        if error is not None:
+            values |= {"error.type": error.reason, "constellation.error_code": error.code}
+        elif status == CLIENT_LEFT:
+            values["error.type"] = "client_left"
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = made = _name_of(what), Attributes(values)
+        return made
 
 
 def traced(spans: Spans | None, *, entry: str, colo: str, share: float) -> Traces | None:
@@ -141,37 +164,38 @@ def route_of(path: str) -> str:
     return f"{ACCOUNTS}{{account}}/{rest}" if rest.startswith("ai/v1/") else ""
 
 
-def _asked(counted: Counted, status: int) -> tuple[str, dict[str, Attribute]]:
-    """Return the span's name, and what it says of what was asked for."""
-    told, plan = counted.told(), counted.plan
-    what = told["what"]
+def _name_of(what: str) -> str:
+    """Return a span's name: few names, however many paths."""
     if what.startswith(GRPC):
-        name = BINDINGS + what.removeprefix(GRPC)
-        error = counted.error
-        attributes: dict[str, Attribute] = {
+        return BINDINGS + what.removeprefix(GRPC)
+    method, _, path = what.partition(" ")
+    return f"{method} {route_of(path)}".strip() or "HTTP"
+
+
+def _asked(what: str, status: int, error: RequestError | None) -> dict[str, Attribute]:
+    """Return what is said of the front and of what was asked there; what is empty is left out."""
+    if what.startswith(GRPC):
+        return {
             "rpc.system": "grpc",
-            "rpc.method": name,
+            "rpc.method": _name_of(what),
             "rpc.response.status_code": error.status if error is not None else "OK",
         }
-    else:
-        method, _, path = what.partition(" ")
-        route = route_of(path)
-        name = f"{method} {route}".strip() or "HTTP"
-        attributes = {
-            "http.request.method": method or "_OTHER",
-            "http.response.status_code": status,
-        }
-        if path:
-            attributes["url.path"] = path
-        if route:
-            attributes["http.route"] = route
-    if request_id := told.get("request_id", ""):
-        attributes["constellation.request_id"] = request_id
-    if client_request_id := told.get("client_request_id", ""):
-        attributes["constellation.client_request_id"] = client_request_id
-    if plan is not None:
-        attributes["constellation.account"] = plan.request.account
-        attributes["constellation.model"] = plan.request.model
-        attributes["constellation.task"] = plan.request.task
-        attributes["constellation.stream"] = plan.request.stream
-    return name, attributes
+    method, _, path = what.partition(" ")
+    return {
+        "http.request.method": method or "_OTHER",
+        "http.response.status_code": status,
+        "url.path": path,
+        "http.route": route_of(path),
+    }
+
+
+def _planned(request: InferRequest | None) -> dict[str, Attribute]:
+    """Return what is said of a call, once there is one."""
+    if request is None:
+        return {}
+    return {
+        "constellation.account": request.account,
+        "constellation.model": request.model,
+        "constellation.task": request.task,
+        "constellation.stream": request.stream,
+    }

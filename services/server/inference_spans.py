@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urlsplit
 
-from libs.common.spans import Attribute
+from libs.common.spans import Attribute, Attributes
 from services.server.records import Record
-from services.server.traces import CallTrace
+from services.server.traces import CallTrace, Traces
 
 OPERATIONS: Final = {  # tasks that OpenTelemetry has a word for
     "text-generation": "chat",
@@ -26,53 +26,78 @@ OPERATIONS: Final = {  # tasks that OpenTelemetry has a word for
 
 def tell_spans(record: Record, trace: CallTrace) -> None:
     """Hand on the spans of a call that has ended here."""
-    ended, lease, request = record.arrived + record.took_s, record.lease, record.request
-    about: dict[str, Attribute] = {
-        "constellation.request_id": request.request_id,
-        "constellation.attempt": request.attempt,
-        "constellation.model": request.model,
-        "constellation.shard": request.shard,
-    }
-    waited: dict[str, Attribute] = {**about, "constellation.queue_length": record.queue_size}
+    ended, lease, request, traces = (
+        record.arrived + record.took_s,
+        record.lease,
+        record.request,
+        trace.traces,
+    )
+    own: dict[str, Attribute] = {"constellation.request_id": request.request_id}
+    if request.attempt:
+        own["constellation.attempt"] = request.attempt
+    key = request.model, request.shard
+    shared = traces.known.get(key) or traces.learn(
+        key, {"constellation.model": request.model, "constellation.shard": request.shard}
+    )
+    waited = {**own, "constellation.queue_length": record.queue_size}
     if lease is None:
-        trace.queued(ended, record.error, waited, is_last=True)
+        trace.queued(ended, record.error, waited, shared, is_last=True)
         return
-    trace.queued(record.leased_at, None, waited, is_last=False)
+    trace.queued(record.leased_at, None, waited, shared, is_last=False)
+    usage = record.usage
+    if usage.tokens_in:
+        own["gen_ai.usage.input_tokens"] = usage.tokens_in
+    if usage.tokens_out:
+        own["gen_ai.usage.output_tokens"] = usage.tokens_out
+    if request.stream and record.first_part_at:
+        own["gen_ai.response.time_to_first_chunk"] = record.first_part_at - record.leased_at
+    if request.continued_from:
+        own["constellation.continued_from"] = request.continued_from
     operation = OPERATIONS.get(request.task, request.task)
     trace.ran(
         f"{operation} {request.model}",
         record.leased_at,
         ended,
         record.error,
-        {**about, "gen_ai.operation.name": operation, **_of_backend(record)},
+        own,
+        _of_backend(record, operation, traces),
     )
 
 
-def _of_backend(record: Record) -> dict[str, Attribute]:
-    """Return what is said of the backend and of its answer; what there is none of is left out."""
-    lease, request, usage, shard = record.lease, record.request, record.usage, record.shard
+def _of_backend(record: Record, operation: str, traces: Traces) -> Attributes:
+    """Return what calls have in common that run alike."""
+    lease, request, shard = record.lease, record.request, record.shard
     assert lease is not None
     assert shard is not None
-    model, (host, port) = shard.model, _parted(lease.endpoint.address)
-    first_part_s = record.first_part_at - record.leased_at if record.first_part_at else 0.0
+    model, endpoint = shard.model, lease.endpoint
+    went_well = record.error is None
+    key = (
+        *(request.model, model.served_as, endpoint.instance, endpoint.address),
+        *(lease.because, request.shard, request.stream, request.finetune, went_well),
+    )
+    known = traces.known.get(key)
+    if known is not None:
+        return known
+    host, port = _parted(endpoint.address)
     is_http = model.backend.kind == "openai_http"
-    told: dict[str, Attribute | None] = {
-        "gen_ai.provider.name": model.backend.kind,
-        "gen_ai.request.model": request.model,
-        "gen_ai.request.stream": request.stream,
-        "gen_ai.response.model": model.served_as,
-        "gen_ai.response.time_to_first_chunk": first_part_s * request.stream,
-        "gen_ai.usage.input_tokens": usage.tokens_in,
-        "gen_ai.usage.output_tokens": usage.tokens_out,
-        "server.address": host,
-        "server.port": port,
-        "http.response.status_code": 200 if is_http and record.error is None else None,
-        "constellation.instance": lease.endpoint.instance,
-        "constellation.chosen_because": lease.because,
-        "constellation.finetune": request.finetune,
-        "constellation.continued_from": request.continued_from,
-    }
-    return {name: value for name, value in told.items() if value}
+    return traces.learn(
+        key,
+        {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": model.backend.kind,
+            "gen_ai.request.model": request.model,
+            "gen_ai.request.stream": request.stream,
+            "gen_ai.response.model": model.served_as,
+            "server.address": host or "",
+            "server.port": port or "",
+            "http.response.status_code": 200 if is_http and went_well else "",
+            "constellation.model": request.model,
+            "constellation.shard": request.shard,
+            "constellation.instance": endpoint.instance,
+            "constellation.chosen_because": lease.because,
+            "constellation.finetune": request.finetune,
+        },
+    )
 
 
 def _parted(address: str) -> tuple[str | None, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
@@ -19,6 +20,7 @@ from services.server.shards import OwnedShard
 from services.server.tokens import TokenReader
 from services.server.traces import CallTrace, Traces
 
+log = logging.getLogger(__name__)
 LATE_US = 1_000_000  # who waited so long for a permit counts as late
 
 
@@ -122,8 +124,11 @@ class Outcomes:
     def traced(self, record: Record) -> None:
         """Take down how a call ended, and its spans."""
         self.record(record)
-        if record.trace is not None:
+        assert record.trace is not None
+        try:
             tell_spans(record, record.trace)
+        except Exception:  # a bug here must not become the call's
+            log.exception("the spans of %s are lost", record.request.request_id)
 
     def followed(self, following: Following) -> None:
         """Take down a call that waited for the answer to another of its idempotency key."""

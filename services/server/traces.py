@@ -11,9 +11,11 @@ from typing import Final
 from libs.common.envelope import InferRequest
 from libs.common.errors import RequestError
 from libs.common.ranking import Place
-from libs.common.spans import CLIENT, INTERNAL, Attribute, Span, Spans, WallClock
+from libs.common.spans import CLIENT, INTERNAL, Attribute, Attributes, Span, Spans, WallClock
 from libs.common.trace_context import TraceContext, new_span_id, read_context
 from services.server.errors import ended_with
+
+MOST_KNOWN: Final = 1024  # models, endpoints, and how they are called
 
 
 class Traces:
@@ -33,13 +35,14 @@ class Traces:
         self._rng = rng or random.Random()
         self._wall = wall or WallClock()
         self.now = now
-        self.where: dict[str, Attribute] = {
+        self.known: dict[tuple[object, ...], Attributes] = {}  # what spans have in common
+        self._where: dict[str, Attribute] = {
             "constellation.server": server,
             "constellation.colo": colo,
         }
 
     def __repr__(self) -> str:
-        return f"<Traces of {self.where['constellation.server']} to {self._spans!r}>"
+        return f"<Traces of {self._where['constellation.server']} to {self._spans!r}>"
 
     def begin(self, request: InferRequest, arrived: float) -> CallTrace | None:
         """Return the trace of a call; None where none is wanted."""
@@ -47,6 +50,13 @@ class Traces:
         if parent is None or not parent.is_sampled:
             return None
         return CallTrace(self, parent, parent.at(self.new_id()), arrived)
+
+    def learn(self, key: tuple[object, ...], values: dict[str, Attribute]) -> Attributes:
+        """Return what all spans of this key have in common; what is empty is left out."""
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+        self.known[key] = made = Attributes({**values, **self._where})
+        return made
 
     def new_id(self) -> str:
         """Return the id of a new span."""
@@ -62,10 +72,10 @@ class Traces:
         began: float,
         ended: float,
         attributes: dict[str, Attribute],
+        shared: Attributes,
         error: type[RequestError] | None,
     ) -> None:
         """Hand on a span that has ended; `began` and `ended` are monotonic seconds."""
-        attributes.update(self.where)
         if error is not None:
             attributes["error.type"] = error.reason
             attributes["constellation.error_code"] = error.code
@@ -80,6 +90,7 @@ class Traces:
                 began_ns=self._wall.unix_ns(began),
                 ended_ns=self._wall.unix_ns(ended),
                 attributes=attributes,
+                shared=shared,
                 has_failed=error is not None,
             )
         )
@@ -88,12 +99,12 @@ class Traces:
 class CallTrace:
     """One traced call: its parent's span, and the id of the one under which a backend runs it."""
 
-    __slots__ = ("_traces", "backend", "parent", "told_until")
+    __slots__ = ("backend", "parent", "told_until", "traces")
 
     def __init__(
         self, traces: Traces, parent: TraceContext, backend: TraceContext, arrived: float
     ) -> None:
-        self._traces = traces
+        self.traces = traces
         self.parent = parent
         self.backend = backend
         self.told_until = arrived  # what was before has its spans
@@ -112,6 +123,7 @@ class CallTrace:
         until: float,
         error: type[RequestError] | None,
         attributes: dict[str, Attribute],
+        shared: Attributes,
         *,
         is_last: bool,
     ) -> None:
@@ -119,14 +131,15 @@ class CallTrace:
 
         Where it is the last of a call, its event names this span.
         """
-        self._traces.emit(
+        self.traces.emit(
             "queue",
-            self.backend if is_last else self.parent.at(self._traces.new_id()),
+            self.backend if is_last else self.parent.at(self.traces.new_id()),
             self.parent,
             kind=INTERNAL,
             began=self.told_until,
             ended=until,
             attributes=attributes,
+            shared=shared,
             error=error,
         )
         self.told_until = until
@@ -138,9 +151,10 @@ class CallTrace:
         ended: float,
         error: type[RequestError] | None,
         attributes: dict[str, Attribute],
+        shared: Attributes,
     ) -> None:
         """Tell of the call in the backend."""
-        self._traces.emit(
+        self.traces.emit(
             name,
             self.backend,
             self.parent,
@@ -148,16 +162,19 @@ class CallTrace:
             began=began,
             ended=ended,
             attributes=attributes,
+            shared=shared,
             error=error,
         )
 
     def hop(self, request: InferRequest, place: Place, *, has_waited: bool) -> Hop:
         """Return the block in which the request is with another server, under a span of ours."""
+        traces = self.traces
         if has_waited:
-            self.queued(self._traces.now(), None, {}, is_last=False)
-        context = self.parent.at(self._traces.new_id())
+            shared = traces.learn((request.model,), {"constellation.model": request.model})
+            self.queued(traces.now(), None, {}, shared, is_last=False)
+        context = self.parent.at(traces.new_id())
         request.traceparent = context.traceparent
-        return Hop(self, self._traces, context, place)
+        return Hop(self, traces, context, place)
 
 
 class Hop:
@@ -195,11 +212,15 @@ class Hop:
             kind=CLIENT,
             began=self._began,
             ended=ended,
-            attributes={
-                "server.address": self._place.address,
-                "constellation.to.colo": self._place.colo,
-                "constellation.to.server": self._place.server,
-            },
+            attributes={},
+            shared=self._traces.learn(
+                ("hop", self._place.server),
+                {
+                    "server.address": self._place.address,
+                    "constellation.to.colo": self._place.colo,
+                    "constellation.to.server": self._place.server,
+                },
+            ),
             error=ended_with(kind),
         )
         self._trace.told_until = ended

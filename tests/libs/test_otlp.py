@@ -9,12 +9,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from google.protobuf.unknown_fields import UnknownFieldSet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from libs.common.clients.otlp import BATCH, OtlpExporter
 from libs.common.metrics import Counts
-from libs.common.otlp import rejected_in
-from libs.common.spans import CLIENT, STEP_NS, Span, WallClock, alone
-from tests.collector import Collector, collecting
+from libs.common.otlp import ExportRequest, rejected_in
+from libs.common.spans import CLIENT, STEP_NS, Attributes, Span, WallClock, alone
+from tests.collector import Collector, collecting, values_of
 from tests.waiting import until
 
 AT_ONCE = (0.001,) * 9
@@ -28,11 +35,11 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 @asynccontextmanager
-async def exporting(url: str, **settings: Any) -> AsyncIterator[tuple[OtlpExporter, Counts]]:
+async def exporting(url: str, **changes: Any) -> AsyncIterator[tuple[OtlpExporter, Counts]]:
     counts = Counts("spans", "", ("service", "outcome"))
     usual = {"every_s": 0.01, "backoff": AT_ONCE}
     exporter = OtlpExporter(
-        f"{url}/v1/traces", resource=RESOURCE, version="1", counts=counts, **usual | settings
+        f"{url}/v1/traces", resource=RESOURCE, version="1", counts=counts, **usual | changes
     )
     async with exporter:
         yield exporter, counts
@@ -142,6 +149,19 @@ async def test_without_a_collector_no_more_than_the_bound_waits_and_each_loss_is
     assert sent(counts) == 0
 
 
+async def test_a_span_that_cannot_be_written_is_not_the_end_of_the_others(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with exporting(collector.url) as (exporter, counts):
+        exporter.emit(a_span(1, began_ns=-1))
+        await until(lambda: sent(counts, "dropped") == 1)
+        exporter.emit(a_span(2))
+        (span,) = await collector.traces(1)
+
+    assert span.name == "span 2"
+    assert "this is a bug" in caplog.text
+
+
 async def test_a_collector_that_says_nothing_does_not_keep_a_service_from_leaving() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -159,8 +179,72 @@ async def test_a_collector_that_says_nothing_does_not_keep_a_service_from_leavin
     assert sent(counts, "dropped") == 1
 
 
-def test_words_in_place_of_an_answer_reject_nothing() -> None:
-    assert rejected_in(b"\xff\xff thank you") == (0, "")
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
+VALUES = st.one_of(
+    TEXTS, st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False)
+)
+NANOSECONDS = st.integers(0, 2**63)
+
+
+@given(
+    st.lists(
+        st.builds(
+            a_span,
+            name=TEXTS,
+            parent_id=st.sampled_from(("", "3" * 16)),
+            kind=st.sampled_from((1, 2, 3)),
+            state=TEXTS,
+            began_ns=NANOSECONDS,
+            ended_ns=NANOSECONDS,
+            attributes=st.dictionaries(TEXTS, VALUES, max_size=4),
+            shared=st.none() | st.builds(Attributes, st.dictionaries(TEXTS, VALUES, max_size=4)),
+            has_failed=st.booleans(),
+            error=TEXTS,
+        ),
+        max_size=3,
+    )
+)
+@settings(max_examples=40)
+def test_what_is_written_is_what_the_protocols_classes_read(spans: list[Span]) -> None:
+    request = ExportRequest({"service.name": "x", "count": 3}, "1.2")
+    request.add(spans)
+    request.add(spans)  # what they have in common is written already
+
+    message = ExportTraceServiceRequest.FromString(request.body())
+
+    (of_resource,) = message.resource_spans
+    (of_scope,) = of_resource.scope_spans
+    assert values_of(of_resource.resource.attributes) == {"service.name": "x", "count": 3}
+    assert (of_scope.scope.name, of_scope.scope.version) == ("constellation", "1.2")
+    for read, span in zip(of_scope.spans, [*spans, *spans], strict=True):
+        assert (read.trace_id.hex(), read.span_id.hex()) == (span.trace_id, span.span_id)
+        assert (read.parent_span_id.hex(), read.trace_state) == (span.parent_id, span.state)
+        assert (read.name, read.kind, read.flags) == (span.name, span.kind, 1)
+        assert read.start_time_unix_nano == span.began_ns
+        assert read.end_time_unix_nano == max(span.began_ns, span.ended_ns)
+        shared = span.shared.values if span.shared is not None else {}
+        assert values_of(read.attributes) == {**shared, **span.attributes}
+        assert read.status.code == (2 if span.has_failed else 0)
+        assert read.status.message == (span.error if span.has_failed else "")
+        assert len(UnknownFieldSet(read)) == 0
+
+
+@given(st.integers(0, 2**63 - 1), TEXTS)
+def test_an_answer_is_read_as_the_protocols_classes_write_it(count: int, why: str) -> None:
+    answer = ExportTraceServiceResponse()
+    answer.partial_success.rejected_spans = count
+    answer.partial_success.error_message = why
+
+    assert rejected_in(answer.SerializeToString()) == (count, why)
+    assert rejected_in(b"") == (0, "")
+
+
+@given(st.binary(max_size=40))
+def test_words_in_place_of_an_answer_do_no_harm(answer: bytes) -> None:
+    count, why = rejected_in(answer)
+
+    assert isinstance(count, int)
+    assert isinstance(why, str)
 
 
 def test_a_span_alone_is_a_trace_of_its_own() -> None:

@@ -14,14 +14,18 @@ from libs.common.clock import ManualClock
 from libs.common.envelope import TimeBounds, Timings, Usage
 from libs.common.errors import OutOfCapacity, RequestError, Unavailable
 from libs.common.events.sinks import MemorySink
+from libs.common.spans import Span
 from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import LATE_US, Outcomes
 from services.server.records import Record
 from services.server.shards import OwnedShard
+from services.server.traces import Traces
 from services.server.turnstile import Lease, Turnstile
 from tests.fakes import COLO, MODEL, a_health, a_model, a_request
 from tests.server.looking import recorded
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
@@ -143,4 +147,20 @@ def test_a_call_without_a_shard_is_counted_too(outcomes: Outcomes, sink: MemoryS
     outcomes.record(a_record(None, error=Unavailable))
 
     assert outcomes.metrics.requests == {(COLO, MODEL, Unavailable.http): 1}
+    assert len(sink.events) == 1
+
+
+def test_a_bug_in_a_span_is_not_the_calls(
+    outcomes: Outcomes, shard: OwnedShard, sink: MemorySink, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def emit(self, span: Span) -> None:
+            raise RuntimeError("a bug")
+
+    trace = Traces(Broken(), server="s", colo=COLO).begin(a_request(traceparent=TRACE), 1.0)
+    record = a_record(shard, lease=a_lease(shard), trace=trace)
+
+    outcomes.traced(record)
+
+    assert "a bug" in caplog.text
     assert len(sink.events) == 1

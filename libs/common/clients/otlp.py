@@ -112,7 +112,12 @@ class OtlpExporter:
                         async with asyncio.timeout(self._every_s):
                             await self._enough.wait()
                 if self._waiting:
-                    await self._export(session)
+                    try:
+                        await self._export(session)
+                    except Exception:  # the next ones may be sent all the same
+                        log.exception("%d spans are lost: this is a bug", self._on_its_way)
+                        self._count("dropped", self._on_its_way)
+                        self._on_its_way = 0
 
     async def _export(self, session: ClientSession) -> None:
         """Send one request, again where that may help."""
