@@ -23,6 +23,7 @@ STREAM = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
+SPANS = b"/v1/traces"  # it is a collector of spans, too
 BURST = 8  # frames of a coalesced stream in one write
 
 
@@ -74,6 +75,9 @@ class HttpBackend(asyncio.Protocol):
         """Answer it."""
         if self._parser.get_method() != b"POST":
             self._answer(_about(self._path))
+            return
+        if self._path == SPANS:
+            self._answer(b"")  # taken, all of them
             return
         raw = b"".join(self._body)
         body = orjson.loads(raw) if raw else {}

@@ -45,6 +45,8 @@ def features() -> list[Feature]:
         ),
         Feature(name="  with a request id", ask=replace(plain, headers={"x-request-id": "a" * 32})),
         Feature(name="  with a trace", ask=replace(plain, headers={"traceparent": trace})),
+        Feature(name="  traced", ask=plain, variant="traced"),
+        Feature(name="  traced, one of 100", ask=plain, variant="a share traced"),
         Feature(
             name="  with an affinity", ask=replace(plain, headers={"x-session-affinity": "a1"})
         ),
@@ -55,6 +57,7 @@ def features() -> list[Feature]:
         Feature(name="  split in two processes", ask=plain, variant="split"),
         Feature(name="  split, over grpcio", ask=plain, variant="split grpcio"),
         Feature(name=CHAT, ask=chat, against=CHAT),
+        Feature(name="  traced, too", ask=chat, against=CHAT, variant="traced"),
         Feature(name="  with an adapter", ask=adapter, against=CHAT),
         Feature(name="  as a stream of 1", ask=workloads.chat(COALESCED, tokens=1), against=CHAT),
         Feature(name="  as a stream of 16", ask=workloads.chat(COALESCED, tokens=16), against=CHAT),
@@ -71,6 +74,8 @@ def variants(folder: Path) -> Mapping[str, Ours]:
     return {
         "fused": fused,
         "no collector": replace(fused, analytics=False),
+        "traced": replace(fused, trace_share=1.0),
+        "a share traced": replace(fused, trace_share=0.01),
         "tls": replace(fused, certificate=certificate(folder)),
         "grpcio": replace(fused, settings=grpcio),
         "split": split,

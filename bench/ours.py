@@ -29,6 +29,7 @@ class Ours:
     workers: int = 1
     analytics: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)  # more of the environment
+    trace_share: float | None = None  # of requests, whose spans go to the backend; None: no tracing
     certificate: tuple[str, str, str] | None = None  # files: of the server, its key, the authority
 
     def install(self) -> None:
@@ -49,7 +50,8 @@ class Ours:
         write_catalog(config, backend.grpc)
         state.mkdir(exist_ok=True)
         with ExitStack() as stack:
-            run = _Runner(stack, config=config, state=state, settings=self.settings)
+            settings = {**self.settings, **self._tracing(backend)}
+            run = _Runner(stack, config=config, state=state, settings=settings)
             (port,) = free_ports(1)
             address = f"127.0.0.1:{port}"
             beside: dict[str, list[Process]] = {}
@@ -61,6 +63,16 @@ class Ours:
             started = Started(address=address, gateway=gateway, beside=beside, ca=ca)
             wait_for_answer(started, workloads.embeddings(), seconds=BOOT_S)
             yield started
+
+    def _tracing(self, backend: Backend) -> Mapping[str, str]:
+        if self.trace_share is None:
+            return {}
+        address = f"http://{backend.http}"
+        return {
+            "CONSTELLATION_ENTRY_OTLP": address,
+            "CONSTELLATION_ENTRY_TRACE_SHARE": str(self.trace_share),
+            "CONSTELLATION_SERVER_OTLP": address,
+        }
 
     def _gateway(self, run: _Runner, address: str, state: Path) -> list[Process]:
         tls = []

@@ -13,12 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from libs.common import error_table
 from libs.common.catalog import Finetune, Model
 from libs.common.catalog_files import load_catalog
 from libs.common.errors import BY_REASON, BadHttp, NeuronsUsedUp
+from libs.common.events.values import Flag, InferenceEvent
 from libs.common.world_map import Colo
 from libs.common.written_tables import with_table
 from services import metric_table
@@ -159,6 +161,17 @@ def _defines(body: list[ast.stmt], names: list[str]) -> bool:
         if isinstance(each, kinds) and each.name == names[0]:
             return _defines(each.body, names[1:])
     return False
+
+
+def test_every_field_and_flag_of_an_event_is_told() -> None:
+    told = section("docs/analytics.md", "Events, field by field")
+
+    names = {name for row in rows(told) for name in re.findall(r"`(\w+)`", row[0])}
+    assert names == {each.name for each in msgspec.structs.fields(InferenceEvent)}
+    bits = {row[0].replace(" ", "_").upper(): row[1] for row in rows(told) if row[1:2] != []}
+    assert {name: bits.get(name) for name in Flag.__members__} == {
+        flag.name: str(flag.value) for flag in Flag
+    }
 
 
 def commands() -> Mapping[str, argparse.ArgumentParser]:
