@@ -74,6 +74,7 @@ class Config:
     flush_seconds: Seconds = 5.0
     query_seconds: Seconds = 30.0
     max_rows: AtLeastOne = 10_000
+    questions: AtLeastOne = 32
     # What neurons cost, as usage tells it; Cloudflare's price.
     usd_per_1000_neurons: NotNegative = 0.011
     # For what has come in to be stored, on leaving.
@@ -193,6 +194,7 @@ def _usage(config: Config, stores: Mapping[str, Store], lines: Lines) -> Usage:
         flush=lines.each[name].flush if name else _nothing_to_flush,
         flush_seconds=config.flush_seconds,
         max_rows=config.max_rows,
+        questions=config.questions,
         usd_per_1000_neurons=config.usd_per_1000_neurons,
     )
 

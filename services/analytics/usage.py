@@ -21,12 +21,15 @@ class Usage:
         flush: Callable[[float], Awaitable[None]],
         flush_seconds: float = 5.0,
         max_rows: int = 10_000,
+        questions: int = 32,
         usd_per_1000_neurons: float = 0.011,
     ) -> None:
         self._store = store
         self._flush = flush
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
+        self._questions = questions
+        self._asked = 0
         self._usd_per_neuron = usd_per_1000_neurons / 1000
 
     async def query(self, query: UsageQuery) -> list[UsageRow]:
@@ -55,6 +58,9 @@ class Usage:
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[None]:
         """Inside it, the store has what came before; what keeps it from that is told."""
+        if self._asked >= self._questions:
+            raise UsageUnavailable(f"{self._questions} questions wait for the store already")
+        self._asked += 1
         try:
             await self._flush(self._flush_seconds)
             yield
@@ -62,3 +68,5 @@ class Usage:
             raise UsageUnavailable(f"usage cannot be read: {error}") from error
         except TimeoutError as error:
             raise UsageUnavailable("usage cannot be read: the store is slow or away") from error
+        finally:
+            self._asked -= 1

@@ -99,6 +99,24 @@ async def test_a_failure_is_named_after_its_reason(story: Story, error: type[Req
             await usage(story).recent(RecentQuery())
 
 
+async def test_only_so_many_questions_wait_at_once() -> None:
+    story, open_gate = Story(), asyncio.Event()
+
+    async def flush(seconds: float) -> None:
+        await open_gate.wait()
+
+    asked = Usage(store=story, flush=flush, questions=2)
+    waiting = [asyncio.ensure_future(asked.query(UsageQuery())) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(UsageUnavailable, match="2 questions wait"):
+        await asked.recent(RecentQuery())
+
+    open_gate.set()
+    await asyncio.gather(*waiting)
+    assert await asked.query(UsageQuery())
+
+
 async def test_neurons_have_a_price() -> None:
     (row,) = await usage(Story()).query(UsageQuery())
 

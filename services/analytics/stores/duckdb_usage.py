@@ -14,7 +14,9 @@ from libs.common.usage import UsageGroup, UsageQuery, UsageRow
 from services.analytics.stores.duckdb_words import (
     ATTEMPT,
     HOUR_MS,
+    LEAST,
     MINUTE_MS,
+    MOST,
     PER_DOUBLING,
     SPAN_MS,
     bucket,
@@ -119,7 +121,6 @@ COUNTED = """
         GROUP BY ALL
     ) JOIN summed USING ({columns})
     WHERE number < {max_rows}
-    ORDER BY number, bucket
 """
 COUNTS = f"""
             SELECT {{of_request}}, {bucket("request_time_ms")} AS bucket,
@@ -155,7 +156,7 @@ def usage_rows(
     found = ask(ROWS)
     names = [column[0] for column in found.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    counts = ask(COUNTED).fetchnumpy()
+    counts = _in_order(ask(COUNTED).fetchnumpy())
     times = percentiles(counts["number"], counts["bucket"], counts["timed"], len(rows))
     first = percentiles(counts["number"], counts["bucket"], counts["first_tokens"], len(rows))
     return [
@@ -178,6 +179,12 @@ def percentiles(numbers: Ints, buckets: Ints, counts: Ints, rows: int) -> dict[s
         middles = np.exp2((buckets[at] + 0.5) / PER_DOUBLING) if len(buckets) else np.zeros(rows)
         found[name] = np.where(totals > 0, middles, 0.0)
     return found
+
+
+def _in_order(counts: dict[str, Ints]) -> dict[str, Ints]:
+    """Sort by row and bucket, which numpy does in a fraction of DuckDB's time."""
+    order = np.argsort(counts["number"] * (MOST - LEAST + 1) + counts["bucket"] - LEAST)
+    return {name: column[order] for name, column in counts.items()}
 
 
 def _words(query: UsageQuery, hours: Hours) -> dict[str, str]:
