@@ -118,14 +118,15 @@ class Embedded:
         resources: tuple[Resource, ...] = (*options.colos, *catalog.models, *catalog.finetunes)
         settings = self.config.settings("scheduler", scheduler.Config, state_dir=options.state_dir)
         memory = scheduler.build_memory(settings, controls_url=config.store_url, clock=self.clock)
+        metrics = ControlMetrics(self.registry)
         plane = control.build(
             config,
             catalog=resources,
             clock=self.clock,
             explainer=memory.explaining,
-            metrics=ControlMetrics(self.registry),
+            metrics=metrics,
         )
-        await stack.enter_async_context(control.serve(config, plane))
+        await stack.enter_async_context(control.serve(config, plane, metrics))
         following = follow(plane, self.world, backoff=Backoff())
         await stack.enter_async_context(background(following, name="world"))
         spans = await self.spans.enter(stack, settings, service="scheduler", name=config.name)

@@ -119,7 +119,9 @@ def build(
 
 
 @asynccontextmanager
-async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ...]]:
+async def serve(
+    config: Config, control: Control, metrics: ControlMetrics | None = None
+) -> AsyncIterator[tuple[str, ...]]:
     """Run and listen while inside; yields the addresses, that of control.sock first."""
     token = ensure_token(config.state_dir, config.token)
 
@@ -136,6 +138,8 @@ async def serve(config: Config, control: Control) -> AsyncIterator[tuple[str, ..
             await stack.enter_async_context(background(following, name="catalog"))
         if config.events is not None:
             sink = await stack.enter_async_context(_sink(config, config.events))
+            if metrics is not None:
+                metrics.events.watch(sink)
             tracking = control.track_endpoints(sink, hostname=gethostname())
             await stack.enter_async_context(background(tracking, name="endpoints"))
         bound = await stack.enter_async_context(

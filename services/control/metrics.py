@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from libs.common.events.metrics import SinkMetrics
 from services.control.service import Control
 
 PREFIX: Final = "constellation_control_"
@@ -26,6 +27,7 @@ class ControlMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._control: Control | None = None
         self._store: CountsFailures | None = None
+        self.events = SinkMetrics(registry, prefix=f"{PREFIX}events_")
         registry.register(self)
 
     def watch(self, control: Control, store: CountsFailures) -> None:

@@ -65,6 +65,7 @@ class Process:
     """The scheduler, and the control that it works with."""
 
     control: Control
+    metrics: ControlMetrics
     world: World
     scheduler: Scheduler
     memory: Memory
@@ -140,12 +141,13 @@ def build_process(
 ) -> Process:
     """Assemble control and a scheduler without opening anything."""
     memory = build_memory(config, controls_url=control_config.store_url, clock=clock)
+    metrics = ControlMetrics(registry)
     control = control_app.build(
         control_config,
         catalog=catalog,
         clock=clock,
         explainer=memory.explaining,
-        metrics=ControlMetrics(registry),
+        metrics=metrics,
     )
     world = World()
     scheduler = build(
@@ -157,7 +159,9 @@ def build_process(
         clock=clock,
         spans=spans,
     )
-    return Process(control=control, world=world, scheduler=scheduler, memory=memory)
+    return Process(
+        control=control, metrics=metrics, world=world, scheduler=scheduler, memory=memory
+    )
 
 
 @asynccontextmanager
@@ -165,7 +169,8 @@ async def serve_process(
     control_config: control_app.Config, process: Process
 ) -> AsyncIterator[tuple[str, ...]]:
     """Run control and the scheduler while inside; yields control's addresses."""
-    async with control_app.serve(control_config, process.control) as addresses:
+    control, metrics = process.control, process.metrics
+    async with control_app.serve(control_config, control, metrics) as addresses:
         following = follow(process.control, process.world, backoff=Backoff())
         async with background(following, name="world"), serve(process.scheduler, process.memory):
             yield addresses

@@ -33,21 +33,21 @@ class Cluster:
         self.clients: list[Client] = []  # one for each entry
         self.metrics: dict[str, int] = {}
         self.servers: list[str] = []
+        told = {"CONSTELLATION_CONTROL_EVENTS": str(state / "events.sock")}
+        scheduler = ["scheduler", "--listen", plane, *self._metrics("scheduler")]
         self.services = {
-            "scheduler": Service(["scheduler", "--listen", plane], state),
-            "analytics": Service(["analytics"], state),
+            "scheduler": Service(scheduler, state, told),
+            "analytics": Service(["analytics", *self._metrics("analytics")], state),
         }
         for colo in COLOS:
             there = ["--colo", colo, "--control", plane]
-            node = ["node", "--name", f"{colo}-node", *there]
+            node = ["node", "--name", f"{colo}-node", *there, *self._metrics(f"{colo}-node")]
             self.services[f"{colo}-node"] = Service(node, state)
             for number in range(servers[colo]):
                 name = f"{colo}-server" if number == 0 else f"{colo}-server-{number + 1}"
-                listen, metrics = free_ports(2)
+                (listen,) = free_ports(1)
                 server = ["server", "--name", name, *there, "--listen", f"127.0.0.1:{listen}"]
-                server += ["--metrics", f"127.0.0.1:{metrics}"]
-                self.services[name] = Service(server, state)
-                self.metrics[name] = metrics
+                self.services[name] = Service([*server, *self._metrics(name)], state)
                 self.servers.append(name)
         for number in range(entries):
             name = "entry" if number == 0 else f"entry-{number + 1}"
@@ -55,8 +55,21 @@ class Cluster:
             entry = ["entry", "--name", name, "--colo", "ams", "--control", plane]
             entry += ["--http", f"127.0.0.1:{http}", "--grpc", f"127.0.0.1:{grpc}"]
             self.services[name] = Service(entry, state)
+            self.metrics[name] = http
             self.clients.append(Client(http))
         self.client = self.clients[0]
+
+    def _metrics(self, name: str) -> list[str]:
+        (self.metrics[name],) = free_ports(1)
+        return ["--metrics", f"127.0.0.1:{self.metrics[name]}"]
+
+    def targets(self) -> dict[str, list[str]]:
+        """Where each service shows its metrics."""
+        found: dict[str, list[str]] = {}
+        for name, port in self.metrics.items():
+            kind = self.services[name].arguments[0]
+            found.setdefault(kind, []).append(f"127.0.0.1:{port}")
+        return found
 
     def start(self) -> None:
         for service in self.services.values():

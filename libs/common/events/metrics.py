@@ -14,19 +14,31 @@ from libs.common.events.spool import SpoolCounts
 LABELS = ("server",)
 COUNTS: tuple[tuple[str, str, Callable[[UnixSocketSink], int]], ...] = (
     ("connect_err", "Connections to the collector that failed.", lambda s: s.counts.connect_err),
-    ("write_err", "Connections to the collector that broke.", lambda s: s.counts.write_err),
+    (
+        "write_err",
+        "Connections to the collector that broke, or whose acknowledgements stayed away.",
+        lambda s: s.counts.write_err,
+    ),
     ("ok", "Events that the collector has stored.", lambda s: s.counts.ok),
-    ("dropped", "Events given up, as nothing had room for them.", lambda s: s.counts.dropped),
+    (
+        "dropped",
+        "Events given up: slots, spool and `events_pending` were full.",
+        lambda s: s.counts.dropped,
+    ),
     ("replayed", "Events sent that were read from the spool.", lambda s: _spool(s).replayed),
-    ("corrupt", "Broken records of the spool, skipped.", lambda s: _spool(s).corrupt),
-    ("torn", "Segments of the spool that ended in a record.", lambda s: _spool(s).torn),
-    ("spool_err", "Times that the disk refused the spool.", lambda s: _spool(s).errors),
+    ("corrupt", "Broken records of the spool, which are skipped.", lambda s: _spool(s).corrupt),
+    (
+        "torn",
+        "Segments of the spool that ended within a record, which is cut.",
+        lambda s: _spool(s).torn,
+    ),
+    ("spool_err", "Times that the disk refused the spool something.", lambda s: _spool(s).errors),
 )
 GAUGES: tuple[tuple[str, str, Callable[[UnixSocketSink], int]], ...] = (
     ("waiting", "Events that the collector has not acknowledged.", lambda s: s.waiting),
     (
         "spooled",
-        "Of those, events that are only on disk: the collector is away or slow.",
+        "Of those, events that are on disk alone: the collector is away, or slower than they come.",
         lambda s: s.spool.unread_events if s.spool else 0,
     ),
     ("spool_bytes", "Size of the spool.", lambda s: s.spool.bytes if s.spool else 0),
