@@ -103,7 +103,7 @@ def show(page: Page, view: str) -> None:
     page.get_by_role("link", name=view.capitalize(), exact=True).click()
     page.get_by_role("heading", name=view.capitalize(), level=1).wait_for()
     if view == "scaling":
-        page.locator("svg.chart path.line").first.wait_for()
+        page.locator("svg.chart path.line").first.wait_for(state="attached")
     if view == "requests":
         page.locator("tr[data-request]").first.wait_for()
     if view == "playground":
