@@ -333,7 +333,8 @@ def test_numbers_have_units_events_are_cut_and_labels_stand_apart(look: Look) ->
     cut = page.evaluate(
         """async () => {
             const { cut, parsed } = await import("/console/events.js");
-            const [whole, rest] = cut(": hi\\n\\nevent: end\\ndata: a\\ndata: b\\r\\n\\r\\ndata: c");
+            const text = ": hi\\n\\nevent: end\\ndata: a\\ndata: b\\r\\n\\r\\ndata: c";
+            const [whole, rest] = cut(text);
             return [whole.map(parsed), rest];
         }"""
     )
