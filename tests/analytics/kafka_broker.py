@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -21,8 +23,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-
-from tests.system.harness import free_ports
 
 TOOLS = Path(__file__).parents[2] / ".tools/kafka"
 # Little memory, few threads, and no time spent on making quick what runs for seconds.
@@ -56,8 +56,8 @@ offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
-broker.session.timeout.ms=1000
-broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 num.network.threads=1
@@ -73,7 +73,7 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        ports = dict(zip(("plain", "secure", "controller"), free_ports(3), strict=True))
+        ports = {name: _port() for name in ("plain", "secure", "controller")}
         self.servers = f"127.0.0.1:{ports['plain']}"
         self.secure_servers = f"127.0.0.1:{ports['secure']}"
         self.ca_file = folder / "ca.pem"
@@ -132,6 +132,7 @@ class Broker:
         """Answer nobody while inside, as if the network were cut."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until all its threads have stopped
         try:
             yield
         finally:
@@ -175,3 +176,15 @@ class Broker:
             cwd=self.folder,
             env={**os.environ, "LC_ALL": "C"},
         )
+
+
+def _port() -> int:
+    """Return a port that nobody is given meanwhile, as it is below those that the system gives."""
+    while True:
+        number = random.randrange(10_000, 20_000)
+        with socket.socket() as trying:
+            try:
+                trying.bind(("127.0.0.1", number))
+            except OSError:
+                continue
+        return number

@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from services.analytics.app import Analytics, Config, build, serve
 from services.analytics.kafka.config import KafkaConfig, kafka_config
 from tests.analytics.kafka_broker import Broker
+
+# What every module of tests with Kafka is marked with.
+KAFKA = [
+    pytest.mark.xdist_group("kafka"),
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # see the fixture `kafka`
+]
 
 
 def settings(kafka: Broker, folder: Path, **changes: Any) -> Config:

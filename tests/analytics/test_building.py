@@ -73,3 +73,29 @@ async def test_where_no_store_can_answer_usage_says_so(monkeypatch: pytest.Monke
 
     with pytest.raises(Unavailable, match=r"deaf answers no questions.*add duckdb or clickhouse"):
         await analytics.usage.query(UsageQuery())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(Config(state_dir=Path(), stores=("kafka",)), id="the store"),
+        pytest.param(Config(state_dir=Path(), from_kafka=True), id="what reads it"),
+    ],
+)
+def test_without_the_extra_kafka_it_is_named(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiokafka", None)
+    for module in list(sys.modules):
+        if module.startswith("services.analytics") and "kafka" in module:
+            monkeypatch.delitem(sys.modules, module)
+
+    with pytest.raises(StoreError, match=r"^kafka needs aiokafka.*inference\[kafka\]'$"):
+        build(config, registry=CollectorRegistry())
+
+
+def test_what_reads_kafka_needs_a_store_to_fill() -> None:
+    config = Config(state_dir=Path(), stores=("kafka",), from_kafka=True)
+
+    with pytest.raises(StoreError, match=r"from_kafka fills other stores.*add duckdb"):
+        build(config, registry=CollectorRegistry())

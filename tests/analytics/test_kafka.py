@@ -19,10 +19,10 @@ from services.analytics.kafka.cluster import KafkaCluster
 from services.analytics.ports import StoreError
 from services.analytics.stores.kafka import KafkaStore, _send
 from tests.analytics.kafka_broker import Broker
-from tests.analytics.kafka_support import records, store_config
+from tests.analytics.kafka_support import KAFKA, records, store_config
 from tests.analytics.support import batch, event
 
-pytestmark = [pytest.mark.xdist_group("kafka"), pytest.mark.timeout(120)]
+pytestmark = KAFKA
 
 
 def of(*accounts: str, first: int = 1) -> Batch:
@@ -182,7 +182,7 @@ async def test_with_tls_and_a_password(kafka: Broker, folder: Path) -> None:
     secure = kafka.secure_settings("secure.")
     config = store_config(kafka, **secure)
     async with KafkaStore(config) as store:
-        await store.write([batch(1, 3)])
+        await insist(store, [batch(1, 3)])
     assert sequences(await records(store_config(kafka), config.inference_topic)) == [1, 2, 3]
 
     wrong = folder / "wrong"

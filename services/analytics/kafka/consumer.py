@@ -120,9 +120,9 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         async with asyncio.timeout(self._config.write_seconds):
             await self._cluster.partitions()
         self._client = client = self._cluster.consumer(self._group())
-        client.subscribe(self._config.topics, listener=self)
         try:
-            await client.start()  # waits for its part of the group's work
+            await client.start()
+            client.subscribe(self._config.topics, listener=self)
             loop, last = asyncio.get_running_loop(), 0.0
             while True:
                 found = await client.getmany(
@@ -144,7 +144,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
     async def _take(self, partition: TopicPartition, records: Sequence[Any]) -> None:
         """Put a partition's next records in line."""
         progress = self._progress.get(partition)
-        self._count(partition, records, progress)
+        self._note(partition, records, progress)
         name, end = f"{partition.topic}/{partition.partition}", records[-1].offset + 1
         # In a thread: events are read one by one, and heartbeats wait for the loop.
         batches = await asyncio.to_thread(self._batches, records, name)
@@ -152,11 +152,11 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
             await self._line.submit(batch, _nothing)
         for batch in batches[-1:]:
             await self._line.submit(batch, partial(_stored, progress, end))
+        self.counts.records += len(records)
 
-    def _count(
+    def _note(
         self, partition: TopicPartition, records: Sequence[Any], progress: _Progress | None
     ) -> None:
-        self.counts.records += len(records)
         if progress is None:
             return
         first = records[0].offset
@@ -186,7 +186,8 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has
         if not due:
             return
         try:
-            async with asyncio.timeout(self._config.request_seconds):
+            # It tries again what got no answer.
+            async with asyncio.timeout(2 * self._config.request_seconds):
                 await self._client.commit(due)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("offsets are not committed, as partitions are given out anew: %s", error)

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { THEMES, leave } from "./icons.js";
-import { time } from "./format.js";
+import { ago } from "./format.js";
 import { state, update } from "./store.js";
 import { nextTheme, theme } from "./theme.js";
 
@@ -40,7 +40,7 @@ export function head(current, onLeave) {
     h(
       "div",
       { class: "head-end" },
-      currentState(),
+      current_state(),
       me &&
         h(
           "div",
@@ -76,9 +76,8 @@ export function warnings() {
       h(
         "p",
         { class: "notice bad" },
-        `The entry has not answered since ${time(live.since)}: what is shown is as old. Connecting again.`,
+        `The entry has not answered for ${ago(live.since, Date.now())}: what is shown is as old. Connecting again.`,
       ),
-    live.why && h("p", { class: "notice", "data-key": "why" }, live.why),
     live.kind === "live" &&
       silent > CONTROL_SILENT_S &&
       h(
@@ -96,7 +95,7 @@ export function warnings() {
   );
 }
 
-function currentState() {
+function current_state() {
   const [kind, text] = {
     live: ["good", "Live"],
     stale: ["warn", "Stale"],
