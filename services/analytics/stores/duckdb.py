@@ -147,11 +147,12 @@ class DuckDBStore:
         for hour in await self._write_with(lambda _: self._hours.due(now_ms)):
             async with self._one_query:
                 await self._roll(hour)
-        past = self._hours.past(self._keeping.events_before(now_ms))
+        keeping = self._keeping
+        before = keeping.events_before(now_ms), keeping.usage_before(now_ms)
+        past = await self._write_with(lambda _: self._hours.past(before[0]))
         for hour in past:
             await self._write_with(partial(self._seal, hour))
         async with self._one_query:
-            before = self._keeping.events_before(now_ms), self._keeping.usage_before(now_ms)
             await self._write_with(lambda connection: self._tidy(connection, *before, bool(past)))
 
     async def _roll(self, hour: int) -> None:
