@@ -16,6 +16,7 @@ from libs.common.catalog import Backend, Model, Permits, UsageTensors
 from libs.common.clock import SystemClock
 from libs.common.events.values import Event
 from libs.common.pb import kserve_pb2 as kserve
+from libs.common.spans import Spans
 from libs.common.tokens import token_hash
 from libs.common.world import World
 from libs.common.world_map import (
@@ -37,6 +38,7 @@ from services.server.backends.triton import TritonBackend
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
 from services.server.service import InferenceServer
+from services.server.traces import Traces
 from tests.fakes import FakeUsage, NoDecisions, NoFinetunes, a_health, some_losses
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -131,7 +133,8 @@ class NoSink:
 class HotPath:
     """Entry and server in one process, with a connection of a client to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, spans: Spans | None = None, *, trace_share: float = 1.0) -> None:
+        """Trace the requests if there are `spans` to take what that gives."""
         self.channel = HeldChannel()
         self.sink = NoSink()
         self.transport = HeldTransport()
@@ -143,7 +146,12 @@ class HotPath:
             world=world,
             backends={"triton": TritonBackend(lambda _: self.channel)},
             outcomes=Outcomes(
-                colo="ams", sink=self.sink, metrics=metrics, health=health, clock=clock
+                colo="ams",
+                sink=self.sink,
+                metrics=metrics,
+                health=health,
+                clock=clock,
+                traces=Traces(spans, server="s", colo="ams") if spans is not None else None,
             ),
             losses=some_losses(health, metrics, clock),
             clock=clock,
@@ -152,7 +160,7 @@ class HotPath:
         server.shards.sync()
         self._server = server
         self._entry = entry = build(
-            Config(colo="ams"),
+            Config(colo="ams", trace_share=trace_share),
             world=world,
             connections={"local:s": server}.__getitem__,
             finetunes=NoFinetunes(),
@@ -161,6 +169,7 @@ class HotPath:
             metrics=EntryMetrics(registry),
             templates=lambda _: "",
             clock=clock,
+            spans=spans,
         )
         self._http = HttpServer(
             route=entry.hot.route, other=asyncio.Protocol, refuse=entry.hot.refuse

@@ -15,6 +15,7 @@ from typing import TypeVar
 import orjson
 import pytest
 
+from libs.common.spans import NoSpans
 from tests.hot_path import HotPath, a_token, calls_of
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ T = TypeVar("T")
 # Five of them look after the endpoint and the histograms, as each call must, and three let the
 # model's task read the body: what bytes mean depends on it. Two see whether the account has limits.
 UNARY_CALLS = 211
+TRACED_CALLS = 304  # the same with its three spans
+UNTRACED_CALLS = 262  # where others are traced: it is told to the backend that this one is not
 WAKEUP_CALLS = 60  # of a stream that gets one token
 TOKEN_CALLS = 6  # each further one that comes with it
 KEPT_BLOCKS = 0.5  # per request: what is never given back shows as one or more
@@ -46,6 +49,19 @@ async def test_a_unary_call_costs_few_calls() -> None:
         return min(calls_of(hot.unary) for _ in range(5))  # one of them may see a new second
 
     assert await in_the_loop(work) <= UNARY_CALLS
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(("share", "bound"), [(1.0, TRACED_CALLS), (0.0, UNTRACED_CALLS)])
+async def test_a_traced_call_costs_few_calls_more(share: float, bound: int) -> None:
+    hot = HotPath(NoSpans(), trace_share=share)
+
+    def work() -> int:
+        for _ in range(20):
+            hot.unary()
+        return min(calls_of(hot.unary) for _ in range(5))
+
+    assert UNARY_CALLS < await in_the_loop(work) <= bound
 
 
 @pytest.mark.interpreted
