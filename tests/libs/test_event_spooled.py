@@ -27,7 +27,7 @@ from libs.common.events.spool import Spool, SpoolConfig
 from libs.common.events.values import Ack, Batch, Boot, LifecycleEvent
 
 SHORT = settings(max_examples=40, stateful_step_count=40, deadline=None)
-LONG = settings(max_examples=3000, stateful_step_count=100, deadline=None)
+LONG = settings(max_examples=800, stateful_step_count=100, deadline=None)
 BOUNDS = SpoolConfig(most_bytes=6000, segment_bytes=1200)
 SLOTS, BATCH, PENDING = 3, 4, 10
 
