@@ -117,13 +117,14 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 
 def several(count: int) -> Iterator[InferenceEvent]:
     """Yield events of several accounts and models, one in ten with an id of its client's."""
+    now_ms = int(time.time() * 1000)
     for n in range(count):
         took = 40.0 + n % 977
         yield InferenceEvent(
             account_id=f"{n % 50:032x}",
             model_id=f"@cf/bench/model-{n % 20}",
             request_id=f"01K{n:023d}",
-            timestamp_ms=1_790_000_000_000 + n,
+            timestamp_ms=now_ms + n % 1000,
             task="text-generation",
             request_source=3,
             client_request_id=f"client-{n}" if n % 10 == 0 else "",

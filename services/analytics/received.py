@@ -28,6 +28,11 @@ class Received(Sequence[Event | None]):
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def has_structs(self) -> bool:
+        """Whether somebody has asked for them, which costs more than the columns did."""
+        return self._events is not None
+
     @overload
     def __getitem__(self, index: int) -> Event | None: ...
     @overload

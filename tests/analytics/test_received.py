@@ -90,6 +90,17 @@ def test_usual_events_are_read_into_columns() -> None:
     same_tables(data, 100, seen=50)
 
 
+def test_columns_are_made_without_structs() -> None:
+    received = read_events(body([event(n) for n in range(100)]), first_sequence=FIRST, count=100)
+
+    inferences, _ = fresh([batch(received)], {}).columns()
+
+    assert isinstance(received, Received)
+    assert len(inferences["sequence"]) == len(received) == 100
+    assert received.count(None) == 0
+    assert not received.has_structs
+
+
 def test_a_few_events_are_read_one_by_one() -> None:
     events: list[Event] = [event(number) for number in range(FEWEST - 1)]
 

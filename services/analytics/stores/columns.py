@@ -45,10 +45,12 @@ class Fresh:
         rows: list[Row] = []
         for batch, seen in self.batches:
             events = batch.events
-            others: Iterable[tuple[int, Event | None]] = enumerate(events)
+            others: Iterable[tuple[int, Event | None]]
             if isinstance(events, Received):
                 tables.append(_usual(batch, events, seen))
                 others = events.others
+            else:
+                others = enumerate(events)
             for at, event in others:
                 sequence = batch.first_sequence + at
                 if event is not None and sequence > seen:
