@@ -63,6 +63,7 @@ class Running:
     world: World
     http: str  # the address, with its scheme
     grpc: str
+    console: str = ""  # the page's address
 
 
 class Embedded:
@@ -90,9 +91,7 @@ class Embedded:
         for colo in self.options.colos:
             await self._node(stack, plane, colo)
             await self._server(stack, plane, colo)
-        bound = await self._entry(stack, plane, self.options.colos[0], usage)
-        http = f"{bound.scheme}://{bound.http}"
-        return Running(world=self.world, http=http, grpc=bound.grpc)
+        return await self._entry(stack, plane, self.options.colos[0], usage)
 
     async def _analytics(self, stack: AsyncExitStack) -> UsageSource:
         config = self.config.settings(
@@ -180,7 +179,7 @@ class Embedded:
 
     async def _entry(
         self, stack: AsyncExitStack, plane: Control, colo: Colo, usage: UsageSource
-    ) -> entry.Bound:
+    ) -> Running:
         config = self.config.settings(
             "entry",
             entry.Config,
@@ -190,7 +189,10 @@ class Embedded:
             grpc=self.options.grpc,
         )
         path = self._path(stack, plane, usage=usage)
-        return await path.entry(config, local=self.servers)
+        bound = await path.entry(config, local=self.servers)
+        http = f"{bound.scheme}://{bound.http}"
+        console = f"{http}/console" if config.console else ""
+        return Running(world=self.world, http=http, grpc=bound.grpc, console=console)
 
     def _path(
         self, stack: AsyncExitStack, plane: Control, *, usage: UsageSource | None = None

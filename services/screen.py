@@ -37,6 +37,7 @@ async def announce(
         world=running.world,
         http=running.http,
         grpc=running.grpc,
+        console=running.console,
         account=account_of(token, running.world.table(Token)),
         token=token,
         took_s=time.monotonic() - began,
@@ -72,6 +73,7 @@ def screen(
     account: str,
     token: str,
     took_s: float,
+    console: str = "",
     memory_mb: float = 0.0,
     silent: Collection[str] = (),
 ) -> str:
@@ -87,6 +89,7 @@ def screen(
         "",
         f"  HTTP     {http}",
         f"  gRPC     {grpc}",
+        *([f"  console  {console}"] if console else ()),
         f"  account  {account}",
         f"  token    {token}",
         "",

@@ -51,6 +51,16 @@ def test_a_model_at_whose_address_nobody_answers_is_not_shown_as_ready() -> None
     assert "nobody" not in shown("a:1")
 
 
+def test_the_console_is_told_where_it_is() -> None:
+    where: dict[str, str] = {"http": "http://h:1", "grpc": "", "account": "a", "token": "t"}
+
+    without = screen(world=World(), **where, took_s=1.0)
+    told = screen(world=World(), **where, took_s=1.0, console="http://h:1/console")
+
+    assert "console" not in without
+    assert "  console  http://h:1/console\n" in told
+
+
 def test_the_memory_is_told_with_tritons_only_where_there_are_some() -> None:
     assert "in 9 MB\n" in shown("a:1")
     assert "in 9 MB with its Tritons\n" in shown("a:1", is_external=False)

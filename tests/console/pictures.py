@@ -23,7 +23,8 @@ from tests.system.harness import ACCOUNT, CHAT, EMBED, TOKEN, Client, cleaned_up
 
 Scheme = Literal["light", "dark"]
 # What is asked for, how often, and with what.
-CALLS: tuple[tuple[int, str, dict[str, Any]], ...] = (
+Calls = tuple[tuple[int, str, dict[str, Any]], ...]
+CALLS: Calls = (
     (10, CHAT, {"prompt": "Tell me about the stars.", "max_tokens": 60, "stream": True}),
     (8, CHAT, {"prompt": "Hello!", "max_tokens": 16}),
     (12, EMBED, {"text": ["A star is born in a cloud of gas.", "Bread is made of flour."]}),
@@ -34,6 +35,8 @@ CALLS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (1, CHAT, {"prompt": "Hello!", "max_tokens": 200, "options": {"totalMs": 20}}),
     (1, CHAT, {"prompt": "Hello!", "max_tokens": 60, "options": {"maxQueueMs": 1}}),
 )
+# While the pictures are taken: as much text as fills its permits, and some of its queue.
+RUSH: Calls = ((1, CHAT, {"prompt": "Tell me a story.", "max_tokens": 120, "stream": True}),)
 TALL = 1600  # of a telephone's pictures: what one sees of it by scrolling a little
 WAVE_S = 240.0  # the load rises and falls once in so long
 
@@ -41,7 +44,8 @@ WAVE_S = 240.0  # the load rises and falls once in so long
 class Callers:
     """Ask for a mixture of models, more and then less, from both accounts and both colos."""
 
-    def __init__(self, port: int, *, threads: int) -> None:
+    def __init__(self, port: int, *, threads: int, calls: Calls = CALLS) -> None:
+        self._calls = calls
         self._over = threading.Event()
         self._port = port
         self._threads = [
@@ -61,12 +65,12 @@ class Callers:
 
     def _ask(self, seed: int, share: float) -> None:
         rng, client = random.Random(seed), Client(self._port)
-        weights = [each[0] for each in CALLS]
+        weights = [each[0] for each in self._calls]
         while not self._over.wait(rng.expovariate(1.5)):
             phase = (time.monotonic() % WAVE_S) / WAVE_S
             if share > 0.4 + 0.6 * (1 - abs(2 * phase - 1)):
                 continue
-            ((_, model, body),) = rng.choices(CALLS, weights)
+            ((_, model, body),) = rng.choices(self._calls, weights)
             options = {"preferredColo": rng.choice(COLOS), **body.get("options", {})}
             theirs = rng.random() < 0.3
             token, account = (THEIR_TOKEN, THEIRS) if theirs else (TOKEN, ACCOUNT)
@@ -103,7 +107,7 @@ def show(page: Page, view: str) -> None:
     page.get_by_role("link", name=view.capitalize(), exact=True).click()
     page.get_by_role("heading", name=view.capitalize(), level=1).wait_for()
     if view == "scaling":
-        page.locator("svg.chart path.line").first.wait_for()
+        page.locator("svg.chart path.line").first.wait_for(state="attached")
     if view == "requests":
         page.locator("tr[data-request]").first.wait_for()
     if view == "playground":
@@ -119,6 +123,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--minutes", type=float, default=16.0)
     parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--rush", type=int, default=20)
     said = parser.parse_args()
     with (
         short_dir() as folder,
@@ -128,7 +133,8 @@ def main() -> None:
     ):
         say(running.client.base)
         time.sleep(60 * said.minutes)
-        with chromium() as browser:
+        rush = Callers(running.http, threads=said.rush, calls=RUSH)
+        with chromium() as browser, rush:
             take(browser, running.client.base, said.out)
 
 

@@ -172,103 +172,95 @@ MANY = of(
 )
 
 
-@pytest.mark.parametrize(
-    ("groups", "rows"),
-    [
-        pytest.param(
-            (UsageGroup.HOUR,),
-            [{"hour_ms": FIRST, "requests": 4}, {"hour_ms": FIRST + HOUR_MS, "requests": 1}],
-            id="hour",
-        ),
-        pytest.param(
-            (UsageGroup.FINETUNE,),
-            [{"finetune": "", "requests": 4}, {"finetune": "f", "requests": 1}],
-            id="finetune",
-        ),
-        pytest.param(
-            (UsageGroup.SOURCE,),
-            [
-                {"source": "pages_binding", "requests": 1},
-                {"source": "rest", "requests": 3},
-                {"source": "worker_binding", "requests": 1},
-            ],
-            id="source",
-        ),
-        pytest.param(
-            (UsageGroup.MINUTE,),
-            [
-                {"minute_ms": FIRST, "requests": 2},
-                {"minute_ms": FIRST + 59 * 60_000, "requests": 2},
-                {"minute_ms": FIRST + HOUR_MS, "requests": 1},
-            ],
-            id="minute",
-        ),
-        pytest.param(
-            (UsageGroup.COLO,),
-            [
-                {"colo": "", "requests": 3, "errors": 0},
-                {"colo": "ams", "requests": 2, "errors": 1},
-                {"colo": "lhr", "requests": 1, "errors": 0},
-            ],
-            id="colo",
-        ),
-        pytest.param(
-            (UsageGroup.ACCOUNT, UsageGroup.ERROR_CODE),
-            [
-                {"account": "a" * 32, "error_code": 0, "requests": 4},
-                {"account": "other", "error_code": 0, "requests": 1},
-            ],
-            id="account and error code",
-        ),
-        pytest.param(
-            (UsageGroup.SOURCE, UsageGroup.HOUR, UsageGroup.MODEL),
-            [
-                {"source": "pages_binding", "hour_ms": FIRST, "model": MODEL, "requests": 1},
-                {"source": "rest", "hour_ms": FIRST, "model": MODEL, "requests": 2},
-                {"source": "rest", "hour_ms": FIRST + HOUR_MS, "model": MODEL, "requests": 1},
-                {"source": "worker_binding", "hour_ms": FIRST, "model": MODEL, "requests": 1},
-            ],
-            id="several",
-        ),
-    ],
-)
-async def test_usage_by_group(
-    opened: Open, groups: tuple[UsageGroup, ...], rows: list[dict[str, Any]]
-) -> None:
+GROUPED: dict[str, tuple[tuple[UsageGroup, ...], list[dict[str, Any]]]] = {
+    "hour": (
+        (UsageGroup.HOUR,),
+        [{"hour_ms": FIRST, "requests": 4}, {"hour_ms": FIRST + HOUR_MS, "requests": 1}],
+    ),
+    "finetune": (
+        (UsageGroup.FINETUNE,),
+        [{"finetune": "", "requests": 4}, {"finetune": "f", "requests": 1}],
+    ),
+    "source": (
+        (UsageGroup.SOURCE,),
+        [
+            {"source": "pages_binding", "requests": 1},
+            {"source": "rest", "requests": 3},
+            {"source": "worker_binding", "requests": 1},
+        ],
+    ),
+    "minute": (
+        (UsageGroup.MINUTE,),
+        [
+            {"minute_ms": FIRST, "requests": 2},
+            {"minute_ms": FIRST + 59 * 60_000, "requests": 2},
+            {"minute_ms": FIRST + HOUR_MS, "requests": 1},
+        ],
+    ),
+    "colo": (
+        (UsageGroup.COLO,),
+        [
+            {"colo": "", "requests": 3, "errors": 0},
+            {"colo": "ams", "requests": 2, "errors": 1},
+            {"colo": "lhr", "requests": 1, "errors": 0},
+        ],
+    ),
+    "account and error code": (
+        (UsageGroup.ACCOUNT, UsageGroup.ERROR_CODE),
+        [
+            {"account": "a" * 32, "error_code": 0, "requests": 4},
+            {"account": "other", "error_code": 0, "requests": 1},
+        ],
+    ),
+    "several": (
+        (UsageGroup.SOURCE, UsageGroup.HOUR, UsageGroup.MODEL),
+        [
+            {"source": "pages_binding", "hour_ms": FIRST, "model": MODEL, "requests": 1},
+            {"source": "rest", "hour_ms": FIRST, "model": MODEL, "requests": 2},
+            {"source": "rest", "hour_ms": FIRST + HOUR_MS, "model": MODEL, "requests": 1},
+            {"source": "worker_binding", "hour_ms": FIRST, "model": MODEL, "requests": 1},
+        ],
+    ),
+}
+
+
+async def test_usage_by_group(opened: Open) -> None:
     async with opened() as store:
         await store.write([MANY])
 
-        found = await store.usage(UsageQuery(group_by=groups), max_rows=10)
+        for case, (groups, rows) in GROUPED.items():
+            found = await store.usage(UsageQuery(group_by=groups), max_rows=10)
+            told = [{name: getattr(row, name) for name in rows[0]} for row in found]
+            assert told == rows, case
 
-    assert [{name: getattr(row, name) for name in rows[0]} for row in found] == rows
+
+SOME: dict[str, tuple[UsageQuery, int]] = {
+    "account": (UsageQuery(account="other"), 1),
+    "unknown account": (UsageQuery(account="nobody"), 0),
+    "SQL for an account": (UsageQuery(account="' OR true --"), 0),
+    "model": (UsageQuery(model=MODEL), 5),
+    "unknown model": (UsageQuery(model="m"), 0),
+    "finetune": (UsageQuery(finetune="f"), 1),
+    "source": (UsageQuery(source="pages_binding"), 1),
+    "source and account": (UsageQuery(source="rest", account="other"), 0),
+    "colo": (UsageQuery(colo="ams"), 2),
+    "no error": (UsageQuery(error_code=0), 5),
+    "error of an attempt": (UsageQuery(error_code=3043), 0),
+    "error of a colo's attempt": (UsageQuery(error_code=3043, colo="ams"), 1),
+    "from, with a late attempt": (UsageQuery(from_ms=FIRST + HOUR_MS), 1),
+    "to": (UsageQuery(to_ms=FIRST + HOUR_MS), 4),
+    "a moment": (UsageQuery(from_ms=FIRST, to_ms=FIRST + 1), 2),
+    "to the end of time": (UsageQuery(to_ms=2**64 - 1), 5),
+}
 
 
-@pytest.mark.parametrize(
-    ("query", "kept"),
-    [
-        pytest.param(UsageQuery(account="other"), 1, id="account"),
-        pytest.param(UsageQuery(account="nobody"), 0, id="unknown account"),
-        pytest.param(UsageQuery(account="' OR true --"), 0, id="SQL for an account"),
-        pytest.param(UsageQuery(model=MODEL), 5, id="model"),
-        pytest.param(UsageQuery(model="m"), 0, id="unknown model"),
-        pytest.param(UsageQuery(finetune="f"), 1, id="finetune"),
-        pytest.param(UsageQuery(source="pages_binding"), 1, id="source"),
-        pytest.param(UsageQuery(source="rest", account="other"), 0, id="source and account"),
-        pytest.param(UsageQuery(colo="ams"), 2, id="colo"),
-        pytest.param(UsageQuery(error_code=0), 5, id="no error"),
-        pytest.param(UsageQuery(error_code=3043), 0, id="error of an attempt"),
-        pytest.param(UsageQuery(error_code=3043, colo="ams"), 1, id="error of a colo's attempt"),
-        pytest.param(UsageQuery(from_ms=FIRST + HOUR_MS), 1, id="from, with a late attempt"),
-        pytest.param(UsageQuery(to_ms=FIRST + HOUR_MS), 4, id="to"),
-        pytest.param(UsageQuery(from_ms=FIRST, to_ms=FIRST + 1), 2, id="a moment"),
-        pytest.param(UsageQuery(to_ms=2**64 - 1), 5, id="to the end of time"),
-    ],
-)
-async def test_usage_of_some(opened: Open, query: UsageQuery, kept: int) -> None:
+async def test_usage_of_some(opened: Open) -> None:
     async with opened() as store:
         await store.write([MANY])
 
-        assert sum(row.requests for row in await store.usage(query, max_rows=10)) == kept
+        for case, (query, kept) in SOME.items():
+            found = await store.usage(query, max_rows=10)
+            assert sum(row.requests for row in found) == kept, case
 
 
 async def test_usage_has_at_most_so_many_rows(opened: Open) -> None:
@@ -286,32 +278,30 @@ LATEST = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        pytest.param(RecentQuery(), [4, 3, 2, 1], id="all"),
-        pytest.param(RecentQuery(limit=2), [4, 3], id="some"),
-        pytest.param(RecentQuery(account="other"), [2], id="account"),
-        pytest.param(RecentQuery(account="' OR true --"), [], id="SQL for an account"),
-        pytest.param(RecentQuery(model="m"), [3], id="model"),
-        pytest.param(RecentQuery(before=Position(timestamp_ms=FIRST + 5)), [1], id="a moment"),
-        pytest.param(
-            RecentQuery(
-                before=Position(timestamp_ms=FIRST + 5, server="ams-0", boot_epoch=1, sequence=3)
-            ),
-            [2, 1],
-            id="another of the same moment",
+RECENT: dict[str, tuple[RecentQuery, list[int]]] = {
+    "all": (RecentQuery(), [4, 3, 2, 1]),
+    "some": (RecentQuery(limit=2), [4, 3]),
+    "account": (RecentQuery(account="other"), [2]),
+    "SQL for an account": (RecentQuery(account="' OR true --"), []),
+    "model": (RecentQuery(model="m"), [3]),
+    "a moment": (RecentQuery(before=Position(timestamp_ms=FIRST + 5)), [1]),
+    "another of the same moment": (
+        RecentQuery(
+            before=Position(timestamp_ms=FIRST + 5, server="ams-0", boot_epoch=1, sequence=3)
         ),
-        pytest.param(RecentQuery(before=Position(timestamp_ms=2**64 - 1)), [4, 3, 2, 1], id="ever"),
-    ],
-)
-async def test_the_last_attempts(opened: Open, query: RecentQuery, found: list[int]) -> None:
+        [2, 1],
+    ),
+    "ever": (RecentQuery(before=Position(timestamp_ms=2**64 - 1)), [4, 3, 2, 1]),
+}
+
+
+async def test_the_last_attempts(opened: Open) -> None:
     async with opened() as store:
         await store.write([of(*LATEST)])
 
-        rows = await store.recent(query)
-
-    assert [row.sequence for row in rows] == found
+        for case, (query, found) in RECENT.items():
+            rows = await store.recent(query)
+            assert [row.sequence for row in rows] == found, case
 
 
 async def test_an_attempt_has_all_that_was_recorded_of_it(opened: Open) -> None:

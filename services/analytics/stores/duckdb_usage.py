@@ -37,8 +37,8 @@ OF_ATTEMPT = {
     UsageGroup.ACCOUNT: "account_id",
 }
 OF_REQUEST = {
-    UsageGroup.HOUR: f"arrived_ms // {HOUR_MS} * {HOUR_MS}",
-    UsageGroup.MINUTE: f"arrived_ms // {MINUTE_MS} * {MINUTE_MS}",
+    UsageGroup.HOUR: f"(arrived_ms // {HOUR_MS} * {HOUR_MS})::UBIGINT",
+    UsageGroup.MINUTE: f"(arrived_ms // {MINUTE_MS} * {MINUTE_MS})::UBIGINT",
     UsageGroup.ERROR_CODE: "error_code",
 }
 
@@ -123,11 +123,11 @@ COUNTED = """
     WHERE number < {max_rows}
 """
 COUNTS = f"""
-            SELECT {{of_request}}, {bucket("request_time_ms")} AS bucket, count(*) AS timed,
-                0 AS first_tokens
+            SELECT {{of_request}}, {bucket("request_time_ms")} AS bucket,
+                count(*)::UBIGINT AS timed, 0::UBIGINT AS first_tokens
             FROM {{source}} GROUP BY ALL
             UNION ALL
-            SELECT {{of_request}}, {bucket("time_to_first_token")}, 0, count(*)
+            SELECT {{of_request}}, {bucket("time_to_first_token")}, 0::UBIGINT, count(*)::UBIGINT
             FROM {{source}} WHERE time_to_first_token > 0 GROUP BY ALL
 """
 PERCENTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}

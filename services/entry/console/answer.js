@@ -32,6 +32,7 @@ export class Answer {
 
   /** A request is on its way. */
   begin() {
+    release(this.#shown);
     this.#began = performance.now();
     this.#first = 0;
     this.#id = "";
@@ -120,4 +121,10 @@ export class Answer {
       link,
     );
   }
+}
+
+/** Let go of the bytes of pictures and sounds that are shown no more. */
+function release(shown) {
+  for (const each of shown.querySelectorAll(":is(img, audio, a):not(.boxed *)"))
+    URL.revokeObjectURL(each.src ?? each.href);
 }

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { THEMES, leave } from "./icons.js";
-import { ago } from "./format.js";
+import { time } from "./format.js";
 import { state, update } from "./store.js";
 import { nextTheme, theme } from "./theme.js";
 
@@ -40,7 +40,7 @@ export function head(current, onLeave) {
     h(
       "div",
       { class: "head-end" },
-      current_state(),
+      currentState(),
       me &&
         h(
           "div",
@@ -76,8 +76,9 @@ export function warnings() {
       h(
         "p",
         { class: "notice bad" },
-        `The entry has not answered for ${ago(live.since, Date.now())}: what is shown is as old. Connecting again.`,
+        `The entry has not answered since ${time(live.since)}: what is shown is as old. Connecting again.`,
       ),
+    live.why && h("p", { class: "notice", "data-key": "why" }, live.why),
     live.kind === "live" &&
       silent > CONTROL_SILENT_S &&
       h(
@@ -95,7 +96,7 @@ export function warnings() {
   );
 }
 
-function current_state() {
+function currentState() {
   const [kind, text] = {
     live: ["good", "Live"],
     stale: ["warn", "Stale"],

@@ -29,9 +29,9 @@ export class Live {
     const watch = setInterval(() => this.#look(), 1_000);
     this.#stopping.signal.addEventListener("abort", () => clearInterval(watch));
     while (!this.#stopping.signal.aborted) {
-      await this.#once();
+      const refusal = await this.#once();
       if (this.#stopping.signal.aborted) return;
-      this.#onState({ kind: "away", since: this.#heard });
+      this.#onState({ kind: "away", since: this.#heard, why: refusal?.message });
       await this.#pause(this.#wait);
       this.#wait = Math.min(LONGEST_MS, 2 * this.#wait);
     }
@@ -48,12 +48,17 @@ export class Live {
     try {
       const response = await ask("console/api/world/stream", { signal: this.#attempt.signal });
       for await (const { event, data } of events(response)) {
-        if (event === "end") return this.#onRefused();
+        if (event === "end") {
+          this.#onRefused();
+          return null;
+        }
         this.#take(JSON.parse(data));
       }
     } catch (error) {
       if (error.status === 401 || error.status === 403) this.#onRefused(error);
+      return error.status ? error : null; // without one, there was no answer
     }
+    return null;
   }
 
   #take(sections) {

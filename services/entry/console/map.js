@@ -1,7 +1,8 @@
 /** The world with its colos: how full each is by its ring, how well it is by its color. */
 
-import { s } from "./dom.js";
-import { count, number } from "./format.js";
+import { h, s } from "./dom.js";
+import { number } from "./format.js";
+import { arranged } from "./labels.js";
 import { STEP, land } from "./land.js";
 import { isNarrow } from "./view.js";
 
@@ -14,20 +15,37 @@ const path = land()
   .map(([longitude, latitude]) => `M${longitude},${-latitude}h0`)
   .join("");
 
-/** Draw the map; `colos` as `placed` makes them. */
+/** Draw the map; `colos` as `placed` of colos.js makes them. */
 export function worldMap(colos) {
-  const told = colos.map((each) => `${each.name}: ${each.words}`).join("; ");
-  return s(
-    "svg",
-    {
-      class: "map",
-      viewBox: isNarrow() ? around(colos.filter((each) => each.isThere)) : WHOLE,
-      role: "img",
-      "aria-label": `Map of colos. ${told}`,
-    },
-    s("path", { class: "land", d: path, "stroke-width": STEP * 0.6 }),
-    colos.filter((each) => each.isThere).map(marker),
-  );
+  const there = colos.filter((each) => each.isThere);
+  const shown = there.filter((each) => each.hasPlace);
+  const lost = there.filter((each) => !each.hasPlace).map((each) => each.name);
+  const told = there.map((each) => `${each.name}: ${each.words}`).join("; ");
+  return [
+    s(
+      "svg",
+      {
+        class: "map",
+        viewBox: isNarrow() ? around(shown) : WHOLE,
+        role: "img",
+        "aria-label": `Map of colos. ${told}`,
+      },
+      s("path", { class: "land", d: path, "stroke-width": STEP * 0.6 }),
+      arranged(shown.map((each) => ({ ...each, ...point(each), more: more(each) }))).map(marker),
+    ),
+    lost.length > 0 &&
+      h(
+        "p",
+        { class: "below", "data-key": "lost" },
+        `${lost.join(", ")} cannot be shown: give it latitude and longitude in constellation.yaml.`,
+      ),
+  ];
+}
+
+const point = (colo) => ({ x: colo.longitude, y: -colo.latitude });
+
+function more({ used, permits, queued }) {
+  return `${number(used)}/${number(permits)}${queued ? ` +${number(queued)}` : ""}`;
 }
 
 /** The part of the world that has all colos, where there is no room for the whole. */
@@ -38,76 +56,37 @@ function around(colos) {
   const [west, east] = [Math.min(...longitudes), Math.max(...longitudes)];
   const [south, north] = [Math.min(...latitudes), Math.max(...latitudes)];
   const width = Math.min(360, Math.max(LEAST, east - west + 50));
-  const height = Math.max(0.6 * width, north - south + 40);
+  const height = Math.min(NORTH - SOUTH, Math.max(0.6 * width, north - south + 40));
   const left = Math.min(180 - width, Math.max(-180, (west + east - width) / 2));
   const top = Math.min(-SOUTH - height, Math.max(-NORTH, -(south + north + height) / 2));
   return [left, top, width, height].map(Math.round).join(" ");
 }
 
-function marker(colo) {
-  const [x, y] = [colo.longitude, -colo.latitude];
-  const round = 2 * Math.PI * 6;
-  const isEast = x > 120;
-  const side = { x: isEast ? x - 10 : x + 10, "text-anchor": isEast ? "end" : "start" };
+function marker({ name, more, health, share, x, y, radius, label }) {
+  const round = 2 * Math.PI * radius;
+  const side = { x: label.x, "text-anchor": label.anchor };
   return s(
     "g",
-    { "data-key": colo.name },
-    s("circle", { class: `halo ${colo.health}`, cx: x, cy: y, r: 9 }),
-    s("circle", { class: "ring bed", cx: x, cy: y, r: 6 }),
+    { "data-key": name },
+    s("circle", { class: `halo ${health}`, cx: x, cy: y, r: 1.5 * radius }),
+    s("circle", { class: "ring bed", cx: x, cy: y, r: radius, "stroke-width": 0.42 * radius }),
     s("circle", {
-      class: `ring ${colo.health}`,
+      class: `ring ${health}`,
       cx: x,
       cy: y,
-      r: 6,
+      r: radius,
+      "stroke-width": 0.42 * radius,
       transform: `rotate(-90 ${x} ${y})`,
-      "stroke-dasharray": `${(round * colo.share).toFixed(2)} ${round.toFixed(2)}`,
+      "stroke-dasharray": `${(round * share).toFixed(2)} ${round.toFixed(2)}`,
     }),
-    s("circle", { class: `heart ${colo.health}`, cx: x, cy: y, r: 3 }),
-    s("text", { ...side, y: y - 0.5 }, colo.name),
-    s(
-      "text",
-      { ...side, y: y + 7, class: "more" },
-      `${number(colo.used)}/${number(colo.permits)}${colo.queued ? ` +${number(colo.queued)}` : ""}`,
-    ),
+    s("circle", {
+      class: `heart ${health}`,
+      cx: x,
+      cy: y,
+      r: radius / 2,
+      "stroke-width": radius / 4,
+    }),
+    s("text", { ...side, y: label.y - 0.5 }, name),
+    s("text", { ...side, y: label.y + 7, class: "more" }, more),
   );
-}
-
-/** Add up what each colo has: permits, queue, endpoints by health. */
-export function placed(colos, loads, instances) {
-  return colos.map((colo) => {
-    const here = loads.filter((each) => each.colo === colo.name);
-    const sum = (field) => here.reduce((total, each) => total + each[field], 0);
-    const permits = sum("permits");
-    const used = permits - sum("free");
-    const sick = sum("backoff");
-    const isThere = colo.servers + colo.nodes > 0;
-    const health = !isThere
-      ? "idle"
-      : !colo.servers
-        ? "bad"
-        : sick || colo.draining
-          ? "warn"
-          : permits
-            ? "good"
-            : "idle";
-    const words = isThere
-      ? `${number(used)} of ${count(permits, "permit")} in use, ${number(sum("queued"))} queued, ${count(sick, "endpoint")} in backoff`
-      : "nothing runs there";
-    const ready = instances.filter(
-      (each) => each.colo === colo.name && each.state === "ready",
-    ).length;
-    return {
-      ...colo,
-      permits,
-      used,
-      queued: sum("queued"),
-      healthy: sum("healthy"),
-      sick,
-      share: permits ? used / permits : 0,
-      isThere,
-      health,
-      words,
-      ready,
-    };
-  });
 }

@@ -2,7 +2,8 @@
 
 import { h } from "./dom.js";
 import { models } from "./models.js";
-import { placed, worldMap } from "./map.js";
+import { placed } from "./colos.js";
+import { worldMap } from "./map.js";
 import { attention } from "./attention.js";
 import { meter } from "./bars.js";
 import { number } from "./format.js";
@@ -12,6 +13,7 @@ import { followTraffic, ranges, traffic } from "./traffic.js";
 import { drawing, emptiness, panel } from "./view.js";
 
 export const TITLE = "Overview";
+const LONG = 4; // colos: with more, what needs a look has its place below the map
 let draw = () => {};
 
 /** Put the view into the page; returns what ends it. */
@@ -26,6 +28,8 @@ export const show = () => draw();
 function view() {
   const { world } = state;
   const colos = placed(world.colos, world.loads, world.instances);
+  const there = colos.filter((each) => each.isThere);
+  const isLong = there.length > LONG;
   return h(
     "div",
     null,
@@ -34,13 +38,13 @@ function view() {
     h(
       "div",
       { class: "panels overview" },
-      panel("Map", { about: "a ring is the share of permits in use", key: "map" }, worldMap(colos)),
       panel(
-        "Colos",
-        { key: "colos" },
-        coloTable(colos.filter((each) => each.isThere)),
-        attention(colos),
+        "Map",
+        { about: "a ring is the share of permits in use", key: "map" },
+        worldMap(colos),
+        isLong && attention(colos),
       ),
+      panel("Colos", { key: "colos" }, coloTable(there), !isLong && attention(colos)),
       traffic(),
       panel(
         "Models",
