@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from services.analytics.stores.clickhouse_client import ClickHouseAddress
 
@@ -23,10 +24,11 @@ PASSWORD = "pa ss'word"
 class RunningClickHouse:
     """A process with an engine; after `kill` it can be started again with the same data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
         self._folder = folder
-        self.port = 0
+        self.port = port
         self._databases = 0
+        self._emptying: Client | None = None
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -43,12 +45,14 @@ class RunningClickHouse:
         self.port = int(self._process.stdout.readline())
 
     def kill(self) -> None:
-        """Kill it with -9."""
-        assert self._process is not None
+        """Kill it with -9, if it runs."""
+        if self._process is None:
+            return
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._process = None
 
     @contextmanager
     def database(self) -> Iterator[ClickHouseAddress]:
@@ -64,11 +68,11 @@ class RunningClickHouse:
     def emptied(self) -> Iterator[ClickHouseAddress]:
         """Return the address of a database whose events are taken out again: sooner than made."""
         address = self.address("emptied")
-        client = address.connect(seconds=10, create=True)
+        if self._emptying is None:
+            self._emptying = address.connect(seconds=10, create=True)
         yield address
         for table in ("inference_events", "lifecycle_events"):
-            client.command(f"TRUNCATE TABLE IF EXISTS {table}")
-        client.close()
+            self._emptying.command(f"TRUNCATE TABLE IF EXISTS {table}")
 
     def address(self, database: str) -> ClickHouseAddress:
         """Return the address of a database of it."""
@@ -78,11 +82,12 @@ class RunningClickHouse:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[RunningClickHouse]:
-    """Run one, with its data in the folder."""
+def running(folder: Path, *, port: int | None = None) -> Iterator[RunningClickHouse]:
+    """Run one, with its data in the folder; with a port, wait until it is started."""
     needs_chdb()
-    clickhouse = RunningClickHouse(folder)
-    clickhouse.start()
+    clickhouse = RunningClickHouse(folder, port=port or 0)
+    if port is None:
+        clickhouse.start()
     try:
         yield clickhouse
     finally:
