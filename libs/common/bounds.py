@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator
@@ -24,6 +25,8 @@ def database_url(text: str) -> str:
     """Check the address of a database over HTTP."""
     if not re.fullmatch(r"https?://[^/\s@?#]+/[A-Za-z_][A-Za-z0-9_]*", text):
         raise ValueError("expected http(s)://host[:port]/database, without user and password")
+    if urlsplit(text).port == 0:  # reading one that is too large raises ValueError, with a reason
+        raise ValueError("port 0 is none")
     return text
 
 

@@ -18,7 +18,7 @@ from libs.common.events.values import Batch, InferenceEvent, LifecycleEvent
 from libs.common.usage import RecentQuery, UsageQuery
 from services.analytics.app import Config, build, serve
 from services.analytics.ports import StoreError
-from services.analytics.received import Received, read_batch
+from services.analytics.received import FEWEST, Received, read_batch
 from services.analytics.stores import clickhouse_schema
 from services.analytics.stores.clickhouse import ClickHouseStore
 from services.analytics.stores.clickhouse_client import ClickHouseAddress, StoreAway
@@ -30,6 +30,8 @@ from tests.analytics.support import batch, event, frame
 from tests.clickhouse.running import RunningClickHouse, running
 from tests.system.harness import free_ports
 
+ENDLESS = "SELECT count() AS requests FROM numbers(100000000000) WHERE sipHash64(number) = 3"
+BRIEF = {"max_execution_time": 1}
 NEVER = RollUp(every_seconds=0)
 SOON = Backoff(first_s=0.05, most_s=0.2)
 
@@ -86,10 +88,10 @@ async def test_a_row_has_the_events_values(address: ClickHouseAddress) -> None:
 async def test_a_batch_in_columns_is_the_same_as_one_of_events(address: ClickHouseAddress) -> None:
     events = tuple(
         event(number, tokens_in=2**64 - 1, account_id="\U0001f600", error_code=number % 3)
-        for number in range(20)
+        for number in range(2 * FEWEST)
     )
     sent = Batch(server="ams-0", boot_epoch=1, first_sequence=1, events=events)
-    received = read_batch(frame(sent)[4:], max_events=20)
+    received = read_batch(frame(sent)[4:], max_events=2 * FEWEST)
     assert isinstance(received.events, Received)
     async with store(address) as opened:
         await opened.write([replace(sent, server="as events"), replace(received, server="ams-0")])
@@ -98,7 +100,7 @@ async def test_a_batch_in_columns_is_the_same_as_one_of_events(address: ClickHou
     by_server = f"SELECT {columns} FROM inference_events WHERE server = '{{}}' ORDER BY sequence"
     rows = read(address, by_server.format("as events"))
     assert rows == read(address, by_server.format("ams-0"))
-    assert len(rows) == 20
+    assert len(rows) == 2 * FEWEST
 
 
 async def test_the_columns_are_the_fields_of_the_event(address: ClickHouseAddress) -> None:
@@ -242,17 +244,29 @@ async def test_a_failed_question_is_told_in_one_line(address: ClickHouseAddress)
 async def test_a_question_that_takes_too_long_is_stopped(
     address: ClickHouseAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endless = "SELECT count() AS requests FROM numbers(100000000000) WHERE sipHash64(number) = 3"
     async with store(address, query_seconds=1.0) as opened:
         with monkeypatch.context() as patch:
             patch.setattr(
-                "services.analytics.stores.clickhouse.statement", lambda *_, **__: (endless, {})
+                "services.analytics.stores.clickhouse.statement", lambda *_, **__: (ENDLESS, {})
             )
             with pytest.raises(TimeoutError):
                 await requests(opened)
         await asyncio.sleep(1)
 
         assert await requests(opened) == 0
+
+
+async def test_an_insert_that_takes_too_long_is_one_that_failed(
+    address: ClickHouseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store(address, write_seconds=1) as opened:
+        with monkeypatch.context() as patch:
+            patch.setattr(opened, "_write", lambda _, client: client.query(ENDLESS, settings=BRIEF))
+            with pytest.raises(StoreAway, match="is slow"):
+                await opened.write([batch(1, 2)])
+
+        await opened.write([batch(1, 2)])
+        assert await requests(opened) == 2
 
 
 async def test_while_it_is_away_events_wait_and_none_is_lost_or_doubled(folder: Path) -> None:

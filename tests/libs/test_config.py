@@ -1,5 +1,6 @@
 """Settings: the file, the environment over it, and every mistake at once."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,7 @@ def test_a_file_of_another_form_is_told_with_its_line(
         ("NODE_STEP_S", "0"),
         ("NODE_BOOT_S", "-1"),
         ("ANALYTICS_THREADS", "0"),
+        ("ANALYTICS_CLICKHOUSE_WRITE_SECONDS", "301"),
     ],
 )
 def test_a_setting_out_of_its_bounds_is_told(tmp_path: Path, variable: str, value: str) -> None:
@@ -117,6 +119,24 @@ def test_a_setting_out_of_its_bounds_is_told(tmp_path: Path, variable: str, valu
 
     with pytest.raises(Problems, match=f"^{name}: input should be"):
         check(load_config(folder(tmp_path, ""), {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("url", "mistake"),
+    [
+        ("clickhouse:8123/events", "expected http(s)://host[:port]/database"),
+        ("http://clickhouse:8123", "expected http(s)://host[:port]/database"),
+        ("http://user:secret@clickhouse/events", "without user and password"),
+        ("https://clickhouse:99999/events", "Port out of range"),
+    ],
+)
+def test_an_address_of_a_database_that_is_none_is_told(
+    tmp_path: Path, url: str, mistake: str
+) -> None:
+    name = "CONSTELLATION_ANALYTICS_CLICKHOUSE_URL"
+
+    with pytest.raises(Problems, match=re.escape(mistake)):
+        check(load_config(folder(tmp_path, ""), {name: url}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

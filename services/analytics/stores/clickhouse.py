@@ -116,7 +116,7 @@ class ClickHouseStore:
         """Keep the batches; what of them is there already is kept once."""
         new = fresh(batches, self._watermarks)
         await self._prepare()
-        await self._writing.do(partial(self._write, new))
+        await self._change(partial(self._write, new))
         self._watermarks |= new.watermarks
 
     async def usage(self, query: UsageQuery, *, max_rows: int) -> list[UsageRow]:
@@ -143,8 +143,14 @@ class ClickHouseStore:
         """Make the tables what they are to be, once."""
         async with self._preparing:
             if not self._is_prepared:
-                await self._writing.do(partial(prepare, retention=self._retention))
+                await self._change(partial(prepare, retention=self._retention))
                 self._is_prepared = True
+
+    async def _change(self, work: Callable[[Client], None]) -> None:
+        try:
+            await self._writing.do(work)
+        except TimeoutError as error:
+            raise StoreAway(f"ClickHouse at {self._address} is slow: {error}") from error
 
     async def _keep_rolled_up(self) -> None:
         more = False
