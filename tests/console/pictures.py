@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from httpx2 import TransportError
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from bench.report import say
@@ -97,9 +98,17 @@ def take(browser: Browser, base: str, out: Path) -> None:
                 show(page, view)
                 picture = out / f"console-{view}-{name}-{scheme}.png"
                 page.screenshot(path=picture, full_page=name == "1600" and view != "requests")
+                shrink(picture)
                 say(f"{picture} {picture.stat().st_size // 1024} KiB")
             assert looking.complaints == [], looking.complaints
             looking.context.close()
+
+
+def shrink(picture: Path) -> None:
+    """Write it with 256 colors, which are more than it has but for the edges of letters."""
+    with Image.open(picture) as drawn:
+        small = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(picture, optimize=True)
 
 
 def show(page: Page, view: str) -> None:
