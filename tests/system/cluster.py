@@ -71,15 +71,17 @@ class Cluster:
             found.setdefault(kind, []).append(f"127.0.0.1:{port}")
         return found
 
-    def start(self) -> None:
+    def start(self, *, seconds: float = 60) -> None:
         for service in self.services.values():
             service.start()
         for service in self.services.values():
-            service.wait_for(" is up: ")
+            service.wait_for(" is up: ", seconds=seconds)
             assert f"{service.arguments[0]} is up" in service.text()
         for each in self.clients:
-            until(lambda at=each.base: answers(f"{at}/readyz"), seconds=20, what="entry is ready")
-        until(self.all_ready, seconds=60, what="a permit in every colo")
+            until(
+                lambda at=each.base: answers(f"{at}/readyz"), seconds=seconds, what="entry is ready"
+            )
+        until(self.all_ready, seconds=seconds, what="a permit in every colo")
 
     def all_ready(self) -> bool:
         return all(self.permits(colo) >= 4 for colo in COLOS)

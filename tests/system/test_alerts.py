@@ -19,7 +19,7 @@ from tests.system.prometheus import Prometheus
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900), pytest.mark.xdist_group("processes")]
 SOONER = 60
-FIRES_S, RESTS_S = 60, 120  # a busy machine takes long to start a process
+STARTS_S, FIRES_S, RESTS_S = 180, 60, 120  # a busy machine takes long to start a process
 Told = Callable[[str, object], None]
 
 
@@ -50,7 +50,7 @@ def test_alerts_fire_for_faults_and_rest_after_them(state: Path, told: Told) -> 
     cluster = Cluster(state)
     with ExitStack() as stack:
         stack.callback(cluster.stop)
-        cluster.start()
+        cluster.start(seconds=STARTS_S)
         constellation(state, "scale", CHAT, "--max", "1")
         prometheus = stack.enter_context(Prometheus(state, cluster.targets(), sooner=SOONER))
         targets = len(cluster.services)
@@ -66,8 +66,8 @@ def test_alerts_fire_for_faults_and_rest_after_them(state: Path, told: Told) -> 
             for name, fault, alerts in FAULTS:
                 cluster.services[name].kill()
                 with fires(prometheus, told, fault, "ProcessDown", *alerts):
-                    cluster.services[name].start().wait_for(" is up: ")
-            until(cluster.all_ready, seconds=60, what="all permits")
+                    cluster.services[name].start().wait_for(" is up: ", seconds=STARTS_S)
+            until(cluster.all_ready, seconds=STARTS_S, what="all permits")
         until(lambda: not prometheus.firing(), seconds=RESTS_S, what=prometheus.told)
 
 
