@@ -42,6 +42,7 @@ OF_REQUEST = {
     UsageGroup.ERROR_CODE: "error_code",
 }
 
+MODEL_TIMES = "usage_model_times"
 BY_MODEL = frozenset((UsageGroup.MODEL, UsageGroup.HOUR, UsageGroup.MINUTE))
 
 # Each statement makes what the next ones ask. Attempts are those of hours that are looked at event
@@ -106,19 +107,28 @@ SUMS = """
             sum(tokens_out)::HUGEINT AS tokens_out, sum(queue_us)::HUGEINT AS queue_us
         FROM {source} GROUP BY ALL
 """
+# Counts of one bucket may come in several rows. Where hours are told apart that were rolled up by
+# model there are few of those, and to add them up would take longer than all the rest.
+ADDED_UP = {
+    "counts": "sum(timed)::BIGINT AS timed, sum(first_tokens)::BIGINT AS first_tokens",
+    "added_up": "GROUP BY ALL",
+}
+AS_THEY_ARE = {
+    "counts": "timed::BIGINT AS timed, first_tokens::BIGINT AS first_tokens",
+    "added_up": "",
+}
 ROWS = "SELECT * FROM summed WHERE number < {max_rows} ORDER BY number"
 COUNTED = """
     SELECT number, bucket, timed, first_tokens
     FROM (
-        SELECT {columns}, bucket::INTEGER AS bucket, sum(timed)::BIGINT AS timed,
-            sum(first_tokens)::BIGINT AS first_tokens
+        SELECT {columns}, bucket::INTEGER AS bucket, {counts}
         FROM (
             {counts_of_singles} UNION ALL {counts_of_several}
             UNION ALL
             SELECT {of_part}, bucket, timed, first_tokens FROM {times}
             WHERE part IN ({parts}) AND {attempts} AND {of_series}
         )
-        GROUP BY ALL
+        {added_up}
     ) JOIN summed USING ({columns})
     WHERE number < {max_rows}
 """
@@ -167,7 +177,8 @@ def usage_rows(
 def percentiles(numbers: Ints, buckets: Ints, counts: Ints, rows: int) -> dict[str, Floats]:
     """Return each percentile for each row: the middle of the first bucket that reaches it.
 
-    `numbers` are the rows', in order, and each one's buckets are, too; 0 where nothing is counted.
+    `numbers` are the rows', in order, and each one's buckets are, too; one may come several times.
+    0 where nothing is counted.
     """
     reached = np.cumsum(counts, dtype=np.int64)
     ends = np.append(0, reached)[np.searchsorted(numbers, np.arange(rows + 1))]
@@ -190,6 +201,8 @@ def _in_order(counts: dict[str, Ints]) -> dict[str, Ints]:
 def _words(query: UsageQuery, hours: Hours) -> dict[str, str]:
     """Return what the statements have for their names in braces."""
     raw = _raw_hours(query, hours)
+    times = _times_table(query)
+    is_fine = times == MODEL_TIMES and {UsageGroup.MODEL, UsageGroup.HOUR} <= {*query.group_by}
     of_code = "true" if query.error_code is None else f"error_code = {query.error_code}"
     words = {
         "attempt": ", ".join(ATTEMPT),
@@ -201,7 +214,8 @@ def _words(query: UsageQuery, hours: Hours) -> dict[str, str]:
         "attempts": _attempts(query),
         "requests": f"{_range(query)} AND {of_code}",
         "of_series": of_code,
-        "times": _times_table(query),
+        "times": times,
+        **(AS_THEY_ARE if is_fine else ADDED_UP),
         "keys": "".join(f"{OF_ATTEMPT[each]}, " for each in query.group_by if each in OF_ATTEMPT),
         "columns": ", ".join(group.column for group in query.group_by),
         "of_request": _columns(query, _of_request),
@@ -271,7 +285,7 @@ def _times_table(query: UsageQuery) -> str:
     """Return where counts of rolled up times are read: by model alone, if that tells enough."""
     others = {query.account, query.finetune, query.source, query.colo} != {""}
     if query.error_code is None and not others and BY_MODEL.issuperset(query.group_by):
-        return "usage_model_times"
+        return MODEL_TIMES
     return "usage_times JOIN usage_series USING (series)"
 
 
