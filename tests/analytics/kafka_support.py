@@ -26,9 +26,10 @@ KAFKA = [
 
 
 def settings(kafka: Broker, folder: Path, **changes: Any) -> Config:
-    """Settings with topics that no other test has."""
+    """Settings with topics that no other test has; the tests' events are of 1970, and kept."""
     prefix = f"{uuid.uuid4().hex[:8]}."
-    return Config(state_dir=folder, **(kafka.settings(prefix) | changes))
+    keep = {"keep_events_days": 0, "keep_usage_days": 0}
+    return Config(state_dir=folder, **(kafka.settings(prefix) | keep | changes))
 
 
 def store_config(kafka: Broker, **changes: Any) -> KafkaConfig:
