@@ -1,13 +1,15 @@
 """Every request is one event in the store, whichever process is killed, until a bound is hit.
 
-Real processes: a gateway (`constellation edge`), control, and analytics with its DuckDB; the
-model alone is canned, so that there is load.
+Real processes: a gateway (`constellation edge`), control, and analytics with its DuckDB, which
+is started often and so without the command line; the model is canned, so that there is load.
 """
 
 from __future__ import annotations
 
 import http.client
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +22,7 @@ import pytest
 from bench.measure import backend_running
 from bench.ours import write_catalog
 from bench.workloads import embeddings
-from tests.system.harness import Client, Service, answers, free_ports, until
+from tests.system.harness import ROOT, Client, Service, answers, free_ports, until
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("processes")]
 
@@ -34,6 +36,28 @@ FLUSH_S = 0.010
 PREFIX = "constellation_server_events_"
 
 
+class Analytics:
+    """The collector, the store and the usage service."""
+
+    def __init__(self, state: Path) -> None:
+        self._command = [sys.executable, "-m", "tests.analytics.collector_process", str(state)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        command = [*self._command, "nowhere"]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        with self._process.stdout as said:
+            assert said.readline() == b"ready\n"
+
+    def kill(self) -> None:
+        """End it with -9."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+
 class Gateway:
     """The processes, and what their metrics say."""
 
@@ -44,15 +68,15 @@ class Gateway:
         common = ["--config", str(config)]
         front = ["--name", "here", "--colo", "local", "--http", f"127.0.0.1:{port}", "--grpc", ""]
         self.control = Service(["scheduler", *common, "--listen", ""], state, env)
-        self.analytics = Service(["analytics", *common], state, env)
+        self.analytics = Analytics(state)
         self.edge = Service(["edge", *common, *front], state, env)
         self.client = Client(port)
 
     def start(self) -> None:
-        for service in (self.control, self.analytics, self.edge):
+        for service in (self.control, self.edge):
             service.start()
-        for service in (self.control, self.analytics):
-            service.wait_for(" is up: ")
+        self.analytics.start()
+        self.control.wait_for(" is up: ")
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
@@ -64,9 +88,6 @@ class Gateway:
         with Asking(self.port, threads=1) as asking:
             time.sleep(0.1)
         return bool(asking.answered)
-
-    def restart_analytics(self) -> None:
-        self.analytics.start().wait_for(" is up: ")
 
     def events(self, name: str) -> int:
         return int(self.client.metric(f"{PREFIX}{name}"))
@@ -86,8 +107,9 @@ class Gateway:
 
     def close(self) -> None:
         self.client.close()
-        for service in (self.edge, self.analytics, self.control):
+        for service in (self.edge, self.control):
             service.stop()
+        self.analytics.kill()
 
 
 class Asking:
@@ -151,7 +173,7 @@ def test_every_request_is_one_event_whoever_is_killed(
             gateway.analytics.kill()
             time.sleep(seconds / 2)
             stored = gateway.events("ok_total")
-            gateway.restart_analytics()
+            gateway.analytics.start()
             until(
                 lambda before=stored: gateway.events("ok_total") > before,
                 seconds=20,
@@ -166,7 +188,7 @@ def test_every_request_is_one_event_whoever_is_killed(
     with Asking(gateway.port):
         until(lambda: gateway.events("dropped_total") > 100, seconds=60, what="the bound is hit")
         size = gateway.events("spool_bytes")
-        gateway.restart_analytics()
+        gateway.analytics.start()
         time.sleep(seconds)
     gateway.wait_until_stored()
     dropped, requests = gateway.events("dropped_total"), gateway.requests()
@@ -180,11 +202,11 @@ def test_every_request_is_one_event_whoever_is_killed(
         gateway.edge.kill()
         killed = time.monotonic()
     gateway.edge.start()
-    gateway.restart_analytics()
+    gateway.analytics.start()
     gateway.wait_until_ready()
     gateway.wait_until_stored()
     later = gateway.requests()
-    gateway.analytics.stop()
+    gateway.analytics.kill()
 
     stored = gateway.stored()
     ids = {request_id for request_id, _ in stored}

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 Later: TypeAlias = Callable[[Callable[[], None]], object]  # has a function called, soon
 RETRY_SECONDS = 1.0  # after an error of the disk
 SEGMENTS = 4  # at least, of a full spool: it is emptied by whole ones
+FOLDERS = 3  # of a segment: its boot's, its server's, and that of all spools
 EPOCHS = 100  # that are tried, where one is taken
 
 
@@ -294,8 +295,8 @@ class Spool:
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Bring files to the disk, and the names of those that are new."""
-    folders = {path.parent for path in paths}
+    """Bring files to the disk, and the names of those that are new, and of their folders."""
+    folders = {folder for path in paths for folder in path.parents[:FOLDERS]}
     for path in (*paths, *folders):
         with suppress(FileNotFoundError):  # acknowledged meanwhile
             file = os.open(path, os.O_RDONLY)
