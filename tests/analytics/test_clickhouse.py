@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from libs.common.backoff import Backoff
 from libs.common.clock import SystemClock
 from libs.common.events.sinks import UnixSocketSink
 from libs.common.events.values import Batch, InferenceEvent, LifecycleEvent
+from libs.common.hops import HopTls
 from libs.common.usage import RecentQuery, UsageQuery
 from services.analytics.app import Config, build, serve
 from services.analytics.ports import StoreError
@@ -27,6 +32,7 @@ from services.analytics.stores.clickhouse_rollup import RollUp
 from services.analytics.stores.clickhouse_tables import Retention
 from services.analytics.storing import Storing
 from tests.analytics.support import batch, event, frame
+from tests.certificates import certified
 from tests.clickhouse.running import RunningClickHouse, running
 from tests.system.harness import free_ports
 
@@ -226,6 +232,57 @@ async def test_a_password_may_be_in_a_file(address: ClickHouseAddress, folder: P
 
     async with store(from_file) as opened:
         assert await requests(opened) == 0
+
+
+@asynccontextmanager
+async def over_tls(port: int, tls: HopTls) -> AsyncIterator[int]:
+    """A port where TLS ends before that one."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+            writer.close()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, to_it = await asyncio.open_connection("127.0.0.1", port)
+        tasks.add(asyncio.ensure_future(pipe(reader, to_it)))
+        await pipe(behind, writer)
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.cert, tls.key)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_over_https_the_certificate_has_to_be_good(
+    address: ClickHouseAddress, folder: Path
+) -> None:
+    tls = certified(folder)
+    port = int(address.url.rpartition("/")[0].rpartition(":")[2])
+    async with over_tls(port, tls) as secure_port:
+        good = replaced(
+            address,
+            url=f"https://localhost:{secure_port}/{address.database}",
+            ca_file=tls.ca,
+        )
+        async with store(good) as opened:
+            await opened.write([batch(1, 3)])
+            assert await requests(opened) == 3
+
+        for ca_file, mistake in (
+            (None, "certificate is not good"),
+            (folder / "no", "is not there"),
+        ):
+            with pytest.raises(StoreError, match=mistake) as raised:
+                async with store(replaced(good, ca_file=ca_file)):
+                    pass
+            assert not isinstance(raised.value, StoreAway)
 
 
 async def test_a_failed_question_is_told_in_one_line(address: ClickHouseAddress) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
@@ -74,6 +74,8 @@ class ClickHouseAddress:
 
     def _connect(self, seconds: float, database: str) -> Client:
         parts = urlsplit(self.url)
+        if self.ca_file is not None and not self.ca_file.is_file():
+            raise StoreError(f"clickhouse_ca_file {self.ca_file} is not there")
         return clickhouse_connect.get_client(
             interface=parts.scheme,
             host=parts.hostname or "localhost",
@@ -112,7 +114,9 @@ def translated(where: object) -> Iterator[None]:
             raise StoreError(f"ClickHouse at {where} refuses the user or its password") from error
         if _code(error) is not None:
             raise StoreError(f"ClickHouse at {where}: {_line(error)}") from error
-        raise StoreAway(f"ClickHouse at {where} cannot be reached: {_why(error)}") from error
+        cause = _innermost(error)
+        kind = StoreError if isinstance(cause, ssl.SSLCertVerificationError) else StoreAway
+        raise kind(f"ClickHouse at {where} cannot be reached: {_why(cause)}") from error
 
 
 def _code(error: ClickHouseError) -> int | None:
@@ -127,12 +131,19 @@ def _line(error: ClickHouseError) -> str:
     return re.sub(r"\s*\((version|for url) .*", "", text)[:300]
 
 
-def _why(error: ClickHouseError) -> str:
-    """Return why no answer came: the innermost cause tells it best."""
-    cause: Any = error
-    while (deeper := getattr(cause, "reason", None) or cause.__cause__) is not None:
-        if not isinstance(deeper, BaseException):
-            break
-        cause = deeper
-    text = getattr(cause, "strerror", None) or str(cause)
+def _innermost(error: BaseException) -> BaseException:
+    """Return what the error is about: the last one that is about no other."""
+    while True:
+        others = (getattr(error, "reason", None), error.__cause__, *error.args[:1])
+        deeper = next((each for each in others if isinstance(each, BaseException)), None)
+        if deeper is None:
+            return error
+        error = deeper
+
+
+def _why(error: BaseException) -> str:
+    """Return why no answer came, in one line."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not good: {error.verify_message}"
+    text = getattr(error, "strerror", None) or str(error)
     return str(text).partition("\n")[0].rpartition(": ")[2][:200]
