@@ -66,11 +66,8 @@ async def test_vectors_are_answered() -> None:
 
     asked = await ask(FakeServer(vectors([1, 0.5], [2, 0.25])), path, json={"text": ["a", "b"]})
 
-    assert asked.json["result"] == {
-        "shape": [2, 2],
-        "data": [[1.0, 0.5], [2.0, 0.25]],
-        "pooling": "mean",
-    }
+    data = [[1.0, 0.5], [2.0, 0.25]]
+    assert asked.json["result"] == {"shape": [2, 2], "data": data, "pooling": "mean"}
 
 
 async def test_a_form_content_type_is_still_json_as_curl_sends_it() -> None:
