@@ -221,7 +221,7 @@ def a_server(
     clock = clock or SystemClock()
     metrics = metrics or ServerMetrics(CollectorRegistry())
     health = a_health(metrics, clock)
-    server = InferenceServer(
+    return InferenceServer(
         me=Server(name=name, colo=colo, address=address or f"local:{name}", boot_epoch=1),
         world=world,
         backends={"triton": backend, "openai_http": http or backend},
@@ -238,8 +238,6 @@ def a_server(
         rng=random.Random(1),
         **more,
     )
-    server.shards.sync()
-    return server
 
 
 class FakeUsage:

@@ -131,7 +131,7 @@ async def test_watching_goes_on_until_it_is_interrupted(folder: Path) -> None:
         )
         shown = await asyncio.to_thread(_lines, process, 7)
         process.send_signal(signal.SIGINT)
-        _, errors = await asyncio.to_thread(process.communicate, None, 10)
+        _, errors = await asyncio.to_thread(process.communicate, None, 30)
 
     assert [line.split()[:2] for line in shown[:3]] == [
         ["model", "requests"],

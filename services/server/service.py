@@ -95,6 +95,7 @@ class InferenceServer:
             settings=forwarding,
         )
         world.listen(lambda _: self._sync())
+        self._sync()  # with what is there already: without control, nothing more may come
         outcomes.metrics.watch(lambda: self.shards)
 
     def __repr__(self) -> str:

@@ -185,7 +185,7 @@ async def test_an_endpoint_with_a_fault_is_left_and_taken_back(
         told(FAULT_TEXTS[fault], sick.cost(left, back))
 
     assert until_left.total() - until_left["answered"] <= cost
-    assert while_left["answered"] > 100
+    assert while_left["answered"] > 40  # in 3 s, of some 200 on a machine that is not busy
     assert (
         while_left.total() - while_left["answered"] <= CALLERS
     )  # those that were on their way there

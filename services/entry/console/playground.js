@@ -175,6 +175,7 @@ class Playground {
     this.#form = null;
     this.#go.disabled = true;
     this.#choice.value = name;
+    fill(this.#asked); // the last model's form is none of this one
     fill(this.#about, this.#model.description);
     fill(this.#problem);
     this.#stream.parentElement.hidden = !this.#model.streams;
