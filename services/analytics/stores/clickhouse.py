@@ -39,7 +39,7 @@ from services.analytics.stores.clickhouse_rows import table
 from services.analytics.stores.clickhouse_tables import Retention, prepare
 from services.analytics.stores.clickhouse_usage import fields_of, statement
 from services.analytics.stores.columns import Fresh, Source, fresh
-from services.analytics.stores.duckdb_recent import recorded
+from services.analytics.stores.recent_rows import recorded
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

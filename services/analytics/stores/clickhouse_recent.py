@@ -11,7 +11,7 @@ from typing import Any
 
 from libs.common.usage import RecentQuery
 from services.analytics.stores.clickhouse_hours import DAY_MS, END_MS, HOUR_MS, floor_hour
-from services.analytics.stores.duckdb_recent import EVENT, IDENTITY
+from services.analytics.stores.recent_rows import EVENT, IDENTITY
 
 LATEST = "SELECT max(timestamp_ms) FROM inference_events"
 

@@ -32,9 +32,10 @@ from services.analytics.stores.columns import (
     watermark_columns,
 )
 from services.analytics.stores.duckdb_hours import HourBook, Keeping
-from services.analytics.stores.duckdb_recent import recent_statement, recorded
+from services.analytics.stores.duckdb_recent import recent_statement
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
 from services.analytics.stores.duckdb_usage import Hours, usage_rows
+from services.analytics.stores.recent_rows import recorded
 
 T = TypeVar("T")
 

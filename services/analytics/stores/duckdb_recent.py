@@ -1,18 +1,13 @@
-"""The question for the last attempts, in DuckDB's SQL, and its rows as events."""
+"""The question for the last attempts, in DuckDB's SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from libs.common.envelope import RequestSource
-from libs.common.events.values import InferenceEvent
-from libs.common.usage import RecentQuery, RecordedEvent
+from libs.common.usage import RecentQuery
+from services.analytics.stores.recent_rows import EVENT, IDENTITY
 
-IDENTITY = ("server", "boot_epoch", "sequence")
-EVENT = InferenceEvent.__struct_fields__
 POSITION = "(timestamp_ms, server, boot_epoch, sequence)"
-SOURCES = {source.name.lower(): source for source in RequestSource}
 
 
 def recent_statement(query: RecentQuery) -> tuple[str, dict[str, Any]]:
@@ -41,20 +36,3 @@ def recent_statement(query: RecentQuery) -> tuple[str, dict[str, Any]]:
         f" WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {query.limit}"
     )
     return sql, parameters
-
-
-def recorded(rows: Iterable[Sequence[Any]]) -> list[RecordedEvent]:
-    """Return the rows as events."""
-    return [_recorded(*row) for row in rows]
-
-
-def _recorded(server: str, boot_epoch: int, sequence: int, *values: Any) -> RecordedEvent:
-    event = dict(zip(EVENT, values, strict=True))
-    event["request_source"] = SOURCES.get(event["request_source"], 0)
-    event["visited_colos"] = tuple(event["visited_colos"])
-    return RecordedEvent(
-        server=server,
-        boot_epoch=boot_epoch,
-        sequence=sequence,
-        event=InferenceEvent(**event),
-    )
