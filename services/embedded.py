@@ -7,6 +7,7 @@ and left in reverse: entry stops taking calls while all that they need is there.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from services.server.metrics import ServerMetrics
 from services.settings import check
 from services.spans import SpanExporters
 
+STORE_S = 60.0  # until all that control has stored is read
 GRACE_S = 1.0  # all that control could wait for starts in this process, too
 
 
@@ -128,6 +130,8 @@ class Embedded:
         await stack.enter_async_context(control.serve(config, plane, metrics))
         following = follow(plane, self.world, backoff=Backoff())
         await stack.enter_async_context(background(following, name="world"))
+        async with asyncio.timeout(STORE_S):
+            await self.world.until(lambda world: world.complete)
         spans = await self.spans.enter(stack, settings, service="scheduler", name=config.name)
         made = scheduler.build(
             settings,

@@ -326,7 +326,7 @@ class ModelStarting(RequestError):
 class Unavailable(RequestError):
     """No healthy endpoint or server, or it was lost, and the model may have run.
 
-    Or entry has too many connections, or is leaving.
+    Or entry has too many connections, is leaving, or has heard nothing from control yet.
     """
 
     code, status, http, reason, retryable = 3043, "UNAVAILABLE", 503, "unavailable", True

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from libs.common.clock import Clock
-from libs.common.errors import AccountBlocked, ScopeMissing, Unauthenticated, WrongAccount
+from libs.common.errors import (
+    AccountBlocked,
+    RequestError,
+    ScopeMissing,
+    Unauthenticated,
+    Unavailable,
+    WrongAccount,
+)
 from libs.common.tokens import token_hash
 from libs.common.world import World
 from libs.common.world_map import Account, Scope, Token
@@ -23,6 +30,7 @@ class Auth:
 
     def __init__(self, *, world: World, clock: Clock) -> None:
         self._clock = clock
+        self._world = world
         # A world changes its tables, and never puts others in their place.
         self._tokens = world.table(Token)
         self._accounts = world.table(Account)
@@ -40,7 +48,8 @@ class Auth:
     ) -> Token:
         """Return the token of a request's headers, which must be of `account` where one is named.
 
-        Raises Unauthenticated, WrongAccount, AccountBlocked, ScopeMissing.
+        Raises Unauthenticated, WrongAccount, AccountBlocked, ScopeMissing, and Unavailable
+        where nothing has come from control yet: then no token is known, nor known to be wrong.
         """
         try:
             token = self._tokens[self._hashes[headers["authorization"]]]
@@ -48,7 +57,7 @@ class Auth:
             token = self._look_up(headers)
         owner = self._accounts.get(token.account)
         if owner is None:  # a deleted account's tokens open nothing
-            raise Unauthenticated("Authentication error")
+            raise self._unknown()
         if 0 < token.expires_at_ms <= self._clock.unix_ms():
             raise Unauthenticated("Authentication error")
         if account and account != token.account:
@@ -76,8 +85,13 @@ class Auth:
     def _find(self, secret: str) -> Token:
         token = self._tokens.get(token_hash(secret)) if secret else None
         if token is None:  # and not kept: guesses would fill the memory
-            raise Unauthenticated("Authentication error")
+            raise self._unknown()
         return token
+
+    def _unknown(self) -> RequestError:
+        if self._world.complete:
+            return Unauthenticated("Authentication error")
+        return Unavailable("nothing has come from control yet")
 
 
 def bearer(authorization: str) -> str:

@@ -8,9 +8,11 @@ from libs.common.errors import (
     RequestError,
     ScopeMissing,
     Unauthenticated,
+    Unavailable,
     WrongAccount,
 )
 from libs.common.tokens import token_hash
+from libs.common.world import World
 from libs.common.world_map import Account, Ref, Scope, Token, Update
 from services.entry import auth as module
 from services.entry.auth import Auth, bearer
@@ -209,3 +211,10 @@ def test_a_token_does_what_its_scopes_say(scope: Scope) -> None:
     else:
         with pytest.raises(ScopeMissing, match=f"the scope {scope}"):
             ask_for()
+
+
+def test_before_control_has_said_anything_no_token_is_called_wrong() -> None:
+    auth = Auth(world=World(), clock=SystemClock())
+
+    with pytest.raises(Unavailable, match="nothing has come from control yet"):
+        ask(auth, SECRET)
