@@ -1,10 +1,11 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench tools proto docs lock clean
+.PHONY: help setup run test test-compiled test-interpreted test-long fuzz soak check bench tools proto docs lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n 3 --dist loadgroup
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 PB := libs/common/pb
 CLIENT_PB := clients/python/constellation_client/pb
@@ -18,7 +19,7 @@ HOT_TESTS := $(addprefix tests/,eager http1 lean entry server contract test_embe
 PROTOS := $(shell find proto -name '*.proto')
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: .venv/.ready ## make the environments: .venv, and .triton for a real Triton; compile the hot path
 	@$(BIN)/python models/setup_environment.py --uv $(UV) --target .triton || [ $$? -eq 3 ]
@@ -27,9 +28,24 @@ setup: .venv/.ready ## make the environments: .venv, and .triton for a real Trit
 run: setup ## start everything: constellation up
 	@exec $(BIN)/constellation up
 
-test: setup tools ## run every test; those of the hot path interpreted, too
-	@$(BIN)/pytest -n 3 --dist loadgroup
-	@CONSTELLATION_INTERPRETED=1 $(BIN)/pytest -n 3 --dist loadgroup $(HOT_TESTS)
+test: setup tools test-compiled test-interpreted ## run every test; those of the hot path interpreted, too
+
+test-compiled:
+	@$(PYTEST)
+
+test-interpreted:
+	@CONSTELLATION_INTERPRETED=1 $(PYTEST) $(HOT_TESTS)
+
+test-long: setup tools ## run the tests that take long
+	@$(PYTEST) -m long
+
+fuzz: setup tools ## run the tests that generate their input, with ten times as much of it
+	@HYPOTHESIS_EXAMPLES=1000 $(PYTEST) -m 'hypothesis and not long' --timeout 900
+	@LEAN_FUZZ_SECONDS=60 HTTP1_FUZZ_SECONDS=60 SCHEMATHESIS_EXAMPLES=60 \
+	  $(PYTEST) $(addprefix tests/,lean/test_fuzz.py lean/test_h2spec.py http1/test_fuzz.py test_schemathesis.py)
+
+soak: setup ## run everything under a mixed load for ten minutes: nothing may grow, come late or fail
+	@$(BIN)/constellation bench soak --minutes 10
 
 bench: .venv/.ready ## measure the gateway beside others; flags in ARGS, such as ARGS="--rounds 10"
 	@$(BIN)/constellation bench gateway $(ARGS)

@@ -6,6 +6,7 @@ import gc
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ TRITON = Path(__file__).parents[1] / ".triton"
 # Several workers share few cores: threads of their own in every one would only be in the way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # An example may take long on a busy machine; each test has its timeout.
-hypothesis.settings.register_profile("ours", deadline=None)
+EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "100"))
+hypothesis.settings.register_profile("ours", deadline=None, max_examples=EXAMPLES)
 hypothesis.settings.load_profile("ours")
 
 
@@ -131,7 +133,7 @@ def clickhouse() -> Iterator[Any]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the fault runs counted (the fixture `told` of tests/system), passed or not."""
+    """Print what the fault runs counted (the fixture `told` of tests/system), and the time."""
     stats = terminalreporter.stats
     reports = [each for end in ("passed", "failed") for each in stats.get(end, [])]
     found = [each.user_properties for each in reports if each.when == "call"]
@@ -140,3 +142,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fault runs")
         for line in told:
             terminalreporter.write_line(str(line))
+    _print_times(terminalreporter)
+
+
+def _print_times(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which folders the time of all workers went to, where it was minutes."""
+    tests, seconds = Counter[str](), Counter[str]()
+    for reports in terminalreporter.stats.values():
+        for each in reports:
+            if isinstance(each, pytest.TestReport):
+                folder = "/".join(each.nodeid.split("::")[0].split("/")[:2])
+                tests[folder] += each.when == "call"
+                seconds[folder] += each.duration
+    if seconds.total() > 60:
+        terminalreporter.section("seconds of workers, by folder")
+        for folder, took in seconds.most_common(20):
+            terminalreporter.write_line(f"{took:7.1f}  {tests[folder]:5d} tests  {folder}")

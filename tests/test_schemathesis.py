@@ -104,7 +104,7 @@ def url() -> Iterator[str]:
     loop.close()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(max(180, 20 * EXAMPLES))
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 def test_every_operation_answers_as_it_is_described(
     url: str, mode: Any, caplog: pytest.LogCaptureFixture
