@@ -21,6 +21,10 @@ from tests.system.harness import Up, cleaned_up, processes_of
 
 TRITON = Path(__file__).parents[1] / ".triton"
 
+# Processes that tests start find compiled modules, whatever the environment says: without them
+# each compiles all that it imports, which more than doubles what its start takes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Several workers share few cores: threads of their own in every one would only be in the way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # An example may take long on a busy machine; each test has its timeout.
