@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.arguments import positive, positive_int
+from bench.bare_loop import bare_loop
 from bench.ours import COMMAND
 from bench.processes import Failure, Process, free_ports, prepare, running, until
 from bench.report import number as figures
@@ -76,14 +77,19 @@ async def soak(arguments: argparse.Namespace) -> Found:
         load = mixed_load(
             base, workers=arguments.workers, pause_s=arguments.pause, seed=arguments.seed
         )
-        async with load as tally:
+        async with load as tally, bare_loop() as bare:
             await asyncio.sleep(arguments.warm_seconds)
-            before, ticks = await asyncio.to_thread(scrape, base), cpu_ticks()
+            before, ticks = await pages(base, bare), cpu_ticks()
             looks = await watch(base, process, seconds=arguments.minutes * 60)
-            after = await asyncio.to_thread(scrape, base)
+            after = await pages(base, bare)
             stolen, of = (now - then for now, then in zip(cpu_ticks(), ticks, strict=True))
         row = {**lag(before, after), "stolen CPU %": 100 * stolen / of}
         return Found(looks=looks, lag=row, tally=tally, left=await left(base))
+
+
+async def pages(base: str, bare: str) -> tuple[str, str]:
+    """Return the metrics of `up`, and of a bare loop."""
+    return await asyncio.to_thread(scrape, base), await asyncio.to_thread(scrape, bare)
 
 
 @asynccontextmanager

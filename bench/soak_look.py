@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 from bench.processes import PROC
 from bench.results import Row
@@ -22,6 +23,7 @@ GROWTH: Mapping[str, tuple[float, float]] = {
 }
 LAG_S, MOST_LATE = 0.005, 1.0  # of 1,000 looks
 LAG = "constellation_event_loop_lag_seconds"
+Pages: TypeAlias = tuple[str, str]  # of metrics: of `up`, and of a bare loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def _of_process(pid: int) -> Iterable[tuple[str, float]]:
 
 
 def process_names(pids: Iterable[int]) -> dict[int, str]:
-    """Return a short name for each process: what it runs, and its pid where it is not `up`."""
+    """Return a short name for each process: its command, or what it runs and its pid."""
     found = {}
     for pid in pids:
         with suppress(OSError):
@@ -65,7 +67,7 @@ def process_names(pids: Iterable[int]) -> dict[int, str]:
 
 def _name(pid: int, words: Sequence[str]) -> str:
     if "services.cli" in words:
-        return "up"
+        return words[words.index("services.cli") + 1]
     modules = [word for word in words if word.startswith("services.")]
     programs = [Path(word).name for word in words[:1]]
     return f"{(modules or programs or ['?'])[0].rpartition('.')[2]} {pid}"
@@ -114,19 +116,28 @@ def growth(looks: Sequence[Look]) -> list[Row]:
     return rows
 
 
-def lag(before: str, after: str) -> Row:
-    """Return how many looks at the loop were late by more than LAG_S, and the verdict."""
-    bound = f'le="{LAG_S}"'
-    within = number(after, f"{LAG}_bucket", bound) - number(before, f"{LAG}_bucket", bound)
-    looks = number(after, f"{LAG}_count") - number(before, f"{LAG}_count")
-    late = 1000 * (1 - within / looks) if looks else 1000.0
+def lag(before: Pages, after: Pages) -> Row:
+    """Return how many looks at the loop were late by more than LAG_S, and the verdict.
+
+    A bare loop beside it is late where the machine is: what counts is what comes on top of that.
+    """
+    (looks, late), (_, bare) = map(_late, before, after)
     return {
         "what": f"event loop late by more than {LAG_S * 1000:g} ms",
         "looks": looks,
         "of 1,000": late,
-        "must": MOST_LATE,
-        "verdict": "kept" if late <= MOST_LATE else "MISSED",
+        "a bare loop": bare,
+        "must": MOST_LATE + bare,
+        "verdict": "kept" if late <= MOST_LATE + bare else "MISSED",
     }
+
+
+def _late(before: str, after: str) -> tuple[float, float]:
+    """Return how many looks there were between two pages, and how many of 1,000 were late."""
+    bound = f'le="{LAG_S}"'
+    within = number(after, f"{LAG}_bucket", bound) - number(before, f"{LAG}_bucket", bound)
+    looks = number(after, f"{LAG}_count") - number(before, f"{LAG}_count")
+    return looks, 1000 * (1 - within / looks) if looks else 1000.0
 
 
 def cpu_ticks() -> tuple[float, float]:

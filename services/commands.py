@@ -92,7 +92,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     version = f"constellation {metadata.version('constellation-inference')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    up = _command(commands, env, "up", "everything in one process, with a real Triton", _up)
+    up = _command(commands, env, "up", "everything at once, with a real Triton", _up)
     for name, port in (("http", "8080"), ("grpc", "8081")):
         variable = f"CONSTELLATION_{name.upper()}_PORT"
         about = f"{port} unless {variable} says another; 0: any free one"
@@ -242,6 +242,7 @@ async def _up(arguments: argparse.Namespace) -> None:
             http=f"{arguments.host}:{arguments.http_port}",
             grpc=f"{arguments.host}:{arguments.grpc_port}",
             token=token,
+            analytics=_analytics(arguments, state),
             triton=triton,
         )
         async with up(options, config, catalog) as found:
@@ -253,6 +254,13 @@ async def _up(arguments: argparse.Namespace) -> None:
             await run_until_signalled(running(state))
         except CannotListen as error:
             raise Mistake(f"{error}; {OTHER_PORTS}") from error
+
+
+def _analytics(arguments: argparse.Namespace, state: Path) -> list[str]:
+    """Return the command that runs analytics beside `up`, with metrics on a port that is free."""
+    command = [sys.executable, "-m", "services.cli", "analytics", "--metrics", "127.0.0.1:0"]
+    folders = ["--state-dir", str(state), "--config", str(arguments.config)]
+    return [*command, *folders, "--log-level", arguments.log_level]
 
 
 OTHER_PORTS = (

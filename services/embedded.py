@@ -1,14 +1,14 @@
-"""All services in one process, wired by plain calls where gRPC would be.
+"""All services but analytics in one process, wired by plain calls where gRPC would be.
 
-Events go through the Unix socket as always, and a real Triton runs beside each
-node. The services are entered from the last that a request needs to the first,
-and left in reverse: entry stops taking calls while all that they need is there.
+Events go through a Unix socket to analytics, in a process beside this one, and a real Triton runs
+beside each node. The services are entered from the last that a request needs to the first, and
+left in reverse: entry stops taking calls while all that they need is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +23,9 @@ from libs.common.config import ConfigFile, node_names
 from libs.common.lifecycle import background
 from libs.common.loop_lag import LoopLag
 from libs.common.ports import Inference
-from libs.common.usage import UsageSource
 from libs.common.world import World, follow
 from libs.common.world_map import Colo, Resource
-from services.analytics import app as analytics
+from services.beside import Beside
 from services.control import app as control
 from services.control.metrics import ControlMetrics
 from services.control.service import Control
@@ -55,6 +54,7 @@ class Options:
     http: str
     grpc: str
     token: str = ""
+    analytics: Sequence[str]  # the command that runs it
     triton: str = ""  # host:port that serves every model, instead of Tritons of our own
 
 
@@ -84,24 +84,19 @@ class Embedded:
         self.node_metrics = NodeMetrics(self.registry)
         self.world = World()
         self.servers: dict[str, Inference] = {}
+        self.analytics = Beside(options.analytics)
+        self.registry.register(self.analytics)
 
     async def enter(self, stack: AsyncExitStack, catalog: Catalog) -> Running:
         """Start everything on `stack`, in order."""
         await stack.enter_async_context(background(self.lag.run(), name="loop lag"))
-        usage = await self._analytics(stack)
+        await stack.enter_async_context(self.analytics.running())
         plane = await self._control(stack, catalog)
         for colo in self.options.colos:
             await self._node(stack, plane, colo)
             await self._server(stack, plane, colo)
-        return await self._entry(stack, plane, self.options.colos[0], usage)
-
-    async def _analytics(self, stack: AsyncExitStack) -> UsageSource:
-        config = self.config.settings(
-            "analytics", analytics.Config, state_dir=self.options.state_dir
-        )
-        made = analytics.build(config, registry=self.registry, clock=self.clock)
-        await stack.enter_async_context(analytics.serve(config, made))
-        return made.usage
+        await self.analytics.ready()
+        return await self._entry(stack, plane, self.options.colos[0])
 
     async def _control(self, stack: AsyncExitStack, catalog: Catalog) -> Control:
         options = self.options
@@ -181,9 +176,7 @@ class Embedded:
         address, local = await path.server(config, self.server_metrics, self.servers)
         self.servers[address] = local
 
-    async def _entry(
-        self, stack: AsyncExitStack, plane: Control, colo: Colo, usage: UsageSource
-    ) -> Running:
+    async def _entry(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> Running:
         config = self.config.settings(
             "entry",
             entry.Config,
@@ -192,15 +185,13 @@ class Embedded:
             http=self.options.http,
             grpc=self.options.grpc,
         )
-        path = self._path(stack, plane, usage=usage)
+        path = self._path(stack, plane)
         bound = await path.entry(config, local=self.servers)
         http = f"{bound.scheme}://{bound.http}"
         console = f"{http}/console" if config.console else ""
         return Running(world=self.world, http=http, grpc=bound.grpc, console=console)
 
-    def _path(
-        self, stack: AsyncExitStack, plane: Control, *, usage: UsageSource | None = None
-    ) -> RequestPath:
+    def _path(self, stack: AsyncExitStack, plane: Control) -> RequestPath:
         return RequestPath(
             stack=stack,
             plane=plane,
@@ -211,7 +202,6 @@ class Embedded:
             clock=self.clock,
             root=self.options.root,
             state_dir=self.options.state_dir,
-            usage=usage,
         )
 
 

@@ -39,7 +39,6 @@ class RequestPath:
     clock: Clock
     root: Path  # what the catalog's paths are relative to
     state_dir: Path
-    usage: UsageSource | None = None  # of this process; None: at an address
 
     async def server(
         self, config: server.Config, metrics: ServerMetrics, local: Mapping[str, Inference]
@@ -80,7 +79,7 @@ class RequestPath:
             world=self.world,
             connections=connections,
             finetunes=self.finetunes,
-            usage=self.usage or await self._usage(config.usage, config.usage_s),
+            usage=await self._usage(config.usage, config.usage_s),
             explains=self.plane,
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),

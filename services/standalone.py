@@ -15,7 +15,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from libs.common.addresses import host_port
+from libs.common.addresses import host_port, in_brackets
 from libs.common.backoff import Backoff
 from libs.common.catalog_files import Catalog
 from libs.common.clients.control import ControlClient
@@ -63,6 +63,7 @@ class Standalone:
         self.lag = LoopLag(self.registry)
         self.spans = SpanExporters(self.registry)
         self.world = World()
+        self.metrics = ""  # where they are, once they are
 
     @asynccontextmanager
     async def entry(self) -> AsyncIterator[str]:
@@ -184,7 +185,7 @@ class Standalone:
             )
             made = analytics.build(config, registry=self.registry, clock=self.clock)
             bound = await stack.enter_async_context(analytics.serve(config, made))
-            yield ", ".join(bound)
+            yield ", ".join([*bound, *([f"metrics {self.metrics}"] if self.metrics else [])])
 
     async def _plane(self, stack: AsyncExitStack, service: str) -> ControlClient:
         """Follow control, from the last snapshot on disk where it is away."""
@@ -203,6 +204,7 @@ class Standalone:
         try:
             host, port = host_port(self.options.metrics)
             httpd, thread = start_http_server(port, host, registry=self.registry)
+            self.metrics = f"http://{in_brackets(host)}:{httpd.server_port}/metrics"
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {self.options.metrics}: {error.strerror}"

@@ -1,7 +1,6 @@
-"""Several processes of one service on the same ports: the kernel spreads connections over them.
+"""Processes of our services that this one keeps alive; they leave when it leaves, however it does.
 
-The parent only watches: a worker that dies is started again, and all leave when it leaves,
-however it does.
+`Workers` are several of one service on the same ports: the kernel spreads connections over them.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from libs.common.addresses import host_port, in_brackets
 from libs.common.backoff import Backoff
@@ -41,7 +42,10 @@ class Workers:
         async with AsyncExitStack() as stack:
             tasks = [
                 await stack.enter_async_context(
-                    background(self._keep(number), name=f"worker {number}")
+                    background(
+                        keep_alive(partial(self._command, number), name=f"worker {number}"),
+                        name=f"worker {number}",
+                    )
                 )
                 for number in range(1, self._count + 1)
             ]
@@ -49,26 +53,40 @@ class Workers:
             for task in tasks:
                 task.cancel()
 
-    async def _keep(self, number: int) -> None:
-        waits = iter(Backoff())
-        clock = asyncio.get_running_loop().time
-        while True:
-            began = clock()
-            process = await asyncio.create_subprocess_exec(
-                *_launched(self._command(number)), start_new_session=True
-            )
-            try:
-                code = await process.wait()
-            except asyncio.CancelledError:
-                await _stop(process)
-                raise
-            log.warning("worker %d ended with %s, starting it again", number, code)
-            if clock() - began > STEADY_S:
-                waits = iter(Backoff())
-            await asyncio.sleep(next(waits))
+
+async def keep_alive(
+    command: Callable[[], Sequence[str]],
+    *,
+    name: str,
+    nice: int = 0,
+    until_end: Callable[[Process], Awaitable[int]] | None = None,
+) -> None:
+    """Run what `command` returns, again and again, until cancelled; then let it drain.
+
+    `until_end` hears what the process prints and returns its exit code; without it, that goes
+    where this process's own goes. The process steps back for others by `nice`.
+    """
+    waits = iter(Backoff())
+    clock = asyncio.get_running_loop().time
+    while True:
+        began = clock()
+        process = await asyncio.create_subprocess_exec(
+            *_launched(command(), nice),
+            start_new_session=True,
+            stdout=PIPE if until_end else None,
+        )
+        try:
+            code = await (until_end(process) if until_end else process.wait())
+        except asyncio.CancelledError:
+            await _stop(process)
+            raise
+        log.warning("%s ended with %s, starting it again", name, code)
+        if clock() - began > STEADY_S:
+            waits = iter(Backoff())
+        await asyncio.sleep(next(waits))
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: Process) -> None:
     """Let it drain, in its own time but not for ever."""
     process.send_signal(signal.SIGTERM)
     try:
@@ -107,7 +125,7 @@ def _hold(address: str, held: list[socket.socket]) -> str:
     return f"{in_brackets(host)}:{found.getsockname()[1]}"
 
 
-def _launched(command: Sequence[str]) -> list[str]:
+def _launched(command: Sequence[str], nice: int) -> list[str]:
     """Return how a command is started so that it ends with this process, even by kill -9."""
-    launch = [sys.executable, "-m", "services.node.launch", "--parent", str(os.getpid()), "--"]
-    return [*launch, *command]
+    launch = [sys.executable, "-m", "services.node.launch", "--parent", str(os.getpid())]
+    return [*launch, "--nice", str(nice), "--", *command]

@@ -265,6 +265,17 @@ def test_a_file_in_the_state_folder_that_is_broken_is_told(tmp_path: Path, file:
     assert str(tmp_path / file) in line
 
 
+def test_up_ends_where_analytics_cannot_start(tmp_path: Path) -> None:
+    (tmp_path / "events.duckdb").write_bytes(b"\xff garbage" * 500)
+
+    ports = "--http-port", "0", "--grpc-port", "0"
+    done = constellation("up", *ports, "--state-dir", str(tmp_path))
+
+    assert done.returncode == 1
+    assert str(tmp_path / "events.duckdb") in done.stderr
+    assert done.stderr.endswith("constellation: analytics could not start: exit code 1\n")
+
+
 def test_a_region_that_there_is_not_is_told(tmp_path: Path) -> None:
     (tmp_path / "config/models").mkdir(parents=True)
     (tmp_path / "config/constellation.yaml").write_text("colos: [{name: a, region: eu}]\n")

@@ -48,12 +48,20 @@ def page(within: int, looks: int) -> str:
     return f'{name}_bucket{{le="0.005"}} {within}.0\n{name}_count {looks}.0\n'
 
 
-@pytest.mark.parametrize(("within", "verdict"), [(1999, "kept"), (1997, "MISSED")])
-def test_lateness_is_that_of_the_time_between_two_pages(within: int, verdict: str) -> None:
-    row = lag(page(100, 1000), page(100 + within, 3000))
+@pytest.mark.parametrize(
+    ("within", "bare", "verdict"),
+    [(1999, 2000, "kept"), (1997, 2000, "MISSED"), (1997, 1998, "kept"), (1994, 1998, "MISSED")],
+)
+def test_lateness_is_that_of_the_time_between_two_pages_above_a_bare_loops(
+    within: int, bare: int, verdict: str
+) -> None:
+    begin = page(100, 1000)
+
+    row = lag((begin, begin), (page(100 + within, 3000), page(100 + bare, 3000)))
 
     assert (row["looks"], row["verdict"]) == (2000, verdict)
     assert row["of 1,000"] == pytest.approx(1000 - within / 2)
+    assert row["a bare loop"] == pytest.approx(1000 - bare / 2)
 
 
 def test_processes_have_names_that_people_know() -> None:
@@ -78,5 +86,6 @@ def test_a_short_soak_finds_nothing_wrong(tmp_path: Path, kept_signals: None) ->
         "threads",
         "tasks",
     }
+    assert found["lag"]["a bare loop"] < 1000
     grown = [row for row in found["growth"] if row["process"] == "up" and row["what"] == "tasks"]
     assert [row["verdict"] for row in grown] == ["flat"]

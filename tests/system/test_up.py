@@ -199,6 +199,29 @@ def test_killed_tritons_come_back_and_few_requests_notice(
     assert processes_of(state) == {}
 
 
+def test_analytics_killed_costs_no_call_and_no_event(
+    own: Callable[..., Up], told: Callable[[str, object], None]
+) -> None:
+    up = own()
+    with Load(up.client) as load:
+        until(lambda: load.good_since(0) > 10, seconds=30, what="answers")
+        commands = processes_of(up.state).items()
+        (analytics,) = (pid for pid, each in commands if "services.cli analytics" in each)
+        os.kill(analytics, signal.SIGKILL)
+        killed = time.monotonic()
+        until(lambda: load.good_since(killed) > 30, seconds=30, what="answers without it")
+        until(
+            lambda: up.client.metric("constellation_analytics_open_connections") > 0,
+            seconds=30,
+            what="analytics is back, and has its server",
+        )
+
+    told("kill -9 of the analytics of `up`", load)
+    assert set(load.ends()) == {200}
+    ran = sum(each["requests"] for each in usage(up.state).values())
+    assert ran == len(load.statuses)
+
+
 def test_up_killed_under_load_leaves_nothing_and_starts_again(
     own: Callable[..., Up], state: Path, told: Callable[[str, object], None]
 ) -> None:
