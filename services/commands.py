@@ -105,9 +105,9 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
         service = _command(commands, env, name, text, _service(name))
         if name in FOLLOWERS:
             service.add_argument("--control", default="", help="control's address, or several")
-        service.add_argument(
-            "--metrics", type=read_address, default="", help="host:port for /metrics"
-        )
+        about = "host:port for /metrics, /healthz and /readyz"
+        metrics = env.get("CONSTELLATION_METRICS", "")
+        service.add_argument("--metrics", type=read_address, default=metrics, help=about)
         for flag in FLAGS[name]:
             service.add_argument(f"--{flag}")
         for switch, about in SWITCHES.get(name, {}).items():
@@ -303,7 +303,7 @@ def _service(name: str) -> Run:
                 app = alone.scheduler(_catalog(folder, config), config.colos)
             else:
                 app = getattr(alone, name)()
-            await run_until_signalled(_announced(name, app))
+            await run_until_signalled(_announced(name, alone.ready_inside(app)))
 
     return run
 

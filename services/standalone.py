@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    PlatformCollector,
-    ProcessCollector,
-    start_http_server,
-)
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from libs.common.addresses import host_port, in_brackets
 from libs.common.backoff import Backoff
 from libs.common.catalog_files import Catalog
 from libs.common.clients.control import ControlClient
@@ -24,7 +18,6 @@ from libs.common.config import ConfigFile
 from libs.common.lifecycle import background
 from libs.common.loop_lag import LoopLag
 from libs.common.messages import SnapshotOnDisk
-from libs.common.rpc import CannotListen
 from libs.common.world import World, follow
 from libs.common.world_map import Colo
 from services.analytics import app as analytics
@@ -32,6 +25,7 @@ from services.control import app as control
 from services.entry import app as entry
 from services.node import app as node
 from services.node.metrics import NodeMetrics
+from services.ops_port import OpsPort
 from services.request_path import RequestPath
 from services.scheduler import app as scheduler
 from services.server import app as server
@@ -46,7 +40,7 @@ class Options:
     root: Path
     state_dir: Path
     control: str  # address of control: host:port or unix:/path
-    metrics: str  # host:port for /metrics, or empty
+    metrics: str  # host:port of the ops port, or empty
     flags: dict[str, Any]
 
 
@@ -61,9 +55,20 @@ class Standalone:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.lag = LoopLag(self.registry)
+        self.ops = OpsPort(self.registry, stuck_s=self.lag.stuck_s)
         self.spans = SpanExporters(self.registry)
         self.world = World()
         self.metrics = ""  # where they are, once they are
+
+    @asynccontextmanager
+    async def ready_inside(self, app: AbstractAsyncContextManager[str]) -> AsyncIterator[str]:
+        """Enter one of the services below, which is ready while it is inside."""
+        async with app as where:
+            self.ops.is_ready = True
+            try:
+                yield where
+            finally:
+                self.ops.is_ready = False
 
     @asynccontextmanager
     async def entry(self) -> AsyncIterator[str]:
@@ -199,16 +204,6 @@ class Standalone:
 
     async def _metrics(self, stack: AsyncExitStack) -> None:
         await stack.enter_async_context(background(self.lag.run(), name="loop lag"))
-        if not self.options.metrics:
-            return
-        try:
-            host, port = host_port(self.options.metrics)
-            httpd, thread = start_http_server(port, host, registry=self.registry)
-            self.metrics = f"http://{in_brackets(host)}:{httpd.server_port}/metrics"
-        except OSError as error:
-            raise CannotListen(
-                f"cannot listen on {self.options.metrics}: {error.strerror}"
-            ) from error
-        stack.callback(thread.join)
-        stack.callback(httpd.server_close)
-        stack.callback(httpd.shutdown)
+        if self.options.metrics:
+            where = stack.enter_context(self.ops.listening(self.options.metrics))
+            self.metrics = f"{where}/metrics"

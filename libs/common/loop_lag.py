@@ -7,6 +7,7 @@ from looking at its timers, so by what a request that came at that moment had to
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 
@@ -34,6 +35,7 @@ class LoopLag(Collector):
         )
         self._late = self._lag[()]
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = math.inf
         registry.register(self)
 
     def __repr__(self) -> str:
@@ -43,13 +45,17 @@ class LoopLag(Collector):
         """Look until cancelled."""
         self._loop = asyncio.get_running_loop()
         while True:
-            due = time.monotonic() + EVERY_S
+            self._due = time.monotonic() + EVERY_S
             await asyncio.sleep(EVERY_S)
-            self.late(max(0.0, time.monotonic() - due))
+            self.late(max(0.0, time.monotonic() - self._due))
 
     def late(self, seconds: float) -> None:
         """Count one look."""
         self._late.observe(seconds)
+
+    def stuck_s(self) -> float:
+        """Return how long ago the next look was due: for other threads, which see it stuck."""
+        return max(0.0, time.monotonic() - self._due)
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields."""

@@ -43,3 +43,17 @@ async def test_what_blocks_the_loop_is_seen() -> None:
 
     assert shown(registry, "constellation_event_loop_lag_seconds_sum") > 0.1
     assert tasks >= 2  # the test's, and the one that looks
+
+
+async def test_a_loop_that_stands_still_is_seen_from_outside() -> None:
+    lag = LoopLag(CollectorRegistry())
+    assert lag.stuck_s() == 0
+
+    async with background(lag.run(), name="lag"):
+        await asyncio.sleep(0.01)
+        time.sleep(0.2)
+        stuck_s = lag.stuck_s()
+        await asyncio.sleep(0.03)
+
+        assert stuck_s > 0.15
+        assert lag.stuck_s() < stuck_s
