@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 3 --dist loadgroup
 UV := $(or $(shell command -v uv),.uv/bin/uv)
+RESOLVE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+IMAGE_LOCK := deploy/image/requirements.lock
 PB := libs/common/pb
 CLIENT_PB := clients/python/constellation_client/pb
 SDKS := tests/conformance
@@ -86,9 +88,9 @@ docs: .venv/.ready ## write what of docs/ is made of the code
 	@$(BIN)/python -m libs.common.error_table docs/errors.md
 	@$(BIN)/python -m services.metric_table docs/metrics.md
 
-lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew
-	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --group dev -o requirements.lock
+lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew, and the images' part of it
+	@$(RESOLVE) pyproject.toml --group dev -o requirements.lock
+	@$(RESOLVE) pyproject.toml --all-extras -c requirements.lock --no-annotate -o $(IMAGE_LOCK)
 
 clean: ## remove the environments and what was built
 	rm -rf .venv .uv .triton .tools .bench $(SDKS)/node_modules build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -36,6 +36,7 @@ hypothesis.settings.load_profile("ours")
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "interpreted: looks at frames, which compiled code has not")
     config.addinivalue_line("markers", "long: runs only with `-m long`")
+    config.addinivalue_line("markers", "cluster: runs only with `-m cluster`, on a Docker engine")
 
 
 @pytest.hookimpl(trylast=True)
