@@ -1,6 +1,6 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compiled test-interpreted test-long fuzz soak check bench tools proto docs lock clean
+.PHONY: help setup run test test-compiled test-interpreted test-long test-cluster fuzz soak check bench tools proto docs lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -45,6 +45,9 @@ fuzz: setup tools ## run the tests that generate their input, with ten times as 
 	@HYPOTHESIS_EXAMPLES=1000 $(PYTEST) -m 'hypothesis and not long' --timeout 900
 	@LEAN_FUZZ_SECONDS=60 HTTP1_FUZZ_SECONDS=60 SCHEMATHESIS_EXAMPLES=60 \
 	  $(PYTEST) $(addprefix tests/,lean/test_fuzz.py lean/test_h2spec.py http1/test_fuzz.py test_schemathesis.py)
+
+test-cluster: .venv/.ready ## run the tests in containers, on the Docker engine that is there or one of their own
+	@$(BIN)/python -m tests.cluster.engine $(BIN)/pytest -m cluster -n 0 $(ARGS) tests/cluster
 
 soak: setup ## run everything under a mixed load for ten minutes: nothing may grow, come late or fail
 	@$(BIN)/constellation bench soak --minutes 10
