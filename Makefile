@@ -47,7 +47,8 @@ fuzz: setup tools ## run the tests that generate their input, with ten times as 
 	  $(PYTEST) $(addprefix tests/,lean/test_fuzz.py lean/test_h2spec.py http1/test_fuzz.py test_schemathesis.py)
 
 test-cluster: .venv/.ready ## run the tests in containers, on the Docker engine that is there or one of their own
-	@$(BIN)/python -m tests.cluster.engine $(BIN)/pytest -m cluster -n 0 $(ARGS) tests/cluster
+	@$(BIN)/python -m tests.cluster.engine $(BIN)/pytest -m cluster -n 0 $(ARGS) tests/cluster \
+	  tests/contract/test_instance_driver.py
 
 soak: setup ## run everything under a mixed load for ten minutes: nothing may grow, come late or fail
 	@$(BIN)/constellation bench soak --minutes 10

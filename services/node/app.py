@@ -31,6 +31,7 @@ from libs.common.world import World, keep_reporting
 from libs.common.world_map import Node
 from services.node import machine
 from services.node.agent import Agent
+from services.node.docker_settings import DockerSettings
 from services.node.drivers.process import ProcessDriver
 from services.node.drivers.several import Drivers
 from services.node.drivers.triton import TritonDriver
@@ -44,7 +45,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings):
+class Config(OtlpSettings, DockerSettings):
     """Settings of a node."""
 
     name: str
@@ -113,7 +114,7 @@ def build(
     )
     me, posts = describe(config), Addresses(config)
     reports = posts.reports(me, world=world, clock=clock, spans=spans or NoSpans())
-    driver = _drivers(config, folder)
+    driver = _drivers(config, folder, me)
 
     def booted(run: SetupRun) -> None:
         metrics.boots[config.name, run.model, run.status] += 1
@@ -131,6 +132,7 @@ def build(
         fetched=fetching.adapter,
         weights=Weights(world=world, root=config.root, clock=clock).here,
         booted=booted,
+        why_died=driver.why_died,
     )
     metrics.watch(config.name, agent.report, posts.dropped)
     return App(agent=agent, driver=driver, fetching=fetching, reports=reports, posts=posts.everyone)
@@ -192,13 +194,25 @@ class Addresses:
             every_s=self._config.state_s,
             states=self.states,
             setups=self.setups,
+            image=self._config.docker_image if self._config.driver == "docker" else "",
         )
 
     def _to(self, url: str) -> Posts | None:
         return Posts(url, token=self._config.report_token) if url else None
 
 
-def _drivers(config: Config, folder: Path) -> Drivers:
+def _drivers(config: Config, folder: Path, me: Node) -> Drivers:
+    process = ProcessDriver(
+        folder=folder,
+        root=config.root,
+        detach=config.detach,
+        host=config.host,
+        boot_seconds=config.process_boot_s,
+        stop_seconds=config.stop_s,
+        nice=config.nice,
+    )
+    if config.driver == "docker":
+        return _with_containers(config, folder, me, process)
     triton = TritonDriver(
         folder=folder,
         environment=config.environment,
@@ -209,16 +223,32 @@ def _drivers(config: Config, folder: Path) -> Drivers:
         stop_seconds=config.stop_s,
         nice=config.nice,
     )
-    process = ProcessDriver(
-        folder=folder,
-        root=config.root,
-        detach=config.detach,
-        host=config.host,
-        boot_seconds=config.process_boot_s,
-        stop_seconds=config.stop_s,
-        nice=config.nice,
-    )
     return Drivers(triton=triton, process=process)
+
+
+def _with_containers(config: Config, folder: Path, me: Node, process: ProcessDriver) -> Drivers:
+    # not before: who runs no containers does not pay for the engine's client
+    from services.node.drivers.docker import DockerDriver
+    from services.node.drivers.docker_spec import Place
+
+    place = Place(
+        node=me.name,
+        root=config.root.absolute(),
+        state_dir=config.state_dir.absolute(),
+        folder=folder.absolute() / "docker",
+        host=config.host,
+        user=f"{os.getuid()}:{os.getgid()}",
+        stop_seconds=config.stop_s,
+    )
+    docker = DockerDriver(
+        place=place,
+        settings=config,
+        detach=config.detach,
+        boot_seconds=config.boot_s + config.load_s,
+        gpus=me.gpus,
+        gpu_memory_mb=me.gpu_memory_mb,
+    )
+    return Drivers(triton=docker, process=process, cause=docker.why_died)
 
 
 def describe(config: Config) -> Node:

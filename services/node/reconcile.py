@@ -96,7 +96,6 @@ def note_deaths(
         if now - known.ready_at > STEADY_S:
             known.failures = 0
         known.state = "failed"
-        known.message = "its process died"
         known.retry_at = now + backoff_s(known.failures, longest_s)
         known.failures += 1
     return dead

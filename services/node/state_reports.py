@@ -37,8 +37,12 @@ class StateReports:
         every_s: float,
         states: Sink | None = None,
         setups: Sink | None = None,
+        image: str = "",
     ) -> None:
-        """`states` and `setups` take what each instance did, and how each boot went, if given."""
+        """`states` and `setups` take what each instance did, and how each boot went, if given.
+
+        `image` is what Tritons run from as containers; empty: they are processes.
+        """
         self._me = me
         self._world = world
         self._clock = clock
@@ -47,6 +51,7 @@ class StateReports:
         self._every_s = every_s
         self._states = states
         self._setups = setups
+        self._image = image
         self._activities: dict[str, Activity] = {}
 
     def __repr__(self) -> str:
@@ -86,6 +91,7 @@ class StateReports:
 
     def ran(self, run: SetupRun) -> None:
         """Tell how a boot went."""
+        is_triton = run.driver == "triton"
         logs = run.logs.encode()[-LOG_BYTES:].decode(errors="ignore")
         if self._setups is not None:
             self._setups.post(
@@ -97,7 +103,7 @@ class StateReports:
                     "instance_metadata": self._about(run.instance, run.model),
                     "runtime_metadata": {
                         "constellation_version": self._version,
-                        "driver": run.driver,
+                        "driver": "docker" if self._image and is_triton else run.driver,
                         "node": self._me.name,
                     },
                 }
@@ -132,7 +138,7 @@ class StateReports:
             "utilization": interval.utilization,
             "mean_concurrency": interval.mean_concurrency,
             "deployment_key": instance.model,
-            "docker_image_uri": "",  # of drivers that run images; none does yet
+            "docker_image_uri": "" if model and model.backend.command else self._image,
             "hardware": (self._me.gpu_model or "gpu") if needs_gpu else "cpu",
             "compute_unit": "gpu" if needs_gpu else "cpu",
             "compute_unit_count": gpus if needs_gpu else (model.resources.cpus if model else 0),

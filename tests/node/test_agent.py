@@ -87,6 +87,7 @@ async def agent(
         drain_s=5.0,
         longest_backoff_s=0.05,
         booted=boots.append,
+        why_died=lambda id_: f"{id_} was killed",
     )
     async with background(made.run(), name="agent") as task:
         yield made
@@ -130,6 +131,21 @@ async def test_what_is_settled_is_only_looked_at_until_there_is_news(
     await assign(world, 2)
 
     await until_states(agent, _0="ready", _1="ready")
+
+
+async def test_one_that_died_is_reported_with_the_reason(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    await until_states(agent, _0="ready")
+    driver.error = RuntimeError("and it does not come back")
+
+    driver.alive.clear()
+    agent._longest_backoff_s = 60.0
+    agent._managed["ams-node/echo/0"].failures = 1  # so that it waits before it is started again
+
+    (failed,) = await until_states(agent, _0="failed")
+    assert failed.message == "ams-node/echo/0 was killed"
 
 
 async def test_a_failed_boot_is_reported_with_its_log_and_tried_again(

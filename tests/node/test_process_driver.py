@@ -113,16 +113,6 @@ async def test_an_instance_answers_and_stops_with_its_children(
         await processes.stop(SPEC.id)
 
 
-async def test_instances_of_one_model_have_ports_of_their_own(
-    driver: Callable[..., ProcessDriver],
-) -> None:
-    async with driver() as processes:
-        specs = [replace(SPEC, id=f"n/m/{slot}") for slot in range(3)]
-        running = await asyncio.gather(*(processes.start(each) for each in specs))
-
-        assert len({each.address for each in running}) == 3
-
-
 async def test_a_start_of_what_runs_changes_nothing_unless_it_is_another_command(
     driver: Callable[..., ProcessDriver],
 ) -> None:
@@ -223,22 +213,6 @@ async def test_a_record_of_another_process_is_neither_adopted_nor_ended(
 
         assert other.poll() is None
         other.kill()
-
-
-async def test_a_start_that_is_cancelled_leaves_nothing_that_stop_does_not_take_down(
-    driver: Callable[..., ProcessDriver], root: Path
-) -> None:
-    silent = replace(SPEC, command=(sys.executable, "-c", "import time; time.sleep(60)"))
-    async with driver() as processes:
-        starting = asyncio.create_task(processes.start(silent))
-        await until(lambda: sessions_in(root / "node"))
-        (session,) = sessions_in(root / "node")
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
-
-        await processes.stop(SPEC.id)
-
-        assert not session.is_alive()
 
 
 async def test_everything_dies_with_an_attached_driver(root: Path) -> None:

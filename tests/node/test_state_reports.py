@@ -40,7 +40,7 @@ class Told:
 class Telling:
     """Reports of a node that has one instance of one model."""
 
-    def __init__(self, needs: Resources = CPUS) -> None:
+    def __init__(self, needs: Resources = CPUS, *, image: str = "") -> None:
         self.clock = ManualClock()
         self.states, self.setups, self.spans = Told(), Told(), Told()
         self.world = World()
@@ -57,6 +57,7 @@ class Telling:
             every_s=15.0,
             states=self.states,
             setups=self.setups,
+            image=image,
         )
 
     def passes(self, seconds: float, state: Any, level: int = 0) -> Report:
@@ -101,6 +102,19 @@ def test_an_instances_state_is_told_with_all_its_fields() -> None:
             "version": "1.2.3",
         }
     ]
+
+
+def test_one_in_a_container_names_its_image() -> None:
+    telling = Telling(image="triton:1")
+    telling.reports.tell(telling.passes(1.0, "ready"))
+
+    telling.reports.ran(replace(RUN, driver="triton"))
+    telling.reports.ran(RUN)
+
+    [body] = telling.states.bodies
+    assert body["docker_image_uri"] == "triton:1"
+    drivers = [each["runtime_metadata"]["driver"] for each in telling.setups.bodies]
+    assert drivers == ["docker", "process"]
 
 
 @pytest.mark.parametrize(

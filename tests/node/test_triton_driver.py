@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -13,50 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import grpc.aio
 import pytest
 
-from libs.common.pb import kserve_pb2 as kserve
-from libs.common.pb.kserve_pb2_grpc import GRPCInferenceServiceStub
 from services.node.drivers import processes
-from services.node.drivers.processes import Process
 from services.node.drivers.triton import TritonDriver
-from services.node.drivers.tritonserver import TritonServer
 from services.node.ports import BootFailed, InstanceSpec
+from tests.node.echo_model import ECHO, ask, make_adapter, make_model
+from tests.node.triton_traces import memory_of, server_of
 
 pytestmark = pytest.mark.timeout(60)
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".triton"
 
-CONFIG = """
-name: "%s"
-backend: "python"
-input [ { name: "text" data_type: TYPE_STRING dims: [ 1 ] } ]
-output [ { name: "text" data_type: TYPE_STRING dims: [ -1 ] } ]
-"""
-ECHO = """
-import os
-import numpy as np
-import triton_python_backend_utils as pb_utils
-
-class TritonPythonModel:
-    def initialize(self, args):
-        self.adapters = os.path.join(args["model_repository"], "adapters")
-
-    def execute(self, requests):
-        return [self.answer(request) for request in requests]
-
-    def answer(self, request):
-        text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[0].decode()
-        found = [self.read(name) for name in sorted(os.listdir(self.adapters))]
-        values = np.array([value.encode() for value in [text, *found]], dtype=object)
-        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("text", values)])
-
-    def read(self, name):
-        with open(os.path.join(self.adapters, name, "adapter_config.json")) as config:
-            return config.read()
-"""
 ATTACHED = """
 import asyncio, sys
 from dataclasses import replace
@@ -103,72 +71,10 @@ def echo(tmp_path: Path) -> InstanceSpec:
     return make_model(tmp_path / "models", "echo", ECHO)
 
 
-def make_model(models: Path, name: str, code: str) -> InstanceSpec:
-    (models / name / "1").mkdir(parents=True)
-    (models / name / "config.pbtxt").write_text(CONFIG % name)
-    (models / name / "1" / "model.py").write_text(code)
-    return InstanceSpec(
-        id=f"ams-1/{name}/0", model=f"@cf/test/{name}", served_as=name, repository=models / name
-    )
-
-
-def make_adapter(folder: Path, text: str) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(text)
-    return folder
-
-
-async def ask(address: str, model: str, text: str = "hello") -> list[str]:
-    """What the model answers: the text, and what it found of its adapters."""
-    request = kserve.ModelInferRequest(model_name=model)
-    request.inputs.add(name="text", datatype="BYTES", shape=[1])
-    request.raw_input_contents.append(len(text).to_bytes(4, "little") + text.encode())
-    async with grpc.aio.insecure_channel(address) as channel:
-        answer = await GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
-    values, raw = [], answer.raw_output_contents[0]
-    while raw:
-        end = 4 + int.from_bytes(raw[:4], "little")
-        values.append(raw[4:end].decode())
-        raw = raw[end:]
-    return values
-
-
-def memory_of(folder: Path, *servers: str) -> list[Path]:
-    found: list[Path] = []
-    for name in servers:
-        server = TritonServer(folder=folder / name, environment=ENVIRONMENT, detach=False)
-        found += Path("/dev/shm").glob(f"{server.memory_prefix}*")
-    return found
-
-
-def server_of(folder: Path) -> Process:
-    return Process(**json.loads((folder / "process.json").read_text())["process"])
-
-
 async def until_gone(folder: Path, seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while processes.mentioning(folder):
             await asyncio.sleep(0.05)
-
-
-async def test_a_shared_instance_starts_and_stops(
-    driver: Callable[..., TritonDriver], folder: Path, echo: InstanceSpec
-) -> None:
-    async with driver() as triton:
-        instance = await triton.start(echo)
-
-        assert instance.id == echo.id
-        assert instance.model == echo.model
-        assert await ask(instance.address, "echo") == ["hello"]
-        assert await triton.running() == {echo.id: instance}
-
-        await triton.stop(echo.id)
-
-        assert await triton.running() == {}
-        with pytest.raises(grpc.aio.AioRpcError):
-            await ask(instance.address, "echo")
-    assert processes.mentioning(folder) == []
-    assert memory_of(folder, "shared") == []
 
 
 async def test_models_that_are_not_dedicated_share_a_process(
@@ -219,23 +125,6 @@ async def test_an_environment_that_is_not_there_fails_the_boot(
     async with TritonDriver(folder=tmp_path / "triton", environment=tmp_path / "none") as triton:
         with pytest.raises(BootFailed, match="make setup"):
             await triton.start(echo)
-
-
-@pytest.mark.parametrize("dedicated", [False, True], ids=["shared", "dedicated"])
-async def test_a_killed_triton_comes_back_on_the_same_port(
-    driver: Callable[..., TritonDriver], folder: Path, echo: InstanceSpec, dedicated: bool
-) -> None:
-    spec = replace(echo, dedicated=dedicated)
-    async with driver() as triton:
-        before = await triton.start(spec)
-        [record] = folder.glob("**/process.json")
-        os.kill(server_of(record.parent).pid, signal.SIGKILL)
-        await server_of(record.parent).ended()
-
-        assert await triton.running() == {}
-        assert await triton.start(spec) == before
-        assert await ask(before.address, "echo") == ["hello"]
-        assert len(processes.mentioning(record.parent)) == 2  # one server, one stub: none are left
 
 
 async def test_an_instance_whose_model_process_died_does_not_run(
@@ -342,24 +231,6 @@ async def test_adapters_are_placed_while_the_model_runs(
         with pytest.raises(BootFailed, match="cannot be the name"):
             await triton.start(replace(echo, adapters={"../a": first}))
     assert (first / "adapter_config.json").exists()
-
-
-async def test_a_start_that_is_cancelled_leaves_nothing_that_stop_does_not_take_down(
-    driver: Callable[..., TritonDriver], folder: Path, tmp_path: Path
-) -> None:
-    slow = make_model(tmp_path / "models", "slow", "import time\ntime.sleep(2)\n" + ECHO)
-    async with driver() as triton:
-        starting = asyncio.create_task(triton.start(slow))
-        await asyncio.sleep(1)
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-
-        assert await triton.running() == {}
-        await triton.stop(slow.id)
-
-        assert processes.mentioning(folder / "shared/repository/slow") == []
-        assert (await triton.start(slow)).id == slow.id
 
 
 async def test_two_instances_cannot_have_one_name_in_one_triton(

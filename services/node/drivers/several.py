@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
-from services.node.drivers.process import ProcessDriver
-from services.node.drivers.triton import TritonDriver
-from services.node.ports import InstanceSpec, RunningInstance
+from services.node.ports import InstanceDriver, InstanceSpec, RunningInstance
+
+
+class Driver(InstanceDriver, AbstractAsyncContextManager[Any], Protocol):
+    """A driver that is entered before it is used."""
 
 
 class Drivers:
     """Implements `InstanceDriver`."""
 
-    def __init__(self, *, triton: TritonDriver, process: ProcessDriver) -> None:
+    def __init__(
+        self,
+        *,
+        triton: Driver,
+        process: Driver,
+        cause: Callable[[str], str] = lambda instance_id: "",
+    ) -> None:
+        """`triton` may run them as containers; `cause` tells what is known of an instance's end."""
         self._triton = triton
         self._process = process
+        self._cause = cause
         self._entered = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -54,3 +64,7 @@ class Drivers:
     async def running(self) -> Mapping[str, RunningInstance]:
         """What lives now."""
         return {**await self._triton.running(), **await self._process.running()}
+
+    def why_died(self, instance_id: str) -> str:
+        """Return why an instance does not live any more."""
+        return self._cause(instance_id) or "its process died"
