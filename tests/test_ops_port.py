@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.request import urlopen
+from wsgiref.simple_server import make_server
 
 import pytest
+import trustme
 from prometheus_client import CollectorRegistry, Gauge
 
 from libs.common.rpc import CannotListen
@@ -87,6 +91,21 @@ def checked(*arguments: str, **env: str) -> tuple[int, str]:
 def test_the_check_passes_where_the_service_is_well(site: Site) -> None:
     assert checked(f"{site.url}/healthz") == (0, "")
     assert checked(CONSTELLATION_HEALTH=f"{site.url}/healthz") == (0, "")
+
+
+def test_the_check_asks_over_tls_whoever_the_certificate_names(site: Site) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("entry.example").configure_cert(context)
+    server = make_server("127.0.0.1", 0, site.ops)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.handle_request)
+    thread.start()
+
+    try:
+        assert checked(f"https://127.0.0.1:{server.server_port}/healthz") == (0, "")
+    finally:
+        thread.join(10)
+        server.server_close()
 
 
 def test_the_check_says_what_is_wrong(site: Site) -> None:

@@ -11,7 +11,8 @@ from tests.cluster.base_images import FOLDERS, bases_of
 from tests.cluster.engine import HERE, client, removals
 from tests.cluster.images import default_base
 
-SAVED = """
+KEPT_OPEN = "FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+SAVED = f"""
 *filter
 :INPUT ACCEPT [0:0]
 :FORWARD DROP [0:0]
@@ -19,7 +20,7 @@ SAVED = """
 :DOCKER-USER - [0:0]
 -A INPUT -s 10.0.0.0/8 -j ACCEPT
 -A FORWARD -j DOCKER-USER
--A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A {KEPT_OPEN}
 -A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p tcp -j ACCEPT
 -A DOCKER-USER -j RETURN
 COMMIT
@@ -29,20 +30,7 @@ COMMIT
 def test_an_engines_rules_are_removed_and_no_others() -> None:
     assert removals(SAVED) == [
         ["-D", "FORWARD", "-j", "DOCKER-USER"],
-        [
-            "-D",
-            *[
-                "FORWARD",
-                "-o",
-                "docker0",
-                "-m",
-                "conntrack",
-                "--ctstate",
-                "RELATED,ESTABLISHED",
-                "-j",
-                "ACCEPT",
-            ],
-        ],
+        ["-D", *KEPT_OPEN.split()],
         ["-F", "DOCKER"],
         ["-F", "DOCKER-USER"],
         ["-X", "DOCKER"],
