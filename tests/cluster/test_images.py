@@ -71,11 +71,11 @@ def test_the_hot_path_is_compiled(images: Images, target: str) -> None:
 
 @BOTH
 def test_every_extension_can_be_loaded_stripped_as_it_is(images: Images, target: str) -> None:
-    load = "import ctypes, pathlib; files = list(pathlib.Path('/app').glob('*/lib/**/*.so'))\n"
-    load += "for each in files: ctypes.CDLL(str(each))\nprint(len(files))"
-    said = output(images[target], "-c", load, entrypoint="python3")
+    load = "import ctypes, pathlib, re; files = pathlib.Path('/app').glob('*/lib/**/*.so')\n"
+    load += "files = [each for each in map(str, files) if re.search('cpython-|abi3', each)]\n"
+    load += "for each in files: ctypes.CDLL(each)\nprint(len(files))"
 
-    assert int(said.splitlines()[-1]) > 100
+    assert int(output(images[target], "-c", load, entrypoint="python3")) > 50
 
 
 @BOTH
