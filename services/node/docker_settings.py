@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator
 
-from libs.common.bounds import AtLeastOne, AtLeastZero, Seconds
+from libs.common.bounds import AtLeastOne, AtLeastZero, Factor, Seconds
 from libs.common.otlp_settings import Pairs
 
 DOCKER_COMMAND: Final = "python3 -P -m services.node.serve_triton --disable-auto-complete-config"
@@ -78,7 +78,8 @@ class DockerSettings:
     docker_state: StateSource = "bind"  # where the engine has what is below the state folder
     docker_prefix: Prefix = "constellation"  # of names; tells one fleet on an engine from another
     docker_labels: Pairs = ""  # that the containers have besides
-    docker_memory_mb: AtLeastZero = 0  # limit where the model says none; 0: none
+    docker_memory_factor: Factor = 4.0  # limit of memory, in times of what the model needs
+    docker_memory_mb: AtLeastZero = 0  # limit where the model does not say; 0: none
     docker_shm_mb: AtLeastOne = (
         256  # of shared memory, in which Triton's python backend passes data
     )

@@ -69,6 +69,16 @@ class Containers:
         """Kill one, as somebody at a terminal might."""
         await self.docker.containers.container(id_).kill()
 
+    async def kill_in(self, id_: str, program: str) -> None:
+        """Kill a program in one."""
+        container = self.docker.containers.container(id_)
+        seek = "import os, sys; [os.kill(int(p), 9) for p in os.listdir('/proc') if p.isdigit() and"
+        seek += " sys.argv[1] in open(f'/proc/{p}/cmdline').read() and int(p) != os.getpid()]"
+        running = await container.exec(["python3", "-c", seek, program], stdout=True, stderr=True)
+        async with running.start(detach=False) as stream:
+            while await stream.read_out():
+                pass
+
     async def remove(self, id_: str) -> None:
         """Remove one, likewise."""
         await self.docker.containers.container(id_).delete(force=True, v=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from libs.common.catalog import Resources
+from services.node.drivers import docker
 from services.node.drivers.docker_engine import EngineAway
 from services.node.drivers.docker_spec import HTTP
 from services.node.drivers.tritonserver import answers
@@ -107,16 +108,34 @@ async def test_more_memory_than_the_limit_ends_it_and_is_named(
     )
     spec = make_model(tmp_path / "models", "greedy", greedy)
     async with fleet.driver(tmp_path) as driver:
-        running = await driver.start(replace(echo, resources=Resources(memory_mb=300)))
+        running = await driver.start(replace(echo, resources=Resources(memory_mb=75)))
         assert await ask(running.address, "echo") == ["hello"]
         [container] = await fleet.found()
         limits = (await fleet.shown(container.id))["HostConfig"]
         assert limits["Memory"] == limits["MemorySwap"] == 300 * 2**20
 
         with pytest.raises(BootFailed) as failed:
-            await driver.start(replace(spec, resources=Resources(memory_mb=300)))
+            await driver.start(replace(spec, resources=Resources(memory_mb=75)))
         assert "for it used more memory than its limit" in failed.value.reason
         assert list(await driver.running()) == [echo.id]
+
+
+async def test_one_whose_model_process_died_is_removed_and_comes_back(
+    fleet: Containers, tmp_path: Path, echo: InstanceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker, "STUBS_S", 0.1)
+    async with fleet.driver(tmp_path) as driver:
+        await driver.start(echo)
+        [container] = await fleet.found()
+        await fleet.kill_in(container.id, "triton_python_backend_stub")
+
+        async with asyncio.timeout(10):
+            while await driver.running():
+                await asyncio.sleep(0.1)
+        assert driver.why_died(echo.id).startswith("a process of its model ended\n")
+        assert await fleet.found() == []
+        running = await driver.start(echo)
+        assert await ask(running.address, "echo") == ["hello"]
 
 
 async def test_adapters_come_and_go_while_the_model_runs(

@@ -77,15 +77,29 @@ def test_a_container_may_do_little() -> None:
         ({}, Resources(cpus=0), {}),
         ({}, Resources(cpus=0.25), {"CpuShares": 256}),
         ({}, Resources(cpus=0.001), {"CpuShares": 2}),
-        ({}, Resources(cpus=0, memory_mb=512), {"Memory": 2**29, "MemorySwap": 2**29}),
+        ({}, Resources(cpus=0, memory_mb=128), {"Memory": 2**29, "MemorySwap": 2**29}),
+        (
+            {"docker_memory_factor": 1.5},
+            Resources(cpus=0, memory_mb=64),
+            {"Memory": 96 * 2**20, "MemorySwap": 96 * 2**20},
+        ),
         ({"docker_memory_mb": 256}, Resources(cpus=0), {"Memory": 2**28, "MemorySwap": 2**28}),
         (
             {"docker_memory_mb": 256},
-            Resources(cpus=0, memory_mb=512),
+            Resources(cpus=0, memory_mb=128),
             {"Memory": 2**29, "MemorySwap": 2**29},
         ),
     ],
-    ids=["one CPU", "no bounds", "a quarter", "least", "memory", "by default", "the model's own"],
+    ids=[
+        "one CPU",
+        "no bounds",
+        "a quarter",
+        "least",
+        "four times memory",
+        "as set",
+        "by default",
+        "the model's own",
+    ],
 )
 def test_needs_become_limits(
     settings: dict[str, Any], need: Resources, limits: dict[str, int]

@@ -45,6 +45,8 @@ from services.node.drivers.tritonserver import answers
 from services.node.ports import BootFailed, InstanceSpec, RunningInstance
 
 READY_POLL_S: Final = 0.1
+STUBS_S: Final = 5.0  # between two looks into the containers: each costs the engine a `ps`
+STUB: Final = "triton_python_backend_stub"
 ADOPTION_S: Final = 5.0  # for one that serves to say so; a busy one may take a while
 DEATHS_KEPT: Final = 256
 LOG_SHOWN: Final = 2_000  # characters of a dead one's log
@@ -58,6 +60,7 @@ class Running:
     spec: InstanceSpec
     container: str  # its id
     address: str
+    stubs: int = 0  # how many processes its model runs in
     outdated: bool = False  # made under other settings than those of now
 
 
@@ -87,6 +90,7 @@ class DockerDriver:
         self._deaths: dict[str, str] = {}
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._is_away = False
+        self._stubs_at = 0.0
         self._entered = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -142,6 +146,7 @@ class DockerDriver:
         """What lives now; while the engine does not answer, what did when it last answered."""
         try:
             await self._look()
+            await self._look_into_them()
         except (EngineAway, EngineRefused) as error:
             if not self._is_away:
                 log.warning("it is not known which containers run: %s", error)
@@ -168,9 +173,37 @@ class DockerDriver:
                 continue
             if self._running.get(id_) is not known:  # changed while the engine was asked
                 continue
-            del self._running[id_]
-            self._uses.pop(id_, None)
+            self._forget(id_)
             self._note(id_, await self._cause(known.container))
+
+    async def _look_into_them(self) -> None:
+        """Remove those whose model has died: Triton lives on, and calls the model ready."""
+        now = asyncio.get_running_loop().time()
+        if now - self._stubs_at < STUBS_S:
+            return
+        self._stubs_at = now
+        before = {id_: each for id_, each in self._running.items() if each.stubs}
+        await asyncio.gather(*(self._look_into(id_, each) for id_, each in before.items()))
+
+    async def _look_into(self, instance_id: str, known: Running) -> None:
+        if await self._stubs_of(known.container, otherwise=known.stubs) >= known.stubs:
+            return
+        cause = await self._cause(known.container)
+        if self._running.get(instance_id) is known:
+            self._forget(instance_id)
+            self._note(instance_id, cause)
+            await self._engine.remove(known.container, stop_seconds=0.0)
+
+    async def _stubs_of(self, container: str, *, otherwise: int = 0) -> int:
+        """Return in how many processes its model runs; where that is not told, `otherwise`."""
+        try:
+            return await self._engine.count(container, STUB)
+        except EngineRefused:  # it ended meanwhile, or the engine has no `ps`
+            return otherwise
+
+    def _forget(self, instance_id: str) -> None:
+        del self._running[instance_id]
+        self._uses.pop(instance_id, None)
 
     def _note(self, instance_id: str, cause: str) -> None:
         while len(self._deaths) >= DEATHS_KEPT:
@@ -207,13 +240,14 @@ class DockerDriver:
             container = await self._engine.create(name, body)
             await self._engine.start(container)
             address = await self._wait_until_ready(spec, container)
+            stubs = await self._stubs_of(container)
             text = await self._engine.log_tail(container)
         except (BootFailed, EngineRefused, EngineAway, OSError) as error:
             text = await self._engine.log_tail(container) if container else ""
             await self._clear(spec.id, stop_seconds=0.0)
             reason = error.reason if isinstance(error, BootFailed) else str(error)
             raise BootFailed(reason, log=text) from error
-        known = Running(spec=spec, container=container, address=address)
+        known = Running(spec=spec, container=container, address=address, stubs=stubs)
         self._running[spec.id] = known
         return replace(self._describe(known), log=text)
 
@@ -279,6 +313,7 @@ class DockerDriver:
                 spec=made[0],
                 container=container.id,
                 address=self._address(container),
+                stubs=await self._stubs_of(container.id),
                 outdated=container.labels.get(SETTINGS) != digest,
             )
             self._uses[made[0].id] = made[1]

@@ -135,6 +135,12 @@ class Engine:
         state: Mapping[str, Any] = shown["State"]
         return state
 
+    async def count(self, id_: str, program: str) -> int:
+        """Return how many processes in it are a program; raises as any call."""
+        async with self._call() as client:
+            told = await client.containers.container(id_).top(ps_args="-eo pid,args")
+        return sum(program in " ".join(each) for each in told["Processes"] or ())
+
     async def log_tail(self, id_: str) -> str:
         """Return the last of what it logged, at most 20 KiB; nothing where none is to be had."""
         try:
@@ -170,6 +176,8 @@ class Engine:
 def cause_of(state: Mapping[str, Any]) -> str:
     """Say how a container ended, of what the engine tells of its state."""
     told = f"its container ended with exit code {state.get('ExitCode')}"
+    if state.get("Running"):
+        told = "a process of its model ended"
     if state.get("OOMKilled"):
         told += ", for it used more memory than its limit"
     if error := state.get("Error"):

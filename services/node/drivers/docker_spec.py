@@ -184,7 +184,8 @@ def _arguments(spec: InstanceSpec, place: Place, use: GpuUse) -> list[str]:
 def _limits(spec: InstanceSpec, settings: DockerSettings) -> Json:
     """A bound on memory, as more of it harms others; CPUs are shared in proportion to needs."""
     limits: Json = {}
-    if memory_mb := spec.resources.memory_mb or settings.docker_memory_mb:
+    needed = round(spec.resources.memory_mb * settings.docker_memory_factor)
+    if memory_mb := needed or settings.docker_memory_mb:
         limits |= {"Memory": memory_mb * MB, "MemorySwap": memory_mb * MB}  # that is: no swap
     if spec.resources.cpus:
         limits["CpuShares"] = max(2, round(spec.resources.cpus * CPU_SHARES))
