@@ -10,6 +10,19 @@ from libs.common.addresses import host_port
 from services import logs
 
 MOST_WORKERS = 256
+BENCHES = (
+    "gateway",
+    "tasks",
+    "capacity",
+    "slow_reader",
+    "soak",
+    "affinity",
+    "overload",
+    "limits",
+    "events",
+    "scaling",
+    "usage",
+)
 
 
 class Command(argparse.ArgumentParser):

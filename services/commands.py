@@ -23,6 +23,7 @@ from services import logs
 from services.accounts_cli import add_commands as add_account_commands
 from services.analytics.ports import StoreError
 from services.arguments import (
+    BENCHES,
     Command,
     read_address,
     read_folder,
@@ -30,6 +31,7 @@ from services.arguments import (
     read_port,
     read_workers,
 )
+from services.config_cli import add_commands as add_config_commands
 from services.models_cli.arguments import add_arguments
 from services.models_cli.guessing import CannotTell
 from services.run_cli import arguments as run_cli
@@ -41,7 +43,6 @@ from services.state_folder import Occupied, state_folder
 from services.usage_cli import add_arguments as add_usage_arguments
 
 if TYPE_CHECKING:  # the larger part of what a command loads: those that need it import it
-    from libs.common.catalog_files import Catalog
     from libs.common.config import ConfigFile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -120,6 +121,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     run_cli.add_arguments(_command(commands, env, "run", about, _run_model), env)
     about = "what the catalog serves: list it, add a server's address or a folder, try it"
     add_arguments(_command(commands, env, "models", about, _models))
+    add_config_commands(commands, lambda group, *rest: _command(group, env, *rest))
     add_account_commands(commands, lambda group, *rest: _command(group, env, *rest))
     about = "what scaling policies would do on a trace, and cost"
     simulation = commands.add_parser("simulate", help=about, description=about)
@@ -133,19 +135,6 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-BENCHES = (
-    "gateway",
-    "tasks",
-    "capacity",
-    "slow_reader",
-    "soak",
-    "affinity",
-    "overload",
-    "limits",
-    "events",
-    "scaling",
-    "usage",
-)
 SERVICES = {
     "edge": "an entry and a server in one process",
     "entry": "an entry alone",
@@ -208,22 +197,15 @@ def _triton() -> str:
         raise Mistake(f"CONSTELLATION_TRITON: {error}") from error
 
 
-def _catalog(folder: Path, config: ConfigFile) -> Catalog:
-    from libs.common.catalog_files import load_catalog
-
-    regions = {colo.region for colo in config.colos}
-    return load_catalog(folder, root=folder.parent, regions=regions)
-
-
 async def _up(arguments: argparse.Namespace) -> None:
-    from libs.common.config import load_config
     from libs.common.rpc import CannotListen
     from services.embedded import Options, up  # the other commands need less, and start faster
     from services.screen import announce
+    from services.settings import load
 
     folder: Path = arguments.config
-    config, root = load_config(folder, os.environ), folder.parent
-    catalog, triton, token = _catalog(folder, config), _triton(), _token()
+    triton, token = _triton(), _token()
+    (config, catalog), root = load(folder, os.environ), folder.parent
     if not triton and not (root / ".triton/environment.json").exists():
         ours = [not each.backend.external for each in catalog.models]
         if all(ours):
@@ -300,7 +282,10 @@ def _service(name: str) -> Run:
             alone = Standalone(options, config)
             app: AbstractAsyncContextManager[str]
             if name == "scheduler":
-                app = alone.scheduler(_catalog(folder, config), config.colos)
+                from services.settings import load_or_last
+
+                catalog = load_or_last(folder, os.environ, config, kept=state / "catalog")
+                app = alone.scheduler(catalog, config.colos)
             else:
                 app = getattr(alone, name)()
             await run_until_signalled(_announced(name, alone.ready_inside(app)))

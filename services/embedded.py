@@ -24,7 +24,7 @@ from libs.common.lifecycle import background
 from libs.common.loop_lag import LoopLag
 from libs.common.ports import Inference
 from libs.common.world import World, follow
-from libs.common.world_map import Colo, Resource
+from libs.common.world_map import Colo
 from services.beside import Beside
 from services.control import app as control
 from services.control.metrics import ControlMetrics
@@ -83,6 +83,9 @@ class Embedded:
         self.server_metrics = ServerMetrics(self.registry)
         self.node_metrics = NodeMetrics(self.registry)
         self.world = World()
+        # What each colo sees: it is the same, but for models that are staged in one of several.
+        names = [colo.name for colo in options.colos]
+        self.worlds = {name: World() if len(names) > 1 else self.world for name in names}
         self.servers: dict[str, Inference] = {}
         self.analytics = Beside(options.analytics)
         self.registry.register(self.analytics)
@@ -111,22 +114,18 @@ class Embedded:
             token=options.token,
             grace_s=GRACE_S,
         )
-        resources: tuple[Resource, ...] = (*options.colos, *catalog.models, *catalog.finetunes)
         settings = self.config.settings("scheduler", scheduler.Config, state_dir=options.state_dir)
         memory = scheduler.build_memory(settings, controls_url=config.store_url, clock=self.clock)
         metrics = ControlMetrics(self.registry)
         plane = control.build(
             config,
-            catalog=resources,
+            catalog=(*options.colos, *catalog.models, *catalog.finetunes, *catalog.staged),
             clock=self.clock,
             explainer=memory.explaining,
             metrics=metrics,
         )
         await stack.enter_async_context(control.serve(config, plane, metrics))
-        following = follow(plane, self.world, backoff=Backoff())
-        await stack.enter_async_context(background(following, name="world"))
-        async with asyncio.timeout(STORE_S):
-            await self.world.until(lambda world: world.complete)
+        await self._follow(stack, plane)
         spans = await self.spans.enter(stack, settings, service="scheduler", name=config.name)
         made = scheduler.build(
             settings,
@@ -139,6 +138,16 @@ class Embedded:
         )
         await stack.enter_async_context(scheduler.serve(made, memory))
         return plane
+
+    async def _follow(self, stack: AsyncExitStack, plane: Control) -> None:
+        worlds = {world: colo for colo, world in self.worlds.items()}
+        worlds.setdefault(self.world, "")
+        for world, colo in worlds.items():
+            following = follow(plane, world, colo=colo, backoff=Backoff())
+            await stack.enter_async_context(background(following, name=f"world {colo}"))
+        async with asyncio.timeout(STORE_S):
+            for world in worlds:
+                await world.until(lambda world: world.complete)
 
     async def _node(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> None:
         if self.options.triton:
@@ -156,7 +165,7 @@ class Embedded:
             )
             made = node.build(
                 config,
-                world=self.world,
+                world=self.worlds[colo.name],
                 source=plane.finetunes,
                 metrics=self.node_metrics,
                 clock=self.clock,
@@ -172,7 +181,7 @@ class Embedded:
             name=f"{colo.name}-server",
             colo=colo.name,
         )
-        path = self._path(stack, plane)
+        path = self._path(stack, plane, colo)
         address, local = await path.server(config, self.server_metrics, self.servers)
         self.servers[address] = local
 
@@ -185,18 +194,18 @@ class Embedded:
             http=self.options.http,
             grpc=self.options.grpc,
         )
-        path = self._path(stack, plane)
+        path = self._path(stack, plane, colo)
         bound = await path.entry(config, local=self.servers)
         http = f"{bound.scheme}://{bound.http}"
         console = f"{http}/console" if config.console else ""
         return Running(world=self.world, http=http, grpc=bound.grpc, console=console)
 
-    def _path(self, stack: AsyncExitStack, plane: Control) -> RequestPath:
+    def _path(self, stack: AsyncExitStack, plane: Control, colo: Colo) -> RequestPath:
         return RequestPath(
             stack=stack,
             plane=plane,
             finetunes=plane.finetunes,
-            world=self.world,
+            world=self.worlds[colo.name],
             registry=self.registry,
             spans=self.spans,
             clock=self.clock,
@@ -211,7 +220,7 @@ async def up(options: Options, config: ConfigFile, catalog: Catalog) -> AsyncIte
     check(config)
     if options.triton:
         models = tuple(_served_by(options.triton, model) for model in catalog.models)
-        catalog = replace(catalog, models=models)
+        catalog = replace(catalog, models=models, staged=())  # one Triton serves one of each
     async with AsyncExitStack() as stack:
         yield await Embedded(options, config).enter(stack, catalog)
 

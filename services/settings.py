@@ -1,20 +1,24 @@
-"""Every service's settings, read once before anything starts, so that all mistakes are told."""
+"""All settings and the catalog, read before anything starts, so that all mistakes are told."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from libs.common.config import ConfigFile
+from libs.common.catalog_files import Catalog, load_catalog
+from libs.common.config import ConfigFile, read_config
 from libs.common.yaml_files import Problem, Problems
 from services.analytics import app as analytics
 from services.control import app as control
+from services.control.catalog_folder import keep
 from services.entry import app as entry
 from services.node import app as node
 from services.scheduler import app as scheduler
 from services.server import app as server
 
+log = logging.getLogger(__name__)
 CLASSES: Mapping[str, type[Any]] = {
     "entry": entry.Config,
     "server": server.Config,
@@ -32,8 +36,54 @@ GIVEN = {  # by the program or its command line, wherever a service has it
 }
 
 
+def load(folder: Path, env: Mapping[str, str]) -> tuple[ConfigFile, Catalog]:
+    """Read all of a configuration folder. Problems: every mistake in any of its files."""
+    problems: list[Problem] = []
+    config, catalog = None, None
+    try:
+        config, problems = read_config(folder, env)
+    except Problems as error:
+        problems += error.problems
+    else:
+        problems += _bad_settings(config)
+    # What a mistake has left out of the colos would be missed in the catalog, too.
+    colos = config.colos if config and not problems else None
+    try:
+        catalog = load_catalog(folder, root=folder.parent, colos=colos)
+    except Problems as error:
+        problems += error.problems
+    if problems or config is None or catalog is None:
+        raise Problems(problems)
+    return config, catalog
+
+
+def load_or_last(
+    folder: Path, env: Mapping[str, str], config: ConfigFile, *, kept: Path
+) -> Catalog:
+    """Read the catalog, or where it has mistakes the one that was good last, if there was one.
+
+    So a restart beside a bad edit is none for those who call. Problems: there was none, or the
+    settings have mistakes.
+    """
+    try:
+        _, catalog = load(folder, env)
+    except Problems as error:
+        check(config)
+        if not kept.is_dir():
+            raise
+        log.error("the catalog is the last that was good, for now: %s", error)
+        return load_catalog(kept, root=folder.parent, colos=config.colos)
+    keep(folder, kept)
+    return catalog
+
+
 def check(config: ConfigFile) -> None:
     """Read the settings of every service. Problems: all that is wrong with any of them."""
+    if problems := _bad_settings(config):
+        raise Problems(problems)
+
+
+def _bad_settings(config: ConfigFile) -> list[Problem]:
     problems: list[Problem] = []
     for service, cls in CLASSES.items():
         known = {name: value for name, value in GIVEN.items() if name in cls.__dataclass_fields__}
@@ -41,5 +91,4 @@ def check(config: ConfigFile) -> None:
             config.settings(service, cls, known)
         except Problems as error:
             problems += error.problems
-    if problems:
-        raise Problems(problems)
+    return problems

@@ -74,8 +74,8 @@ class Standalone:
     async def entry(self) -> AsyncIterator[str]:
         """Run an entry."""
         async with AsyncExitStack() as stack:
-            plane = await self._plane(stack, "entry")
             config = self.config.settings("entry", entry.Config, **self.options.flags)
+            plane = await self._plane(stack, "entry", config.colo)
             bound = await self._path(stack, plane).entry(config, local={})
             yield f"{bound.scheme} {bound.http}, grpc {bound.grpc}"
 
@@ -83,13 +83,13 @@ class Standalone:
     async def server(self) -> AsyncIterator[str]:
         """Run a server."""
         async with AsyncExitStack() as stack:
-            plane = await self._plane(stack, "server")
             config = self.config.settings(
                 "server",
                 server.Config,
                 {"listen": "127.0.0.1:0", "keys": self.options.state_dir / "keys"},
                 **self.options.flags,
             )
+            plane = await self._plane(stack, "server", config.colo)
             metrics = ServerMetrics(self.registry)
             address, _ = await self._path(stack, plane).server(config, metrics, {})
             yield address
@@ -98,10 +98,10 @@ class Standalone:
     async def edge(self) -> AsyncIterator[str]:
         """Run an entry and a server in one process: no hop between them, and nothing to encode."""
         async with AsyncExitStack() as stack:
-            plane = await self._plane(stack, "edge")
             flags = dict(self.options.flags)
             listen = {name: flags.pop(name, None) for name in ("listen", "advertise")}
             config = self.config.settings("entry", entry.Config, **flags)
+            plane = await self._plane(stack, "edge", config.colo)
             settings = self.config.settings(
                 "server",
                 server.Config,
@@ -133,7 +133,6 @@ class Standalone:
     async def node(self) -> AsyncIterator[str]:
         """Run a node's agent; its Tritons outlive it, unless `detach` is set to false."""
         async with AsyncExitStack() as stack:
-            plane = await self._plane(stack, "node")
             config = self.config.settings(
                 "node",
                 node.Config,
@@ -142,6 +141,7 @@ class Standalone:
                 root=self.options.root,
                 **self.options.flags,
             )
+            plane = await self._plane(stack, "node", config.colo)
             made = node.build(
                 config,
                 world=self.world,
@@ -167,7 +167,7 @@ class Standalone:
             made = scheduler.build_process(
                 settings,
                 config,
-                catalog=(*colos, *catalog.models, *catalog.finetunes),
+                catalog=(*colos, *catalog.models, *catalog.finetunes, *catalog.staged),
                 registry=self.registry,
                 clock=self.clock,
                 spans=await self.spans.enter(
@@ -192,13 +192,13 @@ class Standalone:
             bound = await stack.enter_async_context(analytics.serve(config, made))
             yield ", ".join([*bound, *([f"metrics {self.metrics}"] if self.metrics else [])])
 
-    async def _plane(self, stack: AsyncExitStack, service: str) -> ControlClient:
+    async def _plane(self, stack: AsyncExitStack, service: str, colo: str) -> ControlClient:
         """Follow control, from the last snapshot on disk where it is away."""
         await self._metrics(stack)
         plane = await stack.enter_async_context(ControlClient(self.options.control))
         name = self.options.flags.get("name") or service
         disk = SnapshotOnDisk(self.options.state_dir / f"{service}-{name}.snapshot")
-        following = follow(plane, self.world, disk=disk, backoff=Backoff())
+        following = follow(plane, self.world, colo=colo, disk=disk, backoff=Backoff())
         await stack.enter_async_context(background(following, name="world"))
         return plane
 

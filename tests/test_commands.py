@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from services.commands import BENCHES, SERVICES, _parser, _shifted
+from services.arguments import BENCHES
+from services.commands import SERVICES, _parser, _shifted
 from services.state_folder import Occupied, state_folder
 from tests.short_dirs import short_dir
 

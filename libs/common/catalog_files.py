@@ -27,6 +27,8 @@ from libs.common.catalog import (
 from libs.common.cron import read_cron, read_zone
 from libs.common.deprecation import PROPERTY, unix_ms
 from libs.common.messages import flaw
+from libs.common.staged_files import Staged, read_staged
+from libs.common.world_map import Colo
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
 T = TypeVar("T")
@@ -37,19 +39,21 @@ NO_FOLDER_NAME: Final = "is to name a folder: letters, digits, and then . _ - al
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All models and finetunes of a configuration folder."""
+    """All models and finetunes of a configuration folder, and what is other in a colo."""
 
     models: tuple[Model, ...] = ()
     finetunes: tuple[Finetune, ...] = ()
+    staged: tuple[Staged, ...] = ()
 
 
-def load_catalog(folder: Path, *, root: Path, regions: Collection[str] | None = None) -> Catalog:
+def load_catalog(folder: Path, *, root: Path, colos: Collection[Colo] | None = None) -> Catalog:
     """Read the catalog in `folder`; the paths in it are relative to `root`.
 
-    `regions` are those that there are, None where that is not known.
+    `colos` are those that there are, None where that is not known.
     Problems: every mistake in any of the files.
     """
     problems: list[Problem] = []
+    regions = None if colos is None else {colo.region for colo in colos}
     models = _read_all(folder / "models", Model, problems)
     finetunes = _read_all(folder / "finetunes", Finetune, problems)
     all_read = not problems  # else a finetune's model may be in a file that could not be read
@@ -57,17 +61,26 @@ def load_catalog(folder: Path, *, root: Path, regions: Collection[str] | None = 
     problems += _twice(models, lambda model: (model.name, *model.aliases))
     problems += _twice(finetunes, lambda finetune: (finetune.id,))
     problems += _one_folder(models)
+
+    def check(document: Document, model: Model) -> Iterator[Problem]:
+        yield from _check_model(document, model, root)
+        for why in fallbacks.flaws(model, named.get):
+            yield document.problem(("fallbacks",), why)
+
     for document, model in models:
-        problems += _check_model(document, model, root)
-        problems += (
-            document.problem(("fallbacks",), why) for why in fallbacks.flaws(model, named.get)
-        )
+        problems += check(document, model)
         problems += _check_scaling(document, model.scaling, regions)
     for document, finetune in finetunes if all_read else ():
         problems += _check_finetune(document, finetune, [m for _, m in models], root)
-    if problems:
-        raise Problems(problems)
-    return Catalog(tuple(m for _, m in models), tuple(f for _, f in finetunes))
+    staged, flaws = read_staged(
+        folder,
+        {model.name: model for _, model in models} if all_read else None,
+        colos=None if colos is None else {colo.name for colo in colos},
+        check=check,
+    )
+    if problems or flaws:
+        raise Problems([*problems, *flaws])
+    return Catalog(tuple(m for _, m in models), tuple(f for _, f in finetunes), staged)
 
 
 def _read_all(folder: Path, cls: type[T], problems: list[Problem]) -> list[tuple[Document, T]]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from libs.common.otlp_settings import standard
 from libs.common.world_map import Colo
-from libs.common.yaml_files import Document, Problem, Problems, parse, read
+from libs.common.yaml_files import Document, Problem, Problems, parse, read, unknown
 
 T = TypeVar("T")
 SERVICES = ("entry", "server", "node", "control", "scheduler", "analytics")
@@ -38,7 +38,8 @@ class ConfigFile:
         `defaults` those that stand where nobody says otherwise.
         Problems: every bad value, of the file and of the environment.
         """
-        section = {**(defaults or {}), **(self.document.content.get(service) or {})}
+        stands = self.document.content.get(service)
+        section = {**(defaults or {}), **(stands if isinstance(stands, Mapping) else {})}
         fixed = {name: value for name, value in fixed.items() if value is not None}
         names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         said = {  # by the environment: the variable, and its value
@@ -66,6 +67,17 @@ def _named(problem: Problem, service: str, variables: Mapping[str, str]) -> Prob
 
 def load_config(folder: Path, env: Mapping[str, str]) -> ConfigFile:
     """Read `constellation.yaml`. Problems: all that does not stand in it."""
+    config, problems = read_config(folder, env)
+    if problems:
+        raise Problems(problems)
+    return config
+
+
+def read_config(folder: Path, env: Mapping[str, str]) -> tuple[ConfigFile, list[Problem]]:
+    """Read `constellation.yaml`; return what could be read of it, and all that does not stand.
+
+    Problems: it cannot be read at all.
+    """
     document = read(folder / FILE, shown_as=f"{folder.name}/{FILE}")
     content = document.content
     if not isinstance(content, Mapping):
@@ -80,9 +92,20 @@ def load_config(folder: Path, env: Mapping[str, str]) -> ConfigFile:
             problems += error.problems
     if not problems:
         problems += _repeated(document, colos)
-    if problems:
-        raise Problems(problems)
-    return ConfigFile(document, env, tuple(colos))
+    return ConfigFile(document, env, tuple(colos)), problems
+
+
+def unknown_variables(env: Mapping[str, str], settings: Mapping[str, type[Any]]) -> list[Problem]:
+    """Return the variables that begin like those of a service, and name no setting of it."""
+    found = []
+    for service, cls in settings.items():
+        prefix = f"CONSTELLATION_{service}_".upper()
+        names = [field.name for field in dataclasses.fields(cls)]
+        for variable in sorted(env):
+            name = variable.removeprefix(prefix).lower()
+            if variable.startswith(prefix) and name not in names:
+                found.append(Problem(file=variable, text=unknown(name, names, f"of {service}")))
+    return found
 
 
 def _bad_sections(document: Document) -> Iterator[Problem]:
@@ -92,7 +115,7 @@ def _bad_sections(document: Document) -> Iterator[Problem]:
             if section is not None and not isinstance(section, list):
                 yield document.problem((key,), "expected a list of colos")
         elif key not in SERVICES:
-            yield document.problem((key,), f"unknown; known here: colos, {', '.join(SERVICES)}")
+            yield document.problem((key,), unknown(str(key), ("colos", *SERVICES), "here"))
         elif section is not None and not isinstance(section, Mapping):
             yield document.problem((key,), "expected settings with values")
 

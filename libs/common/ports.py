@@ -42,8 +42,8 @@ class Inference(Protocol):
 class Updates(Protocol):
     """Tells the state of everything. Raises Unavailable when it is away."""
 
-    def watch(self) -> AsyncIterator[Update]:
-        """Yield everything once, then every change."""
+    def watch(self, colo: str = "") -> AsyncIterator[Update]:
+        """Yield everything once, then every change, as readers in a colo see it."""
         ...
 
 

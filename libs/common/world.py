@@ -143,9 +143,17 @@ def _findable(finetunes: Collection[Finetune]) -> dict[tuple[str, str], Finetune
 
 
 async def follow(
-    control: Updates, world: World, *, disk: SnapshotFile | None = None, backoff: Backoff
+    control: Updates,
+    world: World,
+    *,
+    colo: str = "",
+    disk: SnapshotFile | None = None,
+    backoff: Backoff,
 ) -> None:
-    """Keep `world` current until cancelled; lost connections are made again."""
+    """Keep `world` current until cancelled; lost connections are made again.
+
+    In a colo, models are as they are staged there.
+    """
     if disk and not world.complete and (last := disk.load()):
         world.apply(last)
     unsaved = asyncio.Event()
@@ -155,7 +163,7 @@ async def follow(
     try:
         while True:
             try:
-                async for update in control.watch():
+                async for update in control.watch(colo):
                     world.apply(update)
                     delays = iter(backoff)
                     failures.over()

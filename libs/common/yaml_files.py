@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def parse(document: Document, cls: type[T], content: Any = None, where: Where = 
     if not isinstance(content, Mapping):
         raise Problems([document.problem(where, "expected fields with values")])
     problems = [
-        document.problem(where + at, f"unknown; known here: {', '.join(known)}")
+        document.problem(where + at, unknown(str(at[-1]), known, "here"))
         for at, known in unknown_keys(cls, content)
     ]
     try:
@@ -98,6 +99,13 @@ def parse(document: Document, cls: type[T], content: Any = None, where: Where = 
     if problems:
         raise Problems(problems)
     return value
+
+
+def unknown(name: str, known: Sequence[str], where: str) -> str:
+    """Say that there is no such name, which was probably meant, and which there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f", perhaps {near[0]} is meant" if near else ""
+    return f"unknown{meant}; known {where}: {', '.join(known)}"
 
 
 def unknown_keys(kind: Any, content: Any, at: Where = ()) -> Iterator[tuple[Where, list[str]]]:

@@ -19,6 +19,7 @@ from libs.common.lifecycle import background
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
 from libs.common.rpc import grpc_server
+from libs.common.staged_files import Staged
 from libs.common.world_map import Resource
 from services.control.asset_folder import AssetFolder
 from services.control.catalog_folder import CatalogFolder
@@ -66,6 +67,11 @@ class Config:
         return f"{self.name} on {gethostname()} in {self.state_dir.absolute()}"
 
     @property
+    def kept_catalog(self) -> Path:
+        """Return where the last good files of the catalog are."""
+        return self.state_dir / "catalog"
+
+    @property
     def finetune_limits(self) -> Limits:
         """Return what finetunes may cost."""
         return Limits(
@@ -78,12 +84,12 @@ class Config:
 def build(
     config: Config,
     *,
-    catalog: Sequence[Resource],
+    catalog: Sequence[Resource | Staged],
     clock: Clock | None = None,
     explainer: Explainer | None = None,
     metrics: ControlMetrics | None = None,
 ) -> Control:
-    """Assemble control without opening anything; `catalog` has models, finetunes and colos."""
+    """Assemble control without opening anything; `catalog` has the colos, too."""
     store = SqlStore(config.store_url or sqlite_url(config.state_dir / "control.db"))
     clock = clock or SystemClock()
     control = Control(
@@ -134,7 +140,8 @@ async def serve(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(control.running(token=token))
         if config.catalog_dir is not None:
-            following = CatalogFolder(config.catalog_dir).follow(control, every_s=config.catalog_s)
+            catalog = CatalogFolder(config.catalog_dir, kept=config.kept_catalog)
+            following = catalog.follow(control, every_s=config.catalog_s)
             await stack.enter_async_context(background(following, name="catalog"))
         if config.events is not None:
             sink = await stack.enter_async_context(_sink(config, config.events))

@@ -47,7 +47,10 @@ class ControlServicer(ControlServiceServicer):
         self, request: pb.WatchRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:
         """Everything, then every change; where nothing changes, a sign of life."""
-        async with statuses(context), aclosing(_with_signs(self._control.watch())) as updates:
+        async with (
+            statuses(context),
+            aclosing(_with_signs(self._control.watch(request.colo))) as updates,
+        ):
             async for update in updates:
                 yield pb.WatchResponse() if update is None else self._message(update)
 

@@ -51,6 +51,19 @@ class ControlMetrics(Collector):
         for (kind, name), is_heard in control.reporting().items() if control else ():
             reporting.add_metric((kind, name), float(is_heard))
         yield reporting
+        yield GaugeMetricFamily(
+            f"{PREFIX}catalog_mistakes",
+            "Mistakes in the catalog's files; with any, what was good before is served.",
+            control.mistakes if control else 0,
+        )
+        staged = GaugeMetricFamily(
+            f"{PREFIX}staged_models",
+            "1 for each model that is another in a colo than in the catalog.",
+            labels=("colo", "model"),
+        )
+        for labels in control.staged if control else ():
+            staged.add_metric(labels, 1.0)
+        yield staged
         watchers = control.watchers if control else 0
         yield GaugeMetricFamily(f"{PREFIX}watchers", "Services that follow it.", watchers)
         yield CounterMetricFamily(

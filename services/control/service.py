@@ -15,6 +15,7 @@ from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
 from libs.common.explanation import Explanation, Question
 from libs.common.ports import EventSink, Granted
+from libs.common.staged_files import Staged
 from libs.common.world_map import (
     KIND_OF,
     Account,
@@ -72,7 +73,7 @@ class Control:
         stays: StayStore,
         lease: Lease,
         assets: Assets,
-        catalog: Sequence[Resource],
+        catalog: Sequence[Resource | Staged],
         clock: Clock,
         settings: Settings,
         limits: Limits,
@@ -81,13 +82,14 @@ class Control:
         self._store = store
         self._stays = stays
         self._lease = lease
-        self._catalog = catalog
+        self._catalog = [each for each in catalog if not isinstance(each, Staged)]
         self._clock = clock
         self._settings = settings
         self._explainer = explainer
         # versions start at the time of day, so that they grow over restarts
         self._snapshot = Snapshot(first_version=clock.unix_ms(), bound=settings.watch_bound)
         self._snapshot.world.listen(self._on_change)
+        self._snapshot.stage(each for each in catalog if isinstance(each, Staged))
         self._reporters = Reporters(
             self._snapshot,
             gone_s=settings.report_gone_s,
@@ -105,6 +107,7 @@ class Control:
         self._sharing = Sharing(
             keep_s=settings.share_keep_s, limit=self._limit, first_number=clock.unix_ms()
         )
+        self.mistakes = 0  # in the catalog's files, which are not those that are served then
         self._running = False
         self._awaited: set[Reporter] = set()
         self._settled = asyncio.Event()
@@ -148,11 +151,11 @@ class Control:
         self._reporters.close()
         self._snapshot.close()
 
-    async def watch(self) -> AsyncGenerator[Update, None]:
-        """Yield everything once, then every change."""
+    async def watch(self, colo: str = "") -> AsyncGenerator[Update, None]:
+        """Yield everything once, then every change, with what is staged in the reader's colo."""
         await self._settled.wait()
         self._must_run()
-        watching = self._snapshot.watch()
+        watching = self._snapshot.watch(colo)
         try:
             async for update in watching:
                 yield update
@@ -236,12 +239,15 @@ class Control:
                 found.setdefault(Reporter("node", each.node), False)
         return found
 
-    def regions(self) -> set[str]:
-        """Return the regions that there are colos in."""
-        return {colo.region for colo in self._snapshot.world.table(Colo).values()}
+    @property
+    def staged(self) -> list[tuple[str, str]]:
+        """Return the colo and the model of each change that is tried in one colo first."""
+        return self._snapshot.staging.staged
 
-    def take_catalog(self, catalog: Sequence[Resource]) -> None:
+    def take_catalog(self, found: Sequence[Resource | Staged]) -> None:
         """Take the catalog's files as they are now, but for what was written over them."""
+        self.mistakes = 0
+        catalog = [each for each in found if not isinstance(each, Staged)]
         then = {ref(each): each for each in self._catalog if isinstance(each, Model | Finetune)}
         now = {ref(each): each for each in catalog}
         others = [each for each in self._catalog if ref(each) not in then]
@@ -249,6 +255,12 @@ class Control:
         puts = [each for name, each in now.items() if name not in self._kept]
         gone = [name for name in then.keys() - now.keys() if name not in self._kept]
         self._snapshot.change(puts, gone)
+        if self._snapshot.stage(each for each in found if isinstance(each, Staged)):
+            self._unjudged.set()
+
+    def refuse_catalog(self, mistakes: int) -> None:
+        """Note that the catalog's files have mistakes, so that what was good before is served."""
+        self.mistakes = mistakes
 
     async def track_endpoints(self, sink: EventSink, *, hostname: str) -> None:
         """Tell of endpoints that come and go, until cancelled.
@@ -330,7 +342,13 @@ class Control:
         world = self._snapshot.world
         models, colos = world.table(Model).values(), world.table(Colo).values()
         present = {key: each for key, each in world.table(Instance).items() if each.external}
-        external = external_instances(models, colos, known=present, at_ms=self._clock.unix_ms())
+        external = external_instances(
+            models,
+            colos,
+            known=present,
+            at_ms=self._clock.unix_ms(),
+            seen=self._snapshot.staging.model,
+        )
         gone = [Ref("instance", key) for key in present.keys() - external.keys()]
         self._snapshot.change(external.values(), gone)
         if self._settled.is_set():

@@ -9,9 +9,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 
+from libs.common.catalog import Model
 from libs.common.errors import FellBehind, RequestError, Unavailable
+from libs.common.staged_files import Staged
 from libs.common.world import World
 from libs.common.world_map import Ref, Resource, Update, ref
+from services.control.staging import Staging
 
 
 class Snapshot:
@@ -20,6 +23,7 @@ class Snapshot:
     def __init__(self, *, first_version: int = 0, bound: int = 1024) -> None:
         self.world = World()
         self.world.apply(Update(version=first_version, complete=True))
+        self.staging = Staging()
         self._bound = bound
         self._watchers: set[_Watcher] = set()
 
@@ -43,15 +47,31 @@ class Snapshot:
             update = Update(version=self.world.version + 1, puts=new, deletes=gone)
             self.world.apply(update)
             for watcher in tuple(self._watchers):
-                watcher.hand(update)
+                watcher.hand(self.staging.seen(update, watcher.colo))
         return self.world.version
 
-    async def watch(self) -> AsyncGenerator[Update, None]:
-        """Yield everything, then every change; FellBehind for a reader that is too slow."""
-        watcher = _Watcher(self._bound)
+    def stage(self, staged: Iterable[Staged]) -> bool:
+        """Show readers in a colo its models; return whether anything is other than before."""
+        changed = self.staging.stage(staged)
+        if changed:
+            self.world.apply(Update(version=self.world.version + 1))
+        models = self.world.table(Model)
+        for watcher in tuple(self._watchers):
+            if names := changed.get(watcher.colo):
+                puts = tuple(models[name] for name in sorted(names) if name in models)
+                update = Update(version=self.world.version, puts=puts)
+                watcher.hand(self.staging.seen(update, watcher.colo))
+        return bool(changed)
+
+    async def watch(self, colo: str = "") -> AsyncGenerator[Update, None]:
+        """Yield everything, then every change; FellBehind for a reader that is too slow.
+
+        A reader in a colo sees what is staged there; one without a colo sees the catalog.
+        """
+        watcher = _Watcher(self._bound, colo)
         self._watchers.add(watcher)
         try:
-            yield self.world.everything()
+            yield self.staging.seen(self.world.everything(), colo)
             while True:
                 yield await watcher.next()
         finally:
@@ -66,7 +86,8 @@ class Snapshot:
 class _Watcher:
     """The bounded queue of one reader."""
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, colo: str) -> None:
+        self.colo = colo
         self._bound = bound
         self._updates: deque[Update] = deque()
         self._error: RequestError | None = None

@@ -17,6 +17,7 @@ from libs.common.lifecycle import background
 from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane
 from libs.common.spans import Spans
+from libs.common.staged_files import Staged
 from libs.common.world import World, follow
 from libs.common.world_map import Resource
 from services.control import app as control_app
@@ -134,7 +135,7 @@ def build_process(
     config: Config,
     control_config: control_app.Config,
     *,
-    catalog: Sequence[Resource],
+    catalog: Sequence[Resource | Staged],
     registry: CollectorRegistry,
     clock: Clock,
     spans: Spans | None = None,

@@ -137,8 +137,8 @@ class Line:
         self._controls = controls
         self.is_cut = False
 
-    async def watch(self) -> AsyncGenerator[Update, None]:
-        async for update in self._control().watch():
+    async def watch(self, colo: str = "") -> AsyncGenerator[Update, None]:
+        async for update in self._control().watch(colo):
             if self.is_cut:
                 raise Unavailable("cut")
             yield update

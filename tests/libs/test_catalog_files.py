@@ -7,6 +7,7 @@ import pytest
 
 from libs.common.catalog import Model, TaskName
 from libs.common.catalog_files import load_catalog
+from libs.common.world_map import Colo
 from libs.common.yaml_files import Problems
 from services.entry.tasks.registry import TASKS
 
@@ -26,6 +27,9 @@ COMMAND = GOOD.replace(
 )
 
 
+COLOS = (Colo(name="ams", region="eu"), Colo(name="iad", region="us"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     config = tmp_path / "config"
@@ -36,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def mistakes(folder: Path) -> list[str]:
     with pytest.raises(Problems) as caught:
-        load_catalog(folder, root=folder.parent, regions={"eu", "us"})
+        load_catalog(folder, root=folder.parent, colos=COLOS)
     return str(caught.value).splitlines()
 
 
@@ -79,10 +83,13 @@ def test_a_command_that_nodes_run_is_read(folder: Path) -> None:
     [
         (
             GOOD + "permitz: {}\n",
-            "config/models/one.yaml:5: permitz: unknown; known here: name, task",
+            "config/models/one.yaml:5: permitz: unknown, perhaps permits is meant; known here",
         ),
         (GOOD + "permits:\n  queue: -1\n", "one.yaml:6: permits.queue: input should be greater"),
-        (GOOD + "permits:\n  per_instnce: 1\n", "one.yaml:6: permits.per_instnce: unknown; known"),
+        (
+            GOOD + "permits:\n  per_instnce: 1\n",
+            "one.yaml:6: permits.per_instnce: unknown, perhaps per_instance is meant; known",
+        ),
         (GOOD + "shards: many\n", "one.yaml:5: shards: input should be a valid integer"),
         (GOOD + "name: again\n", "one.yaml:5: name: given twice"),
         (GOOD + "scaling: {min: 3, max: 2}\n", "one.yaml:5: scaling.min: 3 is above max, 2"),
@@ -278,7 +285,7 @@ def test_a_good_narrowing_and_region_are_accepted(folder: Path) -> None:
         + "scaling: {region: {eu: {max: 0}, us: {min: 1}}}\n"
     )
 
-    assert load_catalog(folder, root=folder.parent, regions={"eu", "us"}).models
+    assert load_catalog(folder, root=folder.parent, colos=COLOS).models
 
 
 def test_two_models_that_are_one_inside_triton_are_refused(folder: Path) -> None:

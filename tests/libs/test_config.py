@@ -56,7 +56,9 @@ def test_colos_are_read_and_checked(tmp_path: Path) -> None:
 
 
 def test_an_unknown_section_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Problems, match=r":1: sever: unknown; known here: colos, entry, server"):
+    with pytest.raises(
+        Problems, match=r":1: sever: unknown, perhaps server is meant; known here: colos, entry"
+    ):
         load_config(folder(tmp_path, "sever: {}\n"), {})
 
 

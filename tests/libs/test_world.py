@@ -48,7 +48,7 @@ class FakeControl:
         self.report_errors: list[RequestError] = []
         self.goodbyes = 0
 
-    async def watch(self) -> AsyncIterator[Update]:
+    async def watch(self, colo: str = "") -> AsyncIterator[Update]:
         if not self.connections:
             await asyncio.Event().wait()
         for each in self.connections.pop(0):

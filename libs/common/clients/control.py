@@ -74,12 +74,12 @@ class ControlClient:
             each.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def watch(self) -> AsyncGenerator[Update, None]:
-        """Yield everything once, then every change."""
+    async def watch(self, colo: str = "") -> AsyncGenerator[Update, None]:
+        """Yield everything once, then every change, as readers in a colo see it."""
         for tried in range(len(self._addresses)):
             is_last = tried == len(self._addresses) - 1
             opened, heard = self._channel(), False
-            call = self._stub().Watch(pb.WatchRequest())
+            call = self._stub().Watch(pb.WatchRequest(colo=colo))
             try:
                 with control_errors():
                     while (message := await _next(call)) is not None:

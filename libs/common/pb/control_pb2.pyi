@@ -1689,12 +1689,19 @@ Global___ScaleSnapshot: _TypeAlias = ScaleSnapshot  # noqa: Y015
 class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    COLO_FIELD_NUMBER: _builtins.int
+    colo: _builtins.str
+    """Where the reader is: it gets the models that are staged there in the place of the catalog's.
+    Empty: nowhere, so that it gets the catalog's.
+    """
     def __init__(
         self,
+        *,
+        colo: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

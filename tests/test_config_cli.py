@@ -1,0 +1,114 @@
+"""`constellation config check`: all mistakes at once, where they are, and what would be right."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from libs.common.catalog import Model
+from services.commands import _parser
+from services.config_cli import _check, mistakes
+from services.control.app import Config, build
+from services.settings import load_or_last
+from tests.test_commands import ROOT
+
+GOOD = 'name: "@cf/x/one"\ntask: text-generation\nbackend: {external: ["127.0.0.1:8001"]}\n'
+COLOS = "colos:\n  - {name: ams, region: eu}\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    made = tmp_path / "config"
+    (made / "models").mkdir(parents=True)
+    (made / "constellation.yaml").write_text(COLOS)
+    (made / "models/one.yaml").write_text(GOOD)
+    return made
+
+
+def checked(folder: Path, *flags: str) -> None:
+    asyncio.run(
+        _check(_parser({}).parse_args(["config", "check", "--config", str(folder), *flags]))
+    )
+
+
+def test_what_is_shipped_fits() -> None:
+    found, fits = mistakes(ROOT / "config", {})
+
+    assert found == []
+    assert "settings of 6 services, 10 colos, 16 models and 2 finetunes fit" in fits
+
+
+def test_mistakes_of_every_kind_are_told_together(config: Path) -> None:
+    settings = "entry:\n  body_s: soon\n  max_bodi_bytes: 1\nschedular: {}\n"
+    (config / "constellation.yaml").write_text("colos: [{name: ams, regio: eu}]\n" + settings)
+    (config / "models/one.yaml").write_text(GOOD + "permitz: {}\n")
+    (config / "staged/lhr").mkdir(parents=True)
+    (config / "staged/lhr/one.yaml").write_text(GOOD + "shards: none\n")
+    env = {"CONSTELLATION_NODE_DRAIN_S": "-1", "CONSTELLATION_SERVER_PROBES_S": "1"}
+
+    found, _ = mistakes(config, env)
+
+    assert [str(each).partition("; known")[0] for each in found] == [
+        "CONSTELLATION_NODE_DRAIN_S: input should be greater than or equal to 0, got '-1'",
+        "CONSTELLATION_SERVER_PROBES_S: unknown, perhaps probe_s is meant",
+        "config/constellation.yaml:1: colos.0.regio: unknown, perhaps region is meant",
+        "config/constellation.yaml:3: entry.body_s: input should be a valid number, unable to parse"
+        " string as a number, got 'soon'",
+        "config/constellation.yaml:4: entry.max_bodi_bytes: unknown, perhaps max_body_bytes is"
+        " meant",
+        "config/constellation.yaml:5: schedular: unknown, perhaps scheduler is meant",
+        "config/models/one.yaml:4: permitz: unknown, perhaps permits is meant",
+        "config/staged/lhr/one.yaml:4: shards: input should be a valid integer, unable to parse"
+        " string as an integer, got 'none'",
+    ]
+
+
+def test_mistakes_are_lines_or_json_and_exit_code_1(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checked(config)
+    assert "1 colos, 1 models and 0 finetunes fit" in capsys.readouterr().out
+    (config / "models/one.yaml").write_text(GOOD + "shards: 0\n")
+
+    with pytest.raises(SystemExit, match="one mistake in "):
+        checked(config)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("config/models/one.yaml:4: shards: input should be greater than")
+    with pytest.raises(SystemExit):
+        checked(config, "--json")
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["file"], told["line"], told["field"]) == ("config/models/one.yaml", 4, "shards")
+
+
+def test_a_settings_file_that_is_none_does_not_hide_the_catalogs_mistakes(config: Path) -> None:
+    (config / "constellation.yaml").write_text("colos: [\n")
+    (config / "models/one.yaml").write_text("name: x\n")
+
+    found, _ = mistakes(config, {})
+
+    assert [each.file for each in found] == ["config/constellation.yaml", "config/models/one.yaml"]
+
+
+async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last(
+    config: Path, tmp_path: Path
+) -> None:
+    from libs.common.config import load_config
+    from libs.common.yaml_files import Problems
+
+    settings, kept = load_config(config, {}), tmp_path / "state/catalog"
+    (config / "models/one.yaml").write_text("name: x\n")
+    with pytest.raises(Problems, match=r"one.yaml:1: task: required"):
+        load_or_last(config, {}, settings, kept=kept)
+    (config / "models/one.yaml").write_text(GOOD)
+    load_or_last(config, {}, settings, kept=kept)
+    (config / "models/one.yaml").write_text("name: x\n")
+
+    found = load_or_last(config, {}, settings, kept=kept)
+
+    assert [model.name for model in found.models] == ["@cf/x/one"]
+    control = build(Config(state_dir=tmp_path / "state"), catalog=found.models)
+    assert isinstance(found.models[0], Model)
+    assert control.mistakes == 0
