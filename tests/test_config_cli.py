@@ -112,3 +112,23 @@ async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last
     control = build(Config(state_dir=tmp_path / "state"), catalog=found.models)
     assert isinstance(found.models[0], Model)
     assert control.mistakes == 0
+
+
+def test_a_staged_model_must_be_of_the_catalog_and_a_colo_and_keep_what_colos_share(
+    config: Path,
+) -> None:
+    (config / "staged/lhr").mkdir(parents=True)
+    (config / "staged/ams").mkdir()
+    (config / "staged/lhr/one.yaml").write_text(GOOD + "shards: 2\n")
+    (config / "staged/ams/gone.yaml").write_text(GOOD.replace("one", "gone"))
+    (config / "staged/ams/one.yaml").write_text(GOOD + "permits: {queue: 9}\n")
+
+    found, _ = mistakes(config, {})
+
+    assert [str(each) for each in found] == [
+        "config/staged/ams/gone.yaml:1: name: '@cf/x/gone' is not in the catalog, which has it for"
+        " the other colos",
+        "config/staged/lhr/one.yaml:1: there is no colo 'lhr'; there are: ams",
+        "config/staged/lhr/one.yaml:4: shards: must be that of the catalog's model: how many there"
+        " are says the same to every entry",
+    ]

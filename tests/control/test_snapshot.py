@@ -7,7 +7,9 @@ from contextlib import aclosing
 
 import pytest
 
+from libs.common.catalog import Model
 from libs.common.errors import FellBehind, Unavailable
+from libs.common.staged_files import Staged
 from libs.common.world import World
 from libs.common.world_map import Account, Ref
 from services.control.snapshot import Snapshot
@@ -65,3 +67,21 @@ async def test_close_ends_a_watch_that_waits() -> None:
         snapshot.close()
         with pytest.raises(Unavailable):
             await waiting
+
+
+async def test_what_is_staged_in_a_colo_is_seen_there_alone_until_it_is_rolled_back() -> None:
+    old, new = (Model(name="m", task="text-generation", description=each) for each in "12")
+    snapshot = Snapshot()
+    snapshot.change([old])
+
+    async with aclosing(snapshot.watch("ams")) as there, aclosing(snapshot.watch("lhr")) as away:
+        assert (await anext(there)).puts == (await anext(away)).puts == (old,)
+        snapshot.stage([Staged(colo="ams", model=new)])
+        assert (await anext(there)).puts == (new,)
+        assert not snapshot.stage([Staged(colo="ams", model=new)])
+        async with aclosing(snapshot.watch("ams")) as late:
+            assert (await anext(late)).puts == (new,)
+        snapshot.stage([])
+        assert (await anext(there)).puts == (old,)
+        snapshot.change([account(1)])
+        assert (await anext(away)).puts == (account(1),)
