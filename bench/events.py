@@ -12,11 +12,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import uvloop
 
 from bench.arguments import positive, positive_int
 from bench.ours import BOOT_S, COMMAND
@@ -98,18 +100,19 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory(prefix="cste") as name:
         folder = Path(name)
-        rows.append(asyncio.run(emitting(folder, events)))
+        rows.append(uvloop.run(emitting(folder, events)))
         for spool in (False, True):
             with collector(folder) as process:
                 for per_s in LOADS:
                     what = f"{per_s:,} events/s{'' if spool else ', no spool'}"
                     count = max(int(per_s * arguments.seconds), 100)
+                    pacing = pacing_us(events, count, per_s)
                     work = paced(folder, events, count, per_s, spool=spool)
-                    rows.append(costs(what, count, process, work))
+                    rows.append(costs(what, count, process, work, less_us=pacing))
         with collector(folder) as process:
             work = saturated(folder, events, arguments.events)
             rows.append(costs("as fast as they are stored", arguments.events, process, work))
-        rows.append(asyncio.run(absent(folder, events, away)))
+        rows.append(uvloop.run(absent(folder, events, away)))
         with collector(folder) as process:
             rows.append(costs("what was spooled then", away, process, returned(folder)))
     return rows
@@ -181,14 +184,24 @@ def sink(folder: Path, *, spool: bool = True) -> UnixSocketSink:
     )
 
 
-def costs(what: str, count: int, process: Process, work: Coroutine[Any, Any, None]) -> Row:
-    """Return what an event costs in this process and in the collector's, until it is stored."""
+def costs(
+    what: str,
+    count: int,
+    process: Process,
+    work: Coroutine[Any, Any, None],
+    *,
+    less_us: float = 0.0,
+) -> Row:
+    """Return what an event costs in this process and in the collector's, until it is stored.
+
+    `less_us` is what an event would cost this process without a sink.
+    """
     pids = [process.popen.pid]
     ours, theirs = time.process_time(), cpu_seconds(pids)
     began = time.monotonic()
-    asyncio.run(work)
+    uvloop.run(work)
     seconds = time.monotonic() - began
-    sink_us = 1e6 * (time.process_time() - ours) / count
+    sink_us = 1e6 * (time.process_time() - ours) / count - less_us
     collector_us = 1e6 * (cpu_seconds(pids) - theirs) / count
     return {
         "what": what,
@@ -216,14 +229,31 @@ async def paced(
     folder: Path, events: Sequence[InferenceEvent], count: int, per_s: int, *, spool: bool
 ) -> None:
     """Emit at a rate, in turns of the loop as requests have them."""
-    at_once = max(per_s // 500, 1)
     async with sink(folder, spool=spool) as box:
-        began = time.monotonic()
-        for first in range(0, count, at_once):
-            for number in range(first, min(first + at_once, count)):
-                box.emit(events[number % DIFFERENT])
-            await asyncio.sleep(max(began + first / per_s - time.monotonic(), 0.0))
+        await at_rate(box.emit, events, count, per_s)
         await stored(box, count)
+
+
+async def at_rate(
+    emit: Callable[[InferenceEvent], None],
+    events: Sequence[InferenceEvent],
+    count: int,
+    per_s: int,
+) -> None:
+    """Call `emit` so often a second, in at most 500 turns of the loop."""
+    at_once = max(per_s // 500, 1)
+    began = time.monotonic()
+    for first in range(0, count, at_once):
+        for each in range(first, min(first + at_once, count)):
+            emit(events[each % DIFFERENT])
+        await asyncio.sleep(max(began + first / per_s - time.monotonic(), 0.0))
+
+
+def pacing_us(events: Sequence[InferenceEvent], count: int, per_s: int) -> float:
+    """Return what calling at that rate costs by itself, per event: it is not the sink's."""
+    began = time.process_time()
+    uvloop.run(at_rate(lambda _: None, events, count, per_s))
+    return 1e6 * (time.process_time() - began) / count
 
 
 async def saturated(folder: Path, events: Sequence[InferenceEvent], count: int) -> None:
@@ -247,7 +277,7 @@ async def absent(folder: Path, events: Sequence[InferenceEvent], count: int) -> 
         for number in range(count):
             box.emit(events[number % DIFFERENT])
             if number % 100 == 99:
-                await asyncio.sleep(0.0005)
+                await asyncio.sleep(0.002)
         spent = time.process_time() - began
         await asyncio.sleep(0.1)
         spool = box.spool

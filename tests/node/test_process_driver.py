@@ -134,8 +134,8 @@ async def test_a_start_of_what_runs_changes_nothing_unless_it_is_another_command
         (("-c", "print('no memory'); raise SystemExit(3)"), {}, "the process ended as it started"),
         (
             ("-c", "print('no memory', flush=True); import time; time.sleep(60)"),
-            {"boot_seconds": 0.6},
-            "the process was not ready after 0.6 s",
+            {"boot_seconds": 2.5},
+            "the process was not ready after 2.5 s",
         ),
         (("/nowhere/at/all.py",), {}, "the process ended as it started"),
     ],

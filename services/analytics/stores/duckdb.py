@@ -40,8 +40,6 @@ from services.analytics.stores.recent_rows import recorded
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-# Of the log, which is in memory, too, until it is written into tables; DuckDB's own is 16 MB.
-CHECKPOINT = "2MB"
 CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
@@ -71,7 +69,6 @@ class DuckDBStore:
         self._path = path
         self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
-            "checkpoint_threshold": CHECKPOINT,
             "threads": threads,
             "autoinstall_known_extensions": False,  # it would download them
             "autoload_known_extensions": False,
