@@ -72,7 +72,7 @@ class Beside(Collector):
             if family.name.startswith(ITS):
                 yield family
 
-    async def _until_end(self, process: Process) -> int:
+    async def _until_end(self, process: Process) -> int | None:
         assert process.stdout
         async for line in process.stdout:
             self._hear(line.decode().strip())
@@ -81,6 +81,7 @@ class Beside(Collector):
         if not self._is_up.is_set():
             self._failed = code
             self._is_up.set()
+            return None  # it would fail again
         return code
 
     def _hear(self, line: str) -> None:

@@ -13,7 +13,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 from libs.common.addresses import host_port, in_brackets
@@ -59,12 +59,12 @@ async def keep_alive(
     *,
     name: str,
     nice: int = 0,
-    until_end: Callable[[Process], Awaitable[int]] | None = None,
+    until_end: Callable[[Process], Awaitable[int | None]] | None = None,
 ) -> None:
     """Run what `command` returns, again and again, until cancelled; then let it drain.
 
-    `until_end` hears what the process prints and returns its exit code; without it, that goes
-    where this process's own goes. The process steps back for others by `nice`.
+    `until_end` hears what the process prints and returns its exit code, or None to leave it be;
+    without it, that goes where this process's own goes. The process steps back by `nice`.
     """
     waits = iter(Backoff())
     clock = asyncio.get_running_loop().time
@@ -80,6 +80,8 @@ async def keep_alive(
         except asyncio.CancelledError:
             await _stop(process)
             raise
+        if code is None:
+            return
         log.warning("%s ended with %s, starting it again", name, code)
         if clock() - began > STEADY_S:
             waits = iter(Backoff())
@@ -88,7 +90,8 @@ async def keep_alive(
 
 async def _stop(process: Process) -> None:
     """Let it drain, in its own time but not for ever."""
-    process.send_signal(signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it has just ended
+        process.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(STOP_S):
             await process.wait()
