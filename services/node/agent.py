@@ -61,12 +61,10 @@ class Agent:
         fetched: Callable[[str], Path | None] = lambda finetune: None,
         weights: Callable[[], tuple[str, ...]] = tuple,
         booted: Callable[[SetupRun], None] = lambda run: None,
-        why_died: Callable[[str], str] = lambda instance: "its process died",
     ) -> None:
         """`fetched` finds an uploaded finetune's files, `weights` tells whose models' are here.
 
-        `booted` hears of each boot that has come to its end, good or bad; `why_died` is asked
-        once of each instance that is found dead.
+        `booted` hears of each boot that has come to its end, good or bad.
         """
         self.changed = asyncio.Event()
         self._me = me
@@ -80,7 +78,6 @@ class Agent:
         self._fetched = fetched
         self._weights = weights
         self._booted = booted
-        self._why_died = why_died
         self._wanted_since: dict[str, int] = {}
         self._managed: dict[str, Managed] = {}
         self._stopping: set[str] = set()
@@ -143,7 +140,7 @@ class Agent:
             longest_s=self._longest_backoff_s,
         )
         for id_ in dead:
-            cause = self._why_died(id_)
+            cause = self._driver.why_died(id_)
             self._managed[id_].message = cause[-LOG_SHOWN:]
             log.warning("%s died: %s", id_, cause)
         stopping = self._stopping

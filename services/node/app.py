@@ -132,7 +132,6 @@ def build(
         fetched=fetching.adapter,
         weights=Weights(world=world, root=config.root, clock=clock).here,
         booted=booted,
-        why_died=driver.why_died,
     )
     metrics.watch(config.name, agent.report, posts.dropped)
     return App(agent=agent, driver=driver, fetching=fetching, reports=reports, posts=posts.everyone)
@@ -248,7 +247,7 @@ def _with_containers(config: Config, folder: Path, me: Node, process: ProcessDri
         gpus=me.gpus,
         gpu_memory_mb=me.gpu_memory_mb,
     )
-    return Drivers(triton=docker, process=process, cause=docker.why_died)
+    return Drivers(triton=docker, process=process)
 
 
 def describe(config: Config) -> Node:

@@ -80,9 +80,7 @@ class DockerSettings:
     docker_labels: Pairs = ""  # that the containers have besides
     docker_memory_factor: Factor = 4.0  # limit of memory, in times of what the model needs
     docker_memory_mb: AtLeastZero = 0  # limit where the model does not say; 0: none
-    docker_shm_mb: AtLeastOne = (
-        256  # of shared memory, in which Triton's python backend passes data
-    )
+    docker_shm_mb: AtLeastOne = 256  # of shared memory, by which Triton's models pass tensors
     docker_user: User = ""  # whom they run as; empty: as the agent does
     docker_read_only: bool = False  # whether their root is; /tmp is not
     docker_call_s: Seconds = 30.0  # for the engine to answer

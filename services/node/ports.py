@@ -109,3 +109,6 @@ class InstanceDriver(Protocol):
 
     async def running(self) -> Mapping[str, RunningInstance]:
         """What lives now, by id: adopted ones included, dead ones not."""
+
+    def why_died(self, instance_id: str) -> str:
+        """Return what is known of the end of an instance that lived; asked once of each."""

@@ -209,6 +209,9 @@ class Machine:
     async def running(self) -> Mapping[str, RunningInstance]:
         return dict(self.alive)
 
+    def why_died(self, instance_id: str) -> str:
+        return "it was killed"
+
     def _now_alive(self, spec: InstanceSpec) -> RunningInstance:
         running = RunningInstance(id=spec.id, model=spec.model, address="127.0.0.1:1", spec=spec)
         self.alive[spec.id] = running

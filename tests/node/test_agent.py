@@ -56,6 +56,9 @@ class FakeDriver:
     async def running(self) -> Mapping[str, RunningInstance]:
         return dict(self.alive)
 
+    def why_died(self, instance_id: str) -> str:
+        return f"{instance_id} was killed"
+
 
 @pytest.fixture
 def driver() -> FakeDriver:
@@ -87,7 +90,6 @@ async def agent(
         drain_s=5.0,
         longest_backoff_s=0.05,
         booted=boots.append,
-        why_died=lambda id_: f"{id_} was killed",
     )
     async with background(made.run(), name="agent") as task:
         yield made

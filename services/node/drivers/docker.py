@@ -158,7 +158,10 @@ class DockerDriver:
         return {id_: self._describe(each) for id_, each in self._running.items()}
 
     def why_died(self, instance_id: str) -> str:
-        """Return what is known of an instance's end, with the last of its log; or nothing."""
+        """Return what is known of an instance's end, with the last of its log.
+
+        Nothing of those that were no containers.
+        """
         return self._deaths.pop(instance_id, "")
 
     async def _look(self) -> None:

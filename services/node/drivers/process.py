@@ -104,6 +104,10 @@ class ProcessDriver:
         """What lives now."""
         return {id_: self._describe(each) for id_, each in self._running.items() if each.is_alive()}
 
+    def why_died(self, instance_id: str) -> str:
+        """Nothing is known but that it did."""
+        return "its process died"
+
     async def _boot(self, spec: InstanceSpec) -> RunningInstance:
         folder = self._folder / quote(spec.id, safe="")
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -17,17 +17,10 @@ class Driver(InstanceDriver, AbstractAsyncContextManager[Any], Protocol):
 class Drivers:
     """Implements `InstanceDriver`."""
 
-    def __init__(
-        self,
-        *,
-        triton: Driver,
-        process: Driver,
-        cause: Callable[[str], str] = lambda instance_id: "",
-    ) -> None:
-        """`triton` may run them as containers; `cause` tells what is known of an instance's end."""
+    def __init__(self, *, triton: Driver, process: Driver) -> None:
+        """`triton` may run them as containers."""
         self._triton = triton
         self._process = process
-        self._cause = cause
         self._entered = AsyncExitStack()
 
     def __repr__(self) -> str:
@@ -66,5 +59,5 @@ class Drivers:
         return {**await self._triton.running(), **await self._process.running()}
 
     def why_died(self, instance_id: str) -> str:
-        """Return why an instance does not live any more."""
-        return self._cause(instance_id) or "its process died"
+        """Return what is known of an instance's end, of whoever knows."""
+        return self._triton.why_died(instance_id) or self._process.why_died(instance_id)

@@ -129,6 +129,10 @@ class TritonDriver:
             if instance.is_alive()
         }
 
+    def why_died(self, instance_id: str) -> str:
+        """Nothing is known but that it did."""
+        return "its process died"
+
     async def _boot(self, spec: InstanceSpec) -> RunningInstance:
         server = self._server(self._dedicated_folder(spec.id)) if spec.dedicated else self._shared
         if taken := self._holder(server, spec.served_as):
