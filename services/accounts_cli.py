@@ -7,7 +7,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +20,11 @@ from libs.common.tokens import token_hash
 from libs.common.world import World
 from libs.common.world_map import Account, Ref, Scope, Spent, Token
 from services.accounts_tables import account_table, one_account, token_table
+from services.arguments import Add, Run
 
 if TYPE_CHECKING:
     from libs.common.clients.control import ControlClient
 
-Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
-Add = Callable[[Any, str, str, Run], argparse.ArgumentParser]
 SCOPE_NAMES = get_args(Scope)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHORTEST_ID = 8  # of a token's hash: what a list shows has 12

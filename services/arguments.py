@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from libs.common.addresses import host_port
 from services import logs
 
+Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
+# Adds a command to a group, with the flags that all have: its name, what it does, what runs it.
+Add = Callable[[Any, str, str, Run], argparse.ArgumentParser]
 MOST_WORKERS = 256
 BENCHES = (
     "gateway",

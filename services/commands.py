@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module, metadata
 from pathlib import Path
@@ -25,6 +25,7 @@ from services.analytics.ports import StoreError
 from services.arguments import (
     BENCHES,
     Command,
+    Run,
     read_address,
     read_folder,
     read_level,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:  # the larger part of what a command loads: those that need it
     from libs.common.config import ConfigFile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-Run = Callable[[argparse.Namespace], Coroutine[Any, Any, None]]
 
 
 class Mistake(Exception):
@@ -284,7 +284,7 @@ def _service(name: str) -> Run:
             if name == "scheduler":
                 from services.settings import load_or_last
 
-                catalog = load_or_last(folder, os.environ, config, kept=state / "catalog")
+                catalog = load_or_last(folder, os.environ, config, state_dir=state)
                 app = alone.scheduler(catalog, config.colos)
             else:
                 app = getattr(alone, name)()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from services.arguments import Add
+
 if TYPE_CHECKING:
     from libs.common.yaml_files import Problem
-
-Add = Callable[[Any, str, str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]], Any]
 
 
 def add_commands(commands: Any, add: Add) -> None:

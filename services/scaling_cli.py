@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +15,9 @@ from libs.common.explanation import Question
 from libs.common.world import World
 from libs.common.world_map import Colo, Override, Ref
 from services.accounts_cli import known, open_control, seconds
+from services.arguments import Add
 from services.moments import read_moment
 from services.scaling_tables import as_json, explained, history, scaled
-
-Add = Callable[[Any, str, str, Callable[[argparse.Namespace], Coroutine[Any, Any, None]]], Any]
 
 
 def add_commands(commands: Any, add: Add) -> None:

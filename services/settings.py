@@ -12,7 +12,7 @@ from libs.common.config import ConfigFile, read_config
 from libs.common.yaml_files import Problem, Problems
 from services.analytics import app as analytics
 from services.control import app as control
-from services.control.catalog_folder import keep
+from services.control.catalog_folder import KEPT, keep
 from services.entry import app as entry
 from services.node import app as node
 from services.scheduler import app as scheduler
@@ -58,13 +58,14 @@ def load(folder: Path, env: Mapping[str, str]) -> tuple[ConfigFile, Catalog]:
 
 
 def load_or_last(
-    folder: Path, env: Mapping[str, str], config: ConfigFile, *, kept: Path
+    folder: Path, env: Mapping[str, str], config: ConfigFile, *, state_dir: Path
 ) -> Catalog:
     """Read the catalog, or where it has mistakes the one that was good last, if there was one.
 
     So a restart beside a bad edit is none for those who call. Problems: there was none, or the
     settings have mistakes.
     """
+    kept = state_dir / KEPT
     try:
         _, catalog = load(folder, env)
     except Problems as error:

@@ -98,18 +98,18 @@ async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last
     from libs.common.config import load_config
     from libs.common.yaml_files import Problems
 
-    settings, kept = load_config(config, {}), tmp_path / "state/catalog"
+    settings, state = load_config(config, {}), tmp_path / "state"
     (config / "models/one.yaml").write_text("name: x\n")
     with pytest.raises(Problems, match=r"one.yaml:1: task: required"):
-        load_or_last(config, {}, settings, kept=kept)
+        load_or_last(config, {}, settings, state_dir=state)
     (config / "models/one.yaml").write_text(GOOD)
-    load_or_last(config, {}, settings, kept=kept)
+    load_or_last(config, {}, settings, state_dir=state)
     (config / "models/one.yaml").write_text("name: x\n")
 
-    found = load_or_last(config, {}, settings, kept=kept)
+    found = load_or_last(config, {}, settings, state_dir=state)
 
     assert [model.name for model in found.models] == ["@cf/x/one"]
-    control = build(Config(state_dir=tmp_path / "state"), catalog=found.models)
+    control = build(Config(state_dir=state), catalog=found.models)
     assert isinstance(found.models[0], Model)
     assert control.mistakes == 0
 

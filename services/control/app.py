@@ -22,7 +22,7 @@ from libs.common.rpc import grpc_server
 from libs.common.staged_files import Staged
 from libs.common.world_map import Resource
 from services.control.asset_folder import AssetFolder
-from services.control.catalog_folder import CatalogFolder
+from services.control.catalog_folder import KEPT, CatalogFolder
 from services.control.finetunes import Limits
 from services.control.grpc_api import ControlServicer
 from services.control.grpc_finetunes import FinetuneServicer
@@ -65,11 +65,6 @@ class Config:
     def holder(self) -> str:
         """Return who holds the lease: the same after a restart, and locked by the state folder."""
         return f"{self.name} on {gethostname()} in {self.state_dir.absolute()}"
-
-    @property
-    def kept_catalog(self) -> Path:
-        """Return where the last good files of the catalog are."""
-        return self.state_dir / "catalog"
 
     @property
     def finetune_limits(self) -> Limits:
@@ -140,7 +135,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(control.running(token=token))
         if config.catalog_dir is not None:
-            catalog = CatalogFolder(config.catalog_dir, kept=config.kept_catalog)
+            catalog = CatalogFolder(config.catalog_dir, kept=config.state_dir / KEPT)
             following = catalog.follow(control, every_s=config.catalog_s)
             await stack.enter_async_context(background(following, name="catalog"))
         if config.events is not None:

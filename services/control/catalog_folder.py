@@ -20,6 +20,7 @@ from libs.common.yaml_files import Problems
 from services.control.service import Control
 
 Signature = frozenset[tuple[str, int, int]]
+KEPT = "catalog"  # the folder of the last good files, in the state folder
 PATTERNS = ("models/*.yaml", "finetunes/*.yaml", "staged/*/*.yaml")
 log = logging.getLogger(__name__)
 
