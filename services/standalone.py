@@ -62,11 +62,11 @@ class Standalone:
 
     @asynccontextmanager
     async def ready_inside(self, app: AbstractAsyncContextManager[str]) -> AsyncIterator[str]:
-        """Enter one of the services below, which is ready while it is inside."""
+        """Enter one of the services below, which is ready while it is inside; yield where it is."""
         async with app as where:
             self.ops.is_ready = True
             try:
-                yield where
+                yield f"{where}, metrics {self.metrics}" if self.metrics else where
             finally:
                 self.ops.is_ready = False
 
@@ -190,7 +190,7 @@ class Standalone:
             )
             made = analytics.build(config, registry=self.registry, clock=self.clock)
             bound = await stack.enter_async_context(analytics.serve(config, made))
-            yield ", ".join([*bound, *([f"metrics {self.metrics}"] if self.metrics else [])])
+            yield ", ".join(bound)
 
     async def _plane(self, stack: AsyncExitStack, service: str, colo: str) -> ControlClient:
         """Follow control, from the last snapshot on disk where it is away."""
