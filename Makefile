@@ -93,6 +93,7 @@ proto: .venv/.ready ## generate libs/common/pb from proto/
 docs: .venv/.ready ## write what of docs/ is made of the code
 	@$(BIN)/python -m libs.common.error_table docs/errors.md
 	@$(BIN)/python -m services.metric_table docs/metrics.md
+	@$(BIN)/python -m services.settings_table docs/settings.md
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve requirements.lock anew, and the images' part of it
 	@$(RESOLVE) pyproject.toml --group dev -o requirements.lock

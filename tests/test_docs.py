@@ -23,31 +23,18 @@ from libs.common.errors import BY_REASON, BadHttp, NeuronsUsedUp
 from libs.common.events.values import Flag, InferenceEvent
 from libs.common.world_map import Colo
 from libs.common.written_tables import with_table
-from services import metric_table
-from services.analytics import app as analytics
+from services import metric_table, settings_table
 from services.commands import _parser
-from services.control import app as control
-from services.entry import app as entry
 from services.entry.fronts.hot import MEANINGS
 from services.entry.fronts.ops import ROUTES
 from services.entry.options import SCHEMA as OPTIONS
 from services.entry.tasks.registry import TASKS
-from services.node import app as node
-from services.scheduler import app as scheduler
-from services.server import app as server
+from services.settings import CLASSES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     each for folder in ("", "docs", "bench") for each in (ROOT / folder).glob("*.md")
 )
-CONFIGS: Mapping[str, Any] = {
-    "entry": entry.Config,
-    "server": server.Config,
-    "node": node.Config,
-    "control": control.Config,
-    "scheduler": scheduler.Config,
-    "analytics": analytics.Config,
-}
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NAME = re.compile(r"`((?:services|libs|bench)(?:\.\w+)+)`")
 FOLDERS = "services|libs|proto|models|config|tests|docs|bench"
@@ -202,12 +189,19 @@ def test_no_field_of_the_catalog_is_told_that_is_not_there(cls: Any, heading: st
     assert told - dict(fields(cls)).keys() <= {"field", "---"}
 
 
-@pytest.mark.parametrize("service", CONFIGS)
-def test_every_setting_is_told_with_its_default(service: str) -> None:
-    told = defaults(section("docs/settings.md", service))
+def test_the_tables_of_settings_are_made_of_the_services_settings() -> None:
+    told = text("docs/settings.md")
 
-    assert told.items() >= dict(fields(CONFIGS[service])).items()
-    assert told.keys() - dict(fields(CONFIGS[service])).keys() <= {"setting", "---"}
+    assert told == with_table(told, settings_table.tables()), "run `make docs`"
+
+
+@pytest.mark.parametrize("service", CLASSES)
+def test_every_setting_has_a_meaning_of_its_own(service: str) -> None:
+    told = list(settings_table.settings(service, CLASSES[service]))
+
+    assert [each.name for each in told if not each.meaning] == []
+    assert {each.name for each in told} == dict(fields(CLASSES[service])).keys()
+    assert len({each.meaning for each in told}) == len(told)
 
 
 def test_every_field_of_a_colo_is_told_with_its_default() -> None:

@@ -51,11 +51,20 @@ Pairs = Annotated[str, AfterValidator(_checked)]
 class OtlpSettings:
     """Where a service sends its spans, and what that may cost."""
 
-    otlp: HttpUrl = ""  # an OpenTelemetry collector's HTTP address; empty: there are no spans
-    otlp_headers: Pairs = field(default="", repr=False)  # for the collector, such as a token
-    otlp_attributes: Pairs = ""  # of the service, such as deployment.environment.name=test
-    otlp_timeout_s: Seconds = 10.0  # for one request
-    otlp_spans: AtLeastOne = 8192  # that wait to be sent; those beyond are dropped
+    otlp: HttpUrl = ""
+    """HTTP address of an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets
+    [spans](tracing.md) of its work; empty: `OTEL_EXPORTER_OTLP_ENDPOINT`, else there are none."""
+    otlp_headers: Pairs = field(default="", repr=False)
+    """`name=value,name=value`, values percent-encoded where they must be: headers for the
+    collector, such as a token."""
+    otlp_attributes: Pairs = ""
+    """`name=value,name=value`: what all its spans say of the service, such as
+    `deployment.environment.name=test`."""
+    otlp_timeout_s: Seconds = 10.0
+    """For the collector to take what it is sent."""
+    otlp_spans: AtLeastOne = 8192
+    """Spans that may wait to be sent; those beyond are dropped and
+    [counted](tracing.md#when-the-collector-is-away)."""
 
     @property
     def traces_url(self) -> str:

@@ -4,122 +4,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from libs.common.bounds import (
-    AtLeastOne,
-    AtLeastZero,
-    DatabaseUrl,
-    InsertSeconds,
-    NotNegative,
-    Seconds,
-    SecondsOrNone,
-)
 from libs.common.clock import Clock, SystemClock
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from libs.common.rpc import grpc_server
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector, CollectorLimits
+from services.analytics.config import Config as Config
 from services.analytics.events_api import collecting
-from services.analytics.kafka.config import Mechanism, Security
 from services.analytics.lines import Lines
 from services.analytics.metrics import AnalyticsMetrics
 from services.analytics.ports import Reading, Store, StoreError, UsageStore
-from services.analytics.stores.building import StoreNames, build_reading, build_store
+from services.analytics.stores.building import build_reading, build_store
 from services.analytics.stores.unanswering import Unanswering
 from services.analytics.storing import Storing
 from services.analytics.usage import Usage
 from services.analytics.usage_api import UsageServicer
 
 KAFKA = "kafka"  # the store that others are filled from
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Where analytics keeps and answers, and its bounds."""
-
-    state_dir: Path
-    # host:port for UsageService besides its Unix socket; empty: none.
-    listen: str = ""
-    # Where events go: a batch is acknowledged once all of these have it.
-    stores: StoreNames = ("duckdb",)
-    # Bounds of one write to a store, and of what waits for one in each store's line.
-    write_events: AtLeastOne = 5_000
-    write_age_seconds: SecondsOrNone = 0.2
-    waiting_events: AtLeastOne = 50_000
-    # Bounds of the sinks' connections.
-    connections: AtLeastOne = 256
-    batch_bytes: AtLeastOne = 4 << 20
-    batch_events: AtLeastOne = 4096
-    read_seconds: Seconds = 10.0
-    # Bounds of DuckDB.
-    memory_mb: AtLeastOne = 512
-    threads: AtLeastOne = 2
-    # How long events, and what they add up to, are kept in either; 0 days: for ever.
-    keep_events_days: AtLeastZero = 30
-    keep_usage_days: AtLeastZero = 400
-    upkeep_seconds: Seconds = 60.0
-    # A database of ClickHouse: where, who asks, and how long is waited for it.
-    clickhouse_url: DatabaseUrl = "http://127.0.0.1:8123/constellation"
-    clickhouse_user: str = "default"
-    clickhouse_password: str = field(default="", repr=False)
-    clickhouse_password_file: Path | None = None
-    clickhouse_ca_file: Path | None = None  # none: the system's authorities
-    clickhouse_connect_seconds: Seconds = 5.0
-    clickhouse_write_seconds: InsertSeconds = 30.0
-    # Bounds of a question.
-    flush_seconds: Seconds = 5.0
-    query_seconds: Seconds = 30.0
-    max_rows: AtLeastOne = 10_000
-    questions: AtLeastOne = 32
-    # What neurons cost, as usage tells it; Cloudflare's price.
-    usd_per_1000_neurons: NotNegative = 0.011
-    # For what has come in to be stored, on leaving.
-    drain_seconds: SecondsOrNone = 5.0
-    # Stores other than Kafka are filled from Kafka, and not by the sinks of this machine.
-    from_kafka: bool = False
-    # Where Kafka is, and as whom it is spoken to.
-    kafka_servers: str = "127.0.0.1:9092"
-    kafka_security: Security = "PLAINTEXT"
-    kafka_mechanism: Mechanism = "SCRAM-SHA-512"
-    kafka_user: str = ""
-    kafka_password_file: Path | None = None
-    kafka_ca_file: Path | None = None
-    kafka_cert_file: Path | None = None
-    kafka_key_file: Path | None = None
-    # Its topics, and what they are made with where they are missing.
-    kafka_inference_topic: str = "constellation.inference-events"
-    kafka_lifecycle_topic: str = "constellation.lifecycle-events"
-    kafka_create_topics: bool = True
-    kafka_partitions: AtLeastOne = 6
-    kafka_replication: AtLeastZero = 0
-    # Bounds of writes.
-    kafka_batch_bytes: AtLeastOne = 512 << 10
-    kafka_request_seconds: Seconds = 10.0
-    kafka_write_seconds: Seconds = 30.0
-    # Who reads together, and the bounds of that.
-    kafka_group: str = "constellation"
-    kafka_session_seconds: Seconds = 10.0
-    kafka_commit_seconds: Seconds = 1.0
-    kafka_fetch_bytes: AtLeastOne = 8 << 20
-
-    @property
-    def events_socket(self) -> Path:
-        """Return where sinks connect."""
-        return self.state_dir / "events.sock"
-
-    @property
-    def usage_socket(self) -> Path:
-        """Return where UsageService answers."""
-        return self.state_dir / "usage.sock"
-
-    @property
-    def store_file(self) -> Path:
-        """Return where the events are kept."""
-        return self.state_dir / "events.duckdb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 
 import grpc
 
-from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.clock import Clock, SystemClock
 from libs.common.databases import sqlite_url
 from libs.common.events.sinks import SinkConfig, UnixSocketSink
@@ -23,7 +21,7 @@ from libs.common.staged_files import Staged
 from libs.common.world_map import Resource
 from services.control.asset_folder import AssetFolder
 from services.control.catalog_folder import KEPT, CatalogFolder
-from services.control.finetunes import Limits
+from services.control.config import Config as Config
 from services.control.grpc_api import ControlServicer
 from services.control.grpc_finetunes import FinetuneServicer
 from services.control.lease import Lease
@@ -32,48 +30,6 @@ from services.control.ports import Explainer
 from services.control.service import Control, Settings
 from services.control.store import SqlStore
 from services.control.tokens import ensure_token
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Control's settings."""
-
-    name: str = "scheduler"
-    state_dir: Path = Path(".constellation")
-    listen: str = "127.0.0.1:7100"  # empty: on control.sock alone
-    store_url: str = ""  # empty: control.db in the state folder
-    token: str = ""  # empty: made at the first start
-    catalog_dir: Path | None = None  # the catalog's folder, whose changes are taken up
-    catalog_s: Seconds = 1.0
-    grace_s: SecondsOrNone = 5.0
-    report_gone_s: SecondsOrNone = 5.0
-    silent_s: Seconds = 5.0
-    watch_bound: AtLeastOne = 1024
-    share_keep_s: Seconds = 30.0  # an entry keeps its shares of limits without hearing of us
-    spent_s: Seconds = 10.0  # between two writes of what accounts have used today
-    drain_s: SecondsOrNone = 1.0
-    lease_s: Seconds = 5.0  # after so long without a beat of the active one, a standby takes over
-    lease_try_s: Seconds = 1.0
-    assets: Path | None = None  # the folder of uploaded files; none: `assets` in the state folder
-    finetunes_per_account: AtLeastZero = 30
-    max_adapter_bytes: FileSize = 500_000_000
-    uploads_at_once: AtLeastOne = 16
-    keep_free_mb: AtLeastZero = 256  # of the disk that uploads must leave
-    events: Path | None = None  # the collector's socket, to tell it of endpoints; none: nobody
-
-    @property
-    def holder(self) -> str:
-        """Return who holds the lease: the same after a restart, and locked by the state folder."""
-        return f"{self.name} on {gethostname()} in {self.state_dir.absolute()}"
-
-    @property
-    def finetune_limits(self) -> Limits:
-        """Return what finetunes may cost."""
-        return Limits(
-            per_account=self.finetunes_per_account,
-            largest_bytes=self.max_adapter_bytes,
-            uploads_at_once=self.uploads_at_once,
-        )
 
 
 def build(

@@ -5,42 +5,27 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from libs.common.bounds import (
-    AtLeastOne,
-    AtLeastZero,
-    NotNegative,
-    Seconds,
-    SecondsOrNone,
-    ShareOrNone,
-)
 from libs.common.clock import Clock, SystemClock
 from libs.common.finetunes import FinetuneWrites
-from libs.common.hops import HopTls, Transport, check_readable, hop_tls
 from libs.common.lifecycle import background
 from libs.common.limit_shares import Shares
-from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import Explains, Inference
-from libs.common.rpc import CannotListen, grpc_server
+from libs.common.rpc import grpc_server
 from libs.common.spans import Spans
 from libs.common.usage import UsageSource
 from libs.common.world import World
 from libs.common.world_map import EntryLoad, Report, Server
-from libs.http1 import Limits, TlsFiles
 from services.entry.access_log import AccessLog
 from services.entry.admins import Admins
 from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
-from services.entry.continuing import Bounds
+from services.entry.config import Config as Config
 from services.entry.fronts.cold import ColdRoutes
-from services.entry.fronts.console import Bounds as ConsoleBounds
 from services.entry.fronts.console import Console
-from services.entry.fronts.cors import Cors
 from services.entry.fronts.docs import Docs
-from services.entry.fronts.finetunes import Bounds as FormBounds
 from services.entry.fronts.finetunes import Finetunes
 from services.entry.fronts.grpc import SERVICE, Bindings, credentials, register
 from services.entry.fronts.health import Health
@@ -57,136 +42,7 @@ from services.entry.gateway import Gateway
 from services.entry.limiter import Limiter
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
-from services.entry.tasks.media import FileLimits
 from services.entry.traces import tell_ends, traced
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings):
-    """Entry's settings; addresses are host:port, port 0 takes a free one, no address no front."""
-
-    name: str = "entry"
-    colo: str = "local"
-    http: str = "127.0.0.1:8080"
-    grpc: str = "127.0.0.1:8081"
-    max_body_bytes: AtLeastOne = 10 * 1024 * 1024
-    max_choices: AtLeastOne = 16  # calls that one of OpenAI's requests may ask for
-    max_image_bytes: AtLeastOne = 8 * 1024 * 1024  # of one picture, decoded
-    max_audio_bytes: AtLeastOne = 10 * 1024 * 1024  # of one piece of sound, decoded
-    max_header_bytes: AtLeastOne = 32 * 1024
-    max_connections: AtLeastOne = 20_000
-    header_s: Seconds = 10.0  # for a request's head to come
-    body_s: Seconds = 30.0  # for its body
-    idle_s: Seconds = 75.0  # a connection may stay open without a request
-    write_s: Seconds = 60.0  # a client may read nothing of an answer
-    first_part_ceiling_s: Seconds = 240.0
-    prefix_secret: str = field(default="", repr=False)  # in the salt of prompts' hashes
-    continue_times: AtLeastZero = 4  # one stream may break and go on elsewhere
-    continue_bytes: AtLeastZero = 256 * 1024  # of text that is kept of a stream for that
-    continue_burst: AtLeastZero = 256  # streams that go on at once, and how many more each second
-    continue_rate: NotNegative = 16.0
-    server_wait_s: SecondsOrNone = 10.0  # a call waits for a server to come back, if all are lost
-    upload_idle_s: Seconds = 30.0  # nothing of an uploaded file may come
-    upload_s: Seconds = 3600.0  # for all of it to come
-    replay_s: Seconds = 600.0  # answers to POSTs of finetunes are kept for their idempotency keys
-    replays: AtLeastOne = 10_000  # so many, of a few hundred bytes
-    console: bool = True  # /console, a page that asks for a token
-    console_s: Seconds = 1.0  # what consoles watch is sent so often
-    console_streams: AtLeastOne = 64  # so many watch at once
-    console_rows: AtLeastOne = 2000  # they are shown of each kind of thing
-    docs: bool = True  # /docs and /openapi.json, which name the models that all may run
-    cors_origins: str = "*"  # whose pages may call, comma-separated; empty: no others'
-    cors_max_age_s: Seconds = 600.0  # a browser may keep what it was told
-    # Those whose tokens with the scope `admin` see what all accounts do, comma-separated.
-    admin_accounts: str = "0123456789abcdef0123456789abcdef"
-    usage: str = ""  # where analytics answers; empty: `usage.sock` in the state folder
-    usage_s: Seconds = 30.0  # it may take for that
-    trace_share: ShareOrNone = 1.0  # of requests whose callers do not say whether to trace them
-    access_log: str = ""  # a file that gets a line of JSON for each request; -: standard output
-    drain_s: SecondsOrNone = 10.0
-    tls_cert: Path | None = None  # with both, clients speak TLS with the HTTP and the gRPC port
-    tls_key: Path | None = None
-    reuse_port: bool = False  # several entries listen on the same ports
-    transport: Transport = "lean"  # of hops to servers
-    hop_cert: Path | None = None  # with all three, servers are reached over mutual TLS
-    hop_key: Path | None = None
-    hop_ca: Path | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """Return what an HTTP client may cost."""
-        return Limits(
-            max_header_bytes=self.max_header_bytes,
-            max_body_bytes=self.max_body_bytes,
-            max_connections=self.max_connections,
-            header_s=self.header_s,
-            body_s=self.body_s,
-            idle_s=self.idle_s,
-            write_s=self.write_s,
-        )
-
-    @property
-    def cors(self) -> Cors:
-        """Return which pages may call."""
-        return Cors(self.cors_origins.split(","), max_age_s=self.cors_max_age_s)
-
-    @property
-    def files(self) -> FileLimits:
-        """Return how large a picture or sound may be."""
-        return FileLimits(image_bytes=self.max_image_bytes, audio_bytes=self.max_audio_bytes)
-
-    @property
-    def uploads(self) -> FormBounds:
-        """Return how long the routes of finetunes wait for a client."""
-        return FormBounds(
-            body_s=self.body_s,
-            idle_s=self.upload_idle_s,
-            upload_s=self.upload_s,
-            max_body_bytes=self.max_body_bytes,
-            replay_s=self.replay_s,
-            replays=self.replays,
-        )
-
-    @property
-    def consoles(self) -> ConsoleBounds:
-        """Return what consoles may cost."""
-        return ConsoleBounds(
-            every_s=self.console_s,
-            write_s=self.write_s,
-            streams=self.console_streams,
-            rows=self.console_rows,
-        )
-
-    @property
-    def continuing(self) -> Bounds:
-        """Return what going on with broken streams may cost."""
-        return Bounds(
-            times=self.continue_times,
-            keep_bytes=self.continue_bytes,
-            burst=self.continue_burst,
-            per_s=self.continue_rate,
-        )
-
-    @property
-    def tls(self) -> TlsFiles | None:
-        """Return the certificate for clients; CannotListen for half of one."""
-        if self.tls_cert and self.tls_key:
-            check_readable(self.tls_cert)
-            check_readable(self.tls_key)
-            return TlsFiles(cert=self.tls_cert, key=self.tls_key)
-        if self.tls_cert or self.tls_key:
-            raise CannotListen("tls_cert and tls_key belong together: expected both or none")
-        return None
-
-    @property
-    def scheme(self) -> str:
-        """What the HTTP port speaks."""
-        return "https" if self.tls else "http"
-
-    @property
-    def hop_tls(self) -> HopTls | None:
-        """Return the files of mutual TLS to servers, None where it is not set up."""
-        return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

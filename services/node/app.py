@@ -11,27 +11,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import (
-    AtLeastOne,
-    AtLeastZero,
-    HttpUrl,
-    Niceness,
-    NotNegative,
-    Seconds,
-    SecondsOrNone,
-)
 from libs.common.clients.posts import Posts
 from libs.common.clock import Clock
 from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
-from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane
 from libs.common.spans import NoSpans, Spans
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Node
 from services.node import machine
 from services.node.agent import Agent
-from services.node.docker_settings import DockerSettings
+from services.node.config import Config as Config
 from services.node.drivers.process import ProcessDriver
 from services.node.drivers.several import Drivers
 from services.node.drivers.triton import TritonDriver
@@ -42,39 +32,6 @@ from services.node.state_reports import StateReports
 from services.node.weights import Weights
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings, DockerSettings):
-    """Settings of a node."""
-
-    name: str
-    colo: str
-    state_dir: Path
-    root: Path  # what the catalog's paths are relative to
-    environment: Path  # Triton's, as `make setup` makes it
-    host: str = "127.0.0.1"  # where its Tritons listen, and servers reach them
-    detach: bool = False  # whether Tritons outlive the agent, and are adopted by the next
-    step_s: Seconds = 0.25
-    report_s: Seconds = 1.0
-    drain_s: SecondsOrNone = 30.0
-    longest_backoff_s: Seconds = 60.0
-    boot_s: Seconds = 60.0
-    load_s: Seconds = 120.0
-    stop_s: SecondsOrNone = 10.0
-    nice: Niceness = 10  # of Tritons: who takes requests comes first where CPUs are shared
-    process_boot_s: Seconds = 600.0
-    fetches_at_once: AtLeastOne = 4  # of uploaded finetunes
-    state_url: HttpUrl = ""  # gets what each instance did; empty: nobody is told
-    setup_url: HttpUrl = ""  # gets how each boot went
-    report_token: str = ""  # the Bearer token for both
-    state_s: Seconds = 15.0
-    cpus: NotNegative | None = None  # what the scheduler may count on; None: what is found
-    memory_mb: AtLeastZero | None = None
-    gpus: AtLeastZero | None = None
-    gpu_memory_mb: AtLeastZero | None = None  # of each
-    gpu_model: str | None = None
-    provider: str = ""  # who runs the machine; empty: it is ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,18 +69,38 @@ class DockerSettings:
     """What runs a node's models, and with `driver: docker`, in which containers."""
 
     driver: Literal["process", "docker"] = "process"
-    docker_host: EngineUrl = "unix:///var/run/docker.sock"  # the engine's API
+    """What runs models: `process`, Tritons of its own; `docker`, [containers](containers.md)."""
+    docker_host: EngineUrl = "unix:///var/run/docker.sock"
+    """The engine's API, `unix:///path` or `tcp://host:port`."""
     docker_image: Image = "constellation-triton:dev"
-    docker_command: Command = DOCKER_COMMAND  # before Triton's flags; in place of the entry point
-    docker_network: Network = ""  # which the servers are on; empty: ports of `host` are published
-    docker_root: RootSource = "bind"  # where the engine has what is below `root`
-    docker_shared: Folders = ""  # folders below `root` that all instances see: "demo,tokenizers"
-    docker_state: StateSource = "bind"  # where the engine has what is below the state folder
-    docker_prefix: Prefix = "constellation"  # of names; tells one fleet on an engine from another
-    docker_labels: Pairs = ""  # that the containers have besides
-    docker_memory_factor: Factor = 4.0  # limit of memory, in times of what the model needs
-    docker_memory_mb: AtLeastZero = 0  # limit where the model does not say; 0: none
-    docker_shm_mb: AtLeastOne = 256  # of shared memory, by which Triton's models pass tensors
-    docker_user: User = ""  # whom they run as; empty: as the agent does
-    docker_read_only: bool = False  # whether their root is; /tmp is not
-    docker_call_s: Seconds = 30.0  # for the engine to answer
+    """Image of the containers; the engine must have it."""
+    docker_command: Command = DOCKER_COMMAND
+    """What runs in place of the image's entry point, before Triton's flags;
+    `/opt/nvidia/nvidia_entrypoint.sh tritonserver` for [NGC's](containers.md#gpu-nodes)."""
+    docker_network: Network = ""
+    """The network that servers are on, too; empty: ports are published at `host`."""
+    docker_root: RootSource = "bind"
+    """[where the engine has](containers.md#what-they-see-of-the-node) what is below `root`: `bind`,
+    `bind:/path`, `volume:name` or `image`."""
+    docker_shared: Folders = ""
+    """Folders below `root` that all instances see, as `demo,tokenizers`."""
+    docker_state: StateSource = "bind"
+    """Where the engine has what is below the state folder: `bind`, `bind:/path` or `volume:name`.
+    """
+    docker_prefix: Prefix = "constellation"
+    """What names of containers begin with; tells one fleet on an engine from another."""
+    docker_labels: Pairs = ""
+    """Labels that the containers have besides."""
+    docker_memory_factor: Factor = 4.0
+    """Limit of memory, in times of the model's `resources.memory_mb`."""
+    docker_memory_mb: AtLeastZero = 0
+    """Limit of memory of models that do not say that; 0: none."""
+    docker_shm_mb: AtLeastOne = 256
+    """Shared memory of each container."""
+    docker_user: User = ""
+    """`user` or `user:group` that they run as, by name or number; empty: as the node does, so that
+    they can read its files."""
+    docker_read_only: bool = False
+    """Whether they cannot write but to `/tmp`."""
+    docker_call_s: Seconds = 30.0
+    """For the engine to answer."""

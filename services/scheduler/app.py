@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import AtLeastOne, NotNegative, Seconds
 from libs.common.clock import Clock
 from libs.common.databases import sqlite_url
 from libs.common.lifecycle import background
-from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane
 from libs.common.spans import Spans
 from libs.common.staged_files import Staged
@@ -23,6 +20,7 @@ from libs.common.world_map import Resource
 from services.control import app as control_app
 from services.control.metrics import ControlMetrics
 from services.control.service import Control
+from services.scheduler.config import Config as Config
 from services.scheduler.explaining import Explaining
 from services.scheduler.fleets.nodes import NodeFleet
 from services.scheduler.keeping import Keeping
@@ -30,22 +28,6 @@ from services.scheduler.loop import Scheduler, Settings
 from services.scheduler.metrics import Metrics
 from services.scheduler.snapshots import Snapshots
 from services.scheduler.stores.sql import Retention, SqlArchive
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings):
-    """The scheduler's settings."""
-
-    state_dir: Path = Path(".constellation")
-    tick_s: Seconds = 60.0
-    floor_s: Seconds = 5.0
-    measure_s: Seconds = 1.0
-    dry_run: bool = False  # decide and say so, and change nothing
-    store_url: str = ""  # empty: scheduler.db in the state folder
-    save_s: Seconds = 300.0  # between two saves of a series
-    keep_decisions_days: NotNegative = 7.0
-    keep_decisions: AtLeastOne = 1_000_000
-    keep_series_days: NotNegative = 30.0  # of models that are gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

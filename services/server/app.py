@@ -6,32 +6,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from libs.common.backoff import Backoff
-from libs.common.bounds import (
-    AtLeastOne,
-    AtLeastZero,
-    Factor,
-    FewOrNone,
-    MessageBytes,
-    NotNegative,
-    Positive,
-    Seconds,
-    SecondsOrNone,
-    Share,
-    ShareOrNone,
-)
 from libs.common.catalog import Finetune
 from libs.common.clock import Clock
-from libs.common.events.sinks import SinkConfig
-from libs.common.events.spool import SpoolConfig
-from libs.common.events.spooling import SpoolingConfig
-from libs.common.hops import HopTls, Transport, connect, hop_tls, listening
+from libs.common.hops import connect, listening
 from libs.common.lifecycle import background
-from libs.common.otlp_settings import OtlpSettings
 from libs.common.ports import ControlPlane, EventSink, Inference
 from libs.common.spans import Spans
 from libs.common.world import World, keep_reporting
@@ -40,19 +22,15 @@ from services.server.backends.keys import Keys
 from services.server.backends.openai_http import OpenAiBackend
 from services.server.backends.triton import TritonBackend
 from services.server.checking import Checker
-from services.server.forwarding import Settings
+from services.server.config import Config as Config
 from services.server.grpc_api import InferenceApi
 from services.server.health import Health
-from services.server.idempotency import KeptLimits
 from services.server.killers import Killers
 from services.server.losses import Losses
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import Outcomes
-from services.server.outliers import Limits
 from services.server.ports import Backend, ModelCheck
-from services.server.preferences import Preferences
-from services.server.probing import ProbeLimits, Prober
-from services.server.retries import RetryLimits
+from services.server.probing import Prober
 from services.server.sampling import Sampler
 from services.server.service import InferenceServer
 from services.server.traces import Traces
@@ -60,146 +38,6 @@ from services.server.traces import Traces
 HAND_OVER_S = 2.0  # for control to give the shards to the others
 GOODBYE_S = 1.0
 TRITON_KEEPALIVE_S = 310.0  # a gRPC server of its defaults hangs up on who asks more often than 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings):
-    """Settings of a server."""
-
-    name: str
-    colo: str
-    listen: str = ""  # host:port or unix:/path; empty: only within this process
-    advertise: str = ""  # where others reach it; empty: where it listens
-    connect_s: Seconds = 1.0
-    probe_s: Seconds = 1.0
-    probe_timeout_s: Seconds = 1.0
-    probe_failures: AtLeastOne = 2
-    probe_idle_s: Seconds = 10.0
-    probes_at_once: AtLeastOne = 64
-    failures_in_row: AtLeastOne = 5
-    error_share: Share = 0.5
-    error_calls: AtLeastOne = 20
-    unanswered_s: SecondsOrNone = 1.0
-    slow_factor: Positive = 5.0
-    slow_calls: AtLeastOne = 10
-    slow_s: SecondsOrNone = 0.1
-    window_s: Seconds = 30.0
-    backoff_s: Seconds = 0.25
-    outlier_backoff_s: Seconds = 5.0
-    longest_backoff_s: Seconds = 10.0
-    trials: AtLeastOne = 3
-    panic_share: ShareOrNone = 0.25
-    retry_share: ShareOrNone = 0.2
-    retries_per_s: NotNegative = 3.0
-    killer_s: Seconds = 600.0
-    killers: AtLeastOne = 1024
-    idempotency_s: SecondsOrNone = 600.0  # an answer is kept for its key
-    idempotency_bytes: AtLeastOne = 64 * 1024 * 1024  # all that are kept
-    idempotency_answer_bytes: AtLeastOne = 4 * 1024 * 1024  # a larger one is not kept
-    check_s: Seconds = 60.0  # between two looks whether an endpoint's model fits the catalog
-    report_s: Seconds = 1.0
-    drain_s: SecondsOrNone = 10.0
-    forward_margin_s: SecondsOrNone = 0.05  # a call that could wait here must gain so much
-    max_hops: FewOrNone = 2  # of a call, between colos
-    events_flush_s: Seconds = 0.01  # of events in one batch: what a kill -9 loses
-    events_slots: AtLeastOne = 64  # batches that are sent and not acknowledged
-    events_pending: AtLeastOne = 4096  # events that wait for room in the slots or the spool
-    events_watchdog_s: Seconds = 10.0  # a connection without acknowledgements is opened anew
-    events_close_s: Seconds = 5.0  # for the last acknowledgements, on leaving
-    events_spool_mb: AtLeastZero = 1024  # of what is not acknowledged, on disk; 0: no spool
-    events_sync_s: Seconds = 1.0  # what waits for longer is brought to the disk
-    events_adopt_s: Seconds = 60.0  # between two looks for spools of servers that are gone
-    max_message_bytes: MessageBytes = 64 * 1024 * 1024
-    coalesce_s: SecondsOrNone = 0.001  # between two reads and writes of streams, where many come
-    http_connections: AtLeastOne = 512  # to each address of an OpenAI-compatible backend
-    http_ca: Path | None = None  # PEM: whom https trusts in such a backend; none: the system's
-    keys: Path | None = None  # a folder: each file a bearer key, which the catalog names
-    transport: Transport = "lean"  # of hops from entries, and to Triton
-    weight_free: NotNegative = 1.0  # scores by which an endpoint is chosen
-    weight_latency: NotNegative = 0.25
-    weight_adapter: NotNegative = 4.0
-    weight_session: NotNegative = 2.0
-    weight_prefix: NotNegative = 1.0
-    load_bound: Factor = 1.25  # times the mean fill: no affinity beyond it
-    spare_fill: ShareOrNone = 0.25  # ... but up to this fill always
-    latency_memory_s: Seconds = 10.0  # after which a latency counts half
-    sessions_kept: AtLeastOne = 4096  # of each endpoint, those used last
-    prefixes_kept: AtLeastOne = 8192
-    hop_cert: Path | None = None  # with all three, entries must show a certificate of this CA
-    hop_key: Path | None = None
-    hop_ca: Path | None = None
-
-    @property
-    def outliers(self) -> Limits:
-        """Return from where on an endpoint is an outlier."""
-        return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
-
-    @property
-    def probes(self) -> ProbeLimits:
-        """Return how often endpoints are probed."""
-        return ProbeLimits(
-            every_s=self.probe_s,
-            timeout_s=self.probe_timeout_s,
-            idle_s=self.probe_idle_s,
-            at_once=self.probes_at_once,
-        )
-
-    @property
-    def retries(self) -> RetryLimits:
-        """Return what the budget of retries is made of."""
-        return RetryLimits(share=self.retry_share, per_s=self.retries_per_s)
-
-    @property
-    def forwarding(self) -> Settings:
-        """Return when calls are forwarded."""
-        return Settings(margin_ms=1000 * self.forward_margin_s, max_hops=self.max_hops)
-
-    def sink(self, spool_dir: Path) -> SinkConfig:
-        """Return the bounds of events on their way, with their spool in a folder."""
-        spooling = SpoolingConfig(
-            folder=spool_dir,
-            bounds=SpoolConfig(most_bytes=self.events_spool_mb << 20),
-            sync_seconds=self.events_sync_s,
-            adopt_seconds=self.events_adopt_s,
-        )
-        return SinkConfig(
-            flush_seconds=self.events_flush_s,
-            slots=self.events_slots,
-            pending_events=self.events_pending,
-            watchdog_seconds=self.events_watchdog_s,
-            close_seconds=self.events_close_s,
-            spooling=spooling if self.events_spool_mb else None,
-        )
-
-    @property
-    def kept(self) -> KeptLimits:
-        """Return what keeping answers for their keys may cost."""
-        return KeptLimits(
-            keep_s=self.idempotency_s,
-            total_bytes=self.idempotency_bytes,
-            answer_bytes=self.idempotency_answer_bytes,
-        )
-
-    @property
-    def hop_tls(self) -> HopTls | None:
-        """Return the files of mutual TLS, None where it is not set up."""
-        return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
-
-    @property
-    def preferences(self) -> Preferences:
-        """Return what counts how much when an endpoint is chosen."""
-        return Preferences(
-            free=self.weight_free,
-            latency=self.weight_latency,
-            adapter=self.weight_adapter,
-            session=self.weight_session,
-            prefix=self.weight_prefix,
-            bound=self.load_bound,
-            spare=self.spare_fill,
-            latency_s=self.latency_memory_s,
-            sessions=self.sessions_kept,
-            prefixes=self.prefixes_kept,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

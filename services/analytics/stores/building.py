@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator
 from services.analytics.ports import Line, OwnStore, Reading, Store, StoreError
 
 if TYPE_CHECKING:
-    from services.analytics.app import Config
+    from services.analytics.config import Config
 
 
 def build_store(name: str, config: Config) -> Store:
