@@ -33,7 +33,7 @@ Key: TypeAlias = ec.EllipticCurvePrivateKey
 class Wanted:
     """What a certificate is to say."""
 
-    identities: tuple[Identity, ...]  # the first one's name is the certificate's
+    identities: tuple[Identity, ...]
     hosts: tuple[str, ...]
     days: int
 
@@ -120,7 +120,7 @@ class Certificates:
                 "`constellation certs rotate --authority` makes another"
             )
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _name(wanted.identities[0].name)
+        subject = _name(wanted.identities[0].name if wanted.identities else folder)
         made = (
             _builder(subject, authority.subject, key, now=now, ends=ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from libs.common.bounds import LONGEST_S, HttpUrl
+from libs.common.hop_settings import FOR_ALL
 from libs.common.otlp_settings import Pairs
 from libs.common.written_tables import with_table
 from services.commands import FLAGS, SWITCHES
@@ -78,7 +79,11 @@ def _given(service: str, name: str) -> tuple[str, ...]:
     command = {"control": "scheduler"}.get(service, service)  # in whose process it runs
     variable, flag = f"CONSTELLATION_{service}_{name}".upper(), name.replace("_", "-")
     is_flag = flag in (*FLAGS[command], *SWITCHES.get(command, ()))
-    return (variable, f"--{flag}") if is_flag else (variable,)
+    return (variable, *((f"--{flag}",) if is_flag else ()), *_for_all(name))
+
+
+def _for_all(name: str) -> tuple[str, ...]:
+    return (FOR_ALL[name],) if name in FOR_ALL else ()
 
 
 def shown(value: Any) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from libs.common.hop_settings import for_all
 from libs.common.otlp_settings import standard
 from libs.common.world_map import Colo
 from libs.common.yaml_files import Document, Problem, Problems, parse, read, unknown
@@ -44,7 +45,7 @@ class ConfigFile:
         names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         said = {  # by the environment: the variable, and its value
             name: told
-            for name, told in standard(self.env).items()
+            for name, told in (standard(self.env) | for_all(self.env)).items()
             if name in names and name not in section
         } | {
             name: (variable, self.env[variable])

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from libs.common.clients.inference import RemoteInference
 from libs.common.errors import ServerLost
-from libs.common.hops import HopTls, Transport, connect
+from libs.common.hop_tls import HopTls
+from libs.common.hops import Transport, connect
 from libs.common.ports import Inference
 from libs.common.world import World
 from libs.common.world_map import Server

@@ -76,6 +76,12 @@ class ScopeMissing(RequestError):
     code, status, http, reason = 10002, "PERMISSION_DENIED", 403, "scope_missing"
 
 
+class WrongRole(RequestError):
+    """Between services: the certificate of who calls is of another role than may call this."""
+
+    code, status, http, reason = 7007, "PERMISSION_DENIED", 403, "wrong_role"
+
+
 class ModelNotAllowed(RequestError):
     """The model is not for this account."""
 

@@ -6,33 +6,32 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 
-from libs.common.rpc import Context, channel, grpc_server, was_sent
+from libs.common.grpcio_tls import LiveChannel, peer_uris, server_credentials
+from libs.common.hop_tls import HopTls
+from libs.common.rpc import Context, grpc_server, was_sent
 from libs.eager import Promise
 from libs.lean import Method, RpcError, Status
 
-TlsFiles = tuple[Path, Path, Path] | None  # certificates to trust, our own, and its key
 LEFT = object()  # in place of a message: the call has ended
 
 
 class GrpcioChannel:
     """Calls one address."""
 
-    def __init__(self, address: str, tls: TlsFiles, keepalive_s: float) -> None:
-        credentials = tls and grpc.ssl_channel_credentials(*_read(tls[0], tls[2], tls[1]))
+    def __init__(self, address: str, tls: HopTls | None, keepalive_s: float) -> None:
         self._address = address
-        self._channel = channel(address, credentials=credentials, keepalive_s=keepalive_s)
+        self._channel = LiveChannel(address, tls, keepalive_s=keepalive_s)
 
     def __repr__(self) -> str:
         return f"<GrpcioChannel {self._address}>"
 
     async def unary(self, method: Method, message: Sequence[bytes], *, timeout_s: float) -> bytes:
         """Send one message and return the answer."""
-        call: Any = self._channel.unary_unary(method.path)
+        call: Any = self._channel.now().unary_unary(method.path)
         try:
             answer: bytes = await call(
                 b"".join(message), timeout=timeout_s, metadata=method.metadata
@@ -45,7 +44,7 @@ class GrpcioChannel:
 
     def stream(self, method: Method, message: Sequence[bytes], *, timeout_s: float) -> GrpcioStream:
         """Send one message and return the answers as they come."""
-        rpc: Any = self._channel.unary_stream(method.path)
+        rpc: Any = self._channel.now().unary_stream(method.path)
         call = rpc(b"".join(message), timeout=timeout_s, metadata=method.metadata)
         return GrpcioStream(call, time.monotonic() + timeout_s)
 
@@ -94,8 +93,9 @@ class GrpcioStream:
 class GrpcioCall:
     """A call to answer; what is said is written in order by `write_all`."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer_uris: tuple[str, ...]) -> None:
         self.on_cancel: Callable[[], object] | None = None
+        self.peer_uris = peer_uris
         self._said: asyncio.Queue[Any] = asyncio.Queue()
 
     def finish(self, message: Sequence[bytes]) -> None:
@@ -150,7 +150,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 def _answering(handler: Callable[[GrpcioCall, bytes], None]) -> Callable[..., Any]:
     async def answer(message: bytes, context: Context) -> None:
-        call = GrpcioCall()
+        call = GrpcioCall(peer_uris(context))
         handler(call, message)
         try:
             await call.write_all(context)
@@ -169,29 +169,21 @@ async def listening(
     *,
     drain_s: float,
     max_message_bytes: int,
-    tls: TlsFiles = None,
+    tls: HopTls | None = None,
 ) -> AsyncIterator[str]:
     """Answer calls while inside, and yield the address bound."""
-    credentials = None
-    if tls:
-        ca, cert, key = _read(*tls)
-        credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
     server = grpc_server(
         address,
         add=lambda grpc: grpc.add_generic_rpc_handlers((_Handlers(handlers),)),
         drain_s=drain_s,
         max_message_bytes=max_message_bytes,
-        credentials=credentials,
+        credentials=server_credentials(tls) if tls else None,
     )
     async with server as (bound,):
         yield bound
 
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def _read(*paths: Path) -> list[bytes]:
-    return [path.read_bytes() for path in paths]
 
 
 async def _failure(call: Any) -> grpc.aio.AioRpcError:

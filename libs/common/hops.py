@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from libs import lean
 from libs.common import grpcio_hops
 from libs.common.addresses import host_port
+from libs.common.errors import WrongRole
+from libs.common.hop_tls import HopTls
+from libs.common.identities import refusal
 from libs.common.rpc import MAX_MESSAGE_BYTES, CannotListen, clear_socket
+from libs.common.statuses import message_of, trailers_of
 from libs.eager import Promise
-from libs.lean import Method
+from libs.lean import Method, Status
+from libs.live_tls import live_context
 
 Transport = Literal["lean", "grpcio"]
 UNIX = "unix:"
@@ -72,6 +75,11 @@ class ServerCall(Protocol):
 
     on_cancel: Callable[[], object] | None
 
+    @property
+    def peer_uris(self) -> tuple[str, ...]:
+        """Whom the caller's certificate names as URIs; nothing where it has shown none."""
+        ...
+
     def finish(self, message: Sequence[bytes]) -> None:
         """Send the chunks as the one answer, and end well."""
         ...
@@ -93,42 +101,6 @@ Handler = Callable[[ServerCall, bytes], None]
 Handlers = Mapping[str, Handler]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HopTls:
-    """Who we are and whom we trust, on hops between machines: PEM files, both ways."""
-
-    cert: Path
-    key: Path
-    ca: Path
-
-    @property
-    def files(self) -> tuple[Path, Path, Path]:
-        """Return whom we trust, then who we are."""
-        return self.ca, self.cert, self.key
-
-
-def hop_tls(cert: Path | None, key: Path | None, ca: Path | None) -> HopTls | None:
-    """Return the three files, None for none of them.
-
-    CannotListen for a part of them, and for a file that cannot be read.
-    """
-    if not (cert or key or ca):
-        return None
-    if not (cert and key and ca):
-        raise CannotListen("hop_cert, hop_key and hop_ca belong together: expected all or none")
-    for path in (cert, key, ca):
-        check_readable(path)
-    return HopTls(cert=cert, key=key, ca=ca)
-
-
-def check_readable(path: Path) -> None:
-    """Raise CannotListen, with the file's name, for one that cannot be read."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise CannotListen(f"{path}: {error.strerror}") from error
-
-
 def connect(
     address: str,
     *,
@@ -146,8 +118,8 @@ def connect(
     """
     tls = None if address.startswith(UNIX) else tls
     if transport == "grpcio":
-        return grpcio_hops.GrpcioChannel(address, tls.files if tls else None, keepalive_s)
-    context = lean.client_context(tls.ca, tls.cert, tls.key) if tls else None
+        return grpcio_hops.GrpcioChannel(address, tls, keepalive_s)
+    context = live_context(tls.client_context, tls.files) if tls else None
     limits = lean.Limits(
         keepalive_s=keepalive_s,
         keepalive_timeout_s=keepalive_timeout_s,
@@ -167,19 +139,23 @@ async def listening(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     coalesce_s: float = 0.0,
     tls: HopTls | None = None,
+    roles: Collection[str] = (),
 ) -> AsyncIterator[str]:
     """Answer calls while inside, and yield the address bound. Raises CannotListen.
 
-    Streams' data are written together, at most every `coalesce_s` (lean only).
+    Streams' data are written together, at most every `coalesce_s` (lean only). With `tls`, who
+    calls must show a certificate; one of `roles`, if there are some.
     """
     tls = None if address.startswith(UNIX) else tls
+    if tls and roles:
+        handlers = {path: _only(roles, path, each) for path, each in handlers.items()}
     if transport == "grpcio":
         listen = grpcio_hops.listening(
             address,
             handlers,
             drain_s=drain_s,
             max_message_bytes=max_message_bytes,
-            tls=tls.files if tls else None,
+            tls=tls,
         )
         async with listen as bound:
             yield bound
@@ -187,12 +163,26 @@ async def listening(
     server = lean.Server(
         handlers,
         limits=lean.Limits(max_message_bytes=max_message_bytes, coalesce_s=coalesce_s),
-        tls=lean.server_context(tls.cert, tls.key, tls.ca) if tls else None,
+        tls=live_context(tls.server_context, tls.files) if tls else None,
     )
     try:
         yield await _listen(server, address)
     finally:
         await server.close(drain_s)
+
+
+def _only(roles: Collection[str], path: str, handler: Handler) -> Handler:
+    """Return what refuses callers of other roles."""
+
+    def handle(call: ServerCall, message: bytes) -> None:
+        why = refusal(call.peer_uris, roles, f"call {path}")
+        if not why:
+            handler(call, message)
+            return
+        error = WrongRole(why)
+        call.fail(Status[error.status], message_of(error), trailers_of(error))
+
+    return handle
 
 
 async def _listen(server: lean.Server, address: str) -> str:

@@ -93,6 +93,11 @@ class ServerCall(Stream[Request]):
         """Return the request's headers, names in lower case."""
         return self.request.metadata
 
+    @property
+    def peer_uris(self) -> tuple[str, ...]:
+        """Return whom the client's certificate names as URIs; nothing where it has shown none."""
+        return self._server.peer_uris
+
     # answering
 
     def finish(self, message: Message) -> None:

@@ -16,6 +16,7 @@ from libs.lean.limits import Limits
 from libs.lean.server_call import Handler, ServerCall
 from libs.lean.session import Session
 from libs.lean.streams import Stream
+from libs.lean.tls import peer_uris
 
 GOING: Final = b"going..."  # the PING whose answer tells that a client knows
 MOST_SKIPPED: Final = 100
@@ -37,6 +38,7 @@ class ServerConnection(Session[Request]):
         super().__init__(limits, loop, blocks)
         self.handlers = handlers
         self.timers = timers
+        self.peer_uris: tuple[str, ...] = ()  # of the client's certificate
         self._on_made = on_made
         self._on_gone = on_gone
         self._preface = frames.PREFACE  # what is still to come of it
@@ -49,6 +51,7 @@ class ServerConnection(Session[Request]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
+        self.peer_uris = peer_uris(transport)
         self._on_made(self)
         super().connection_made(transport)
 

@@ -48,3 +48,11 @@ def speaks_http2(transport: asyncio.BaseTransport) -> bool:
     """Whether HTTP/2 was agreed upon; without TLS it is taken for granted."""
     session = transport.get_extra_info("ssl_object")
     return session is None or session.selected_alpn_protocol() == ALPN
+
+
+def peer_uris(transport: asyncio.BaseTransport) -> tuple[str, ...]:
+    """Return whom the peer's certificate names as URIs; nothing where it has shown none."""
+    session = transport.get_extra_info("ssl_object")
+    certificate = (session.getpeercert() if session is not None else None) or {}
+    names = certificate.get("subjectAltName", ())
+    return tuple(str(value) for kind, value in names if kind == "URI")

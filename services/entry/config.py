@@ -13,7 +13,9 @@ from libs.common.bounds import (
     SecondsOrNone,
     ShareOrNone,
 )
-from libs.common.hops import HopTls, Transport, check_readable, hop_tls
+from libs.common.hop_settings import HopSettings
+from libs.common.hop_tls import check_readable
+from libs.common.hops import Transport
 from libs.common.otlp_settings import OtlpSettings
 from libs.common.rpc import CannotListen
 from libs.http1 import Limits, TlsFiles
@@ -25,7 +27,7 @@ from services.entry.tasks.media import FileLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings):
+class Config(OtlpSettings, HopSettings):
     """What stands before the services: HTTP, gRPC, accounts, tasks.
 
     `tls_cert` and `tls_key` belong together, as do `hop_cert`, `hop_key` and `hop_ca`.
@@ -130,12 +132,6 @@ class Config(OtlpSettings):
     """
     transport: Transport = "lean"
     """What [hops](operating.md#the-transport) to servers go over."""
-    hop_cert: Path | None = None
-    """PEM file with entry's certificate; with the next two, servers are reached over mutual TLS."""
-    hop_key: Path | None = None
-    """PEM file with the key of `hop_cert`."""
-    hop_ca: Path | None = None
-    """PEM file with the authority that servers' certificates must be of."""
 
     @property
     def limits(self) -> Limits:
@@ -207,8 +203,3 @@ class Config(OtlpSettings):
     def scheme(self) -> str:
         """What the HTTP port speaks."""
         return "https" if self.tls else "http"
-
-    @property
-    def hop_tls(self) -> HopTls | None:
-        """Return the files of mutual TLS to servers, None where it is not set up."""
-        return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)

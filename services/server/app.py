@@ -12,6 +12,7 @@ from functools import partial
 from libs.common.backoff import Backoff
 from libs.common.catalog import Finetune
 from libs.common.clock import Clock
+from libs.common.hop_tls import warn_if_open
 from libs.common.hops import connect, listening
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, EventSink, Inference
@@ -23,7 +24,7 @@ from services.server.backends.openai_http import OpenAiBackend
 from services.server.backends.triton import TritonBackend
 from services.server.checking import Checker
 from services.server.config import Config as Config
-from services.server.grpc_api import InferenceApi
+from services.server.grpc_api import CALLERS, InferenceApi
 from services.server.health import Health
 from services.server.killers import Killers
 from services.server.losses import Losses
@@ -169,6 +170,8 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
         address = app.server.me.address
         is_unix = config.listen.startswith("unix:")
         if config.listen:
+            tls = config.hop_tls
+            warn_if_open(config.listen, tls)
             address = await stack.enter_async_context(
                 listening(
                     config.listen,
@@ -177,7 +180,8 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
                     drain_s=config.drain_s,
                     max_message_bytes=config.max_message_bytes,
                     coalesce_s=config.coalesce_s,
-                    tls=config.hop_tls,
+                    tls=tls,
+                    roles=CALLERS,
                 )
             )
             app.server.listens_at(config.advertise or address)

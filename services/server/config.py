@@ -21,7 +21,8 @@ from libs.common.bounds import (
 from libs.common.events.sinks import SinkConfig
 from libs.common.events.spool import SpoolConfig
 from libs.common.events.spooling import SpoolingConfig
-from libs.common.hops import HopTls, Transport, hop_tls
+from libs.common.hop_settings import HopSettings
+from libs.common.hops import Transport
 from libs.common.otlp_settings import OtlpSettings
 from services.server.forwarding import Settings
 from services.server.idempotency import KeptLimits
@@ -32,12 +33,10 @@ from services.server.retries import RetryLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings):
+class Config(OtlpSettings, HopSettings):
     """What leases permits, chooses endpoints and calls them.
 
-    The hop's files are read when a server starts, and when an entry or a server first calls a
-    server. A Unix socket is never encrypted: its file is its owner's alone. Hops to Triton are not
-    encrypted either.
+    Hops to Triton are not encrypted, whatever `hop_cert` says.
     """
 
     name: str
@@ -174,13 +173,6 @@ class Config(OtlpSettings):
     prefixes_kept: AtLeastOne = 8192
     """Hashes of prompts that are remembered of each endpoint, those used last; a conversation has
     about ten."""
-    hop_cert: Path | None = None
-    """PEM file with the server's certificate; with the next two, entries and other servers must
-    show theirs, and all is encrypted."""
-    hop_key: Path | None = None
-    """PEM file with the key of `hop_cert`."""
-    hop_ca: Path | None = None
-    """PEM file with the authority that certificates of entries and other servers must be of."""
 
     @property
     def outliers(self) -> Limits:
@@ -232,11 +224,6 @@ class Config(OtlpSettings):
             total_bytes=self.idempotency_bytes,
             answer_bytes=self.idempotency_answer_bytes,
         )
-
-    @property
-    def hop_tls(self) -> HopTls | None:
-        """Return the files of mutual TLS, None where it is not set up."""
-        return hop_tls(self.hop_cert, self.hop_key, self.hop_ca)
 
     @property
     def preferences(self) -> Preferences:

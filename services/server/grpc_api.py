@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from libs.common.clients.inference import CANCEL, INFER, STREAM_INFER
 from libs.common.envelope import InferRequest
@@ -18,6 +18,7 @@ from libs.eager import EagerTask, Promise, start
 from libs.lean import Status
 from services.server.service import InferenceServer
 
+CALLERS: Final = ("entry", "server")  # whose certificates may call, where there are some
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from libs.common.errors import (
     Unavailable,
 )
 from libs.common.events.sinks import MemorySink
-from libs.common.hops import HopTls, Transport, connect, listening
+from libs.common.hop_tls import HopTls
+from libs.common.hops import Transport, connect, listening
 from libs.common.ports import Inference
 from services.server.grpc_api import InferenceApi
 from services.server.service import InferenceServer

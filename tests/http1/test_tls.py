@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from libs.http1 import TlsFiles
-from libs.http1.tls import LiveContext
+from libs.live_tls import Live
 from tests.http1.support import GET_COLD, Site, a_client, a_site, post
 from tests.waiting import until
 
@@ -52,7 +52,7 @@ async def ask(site: Site, context: ssl.SSLContext) -> int:
 
 
 def forget_check(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("libs.http1.tls.CHECK_S", 0.0)
+    monkeypatch.setattr("libs.live_tls.CHECK_S", 0.0)
 
 
 async def test_hot_and_cold_requests_are_served_over_tls(
@@ -206,7 +206,7 @@ async def test_files_are_looked_at_once_a_second(
     files: TlsFiles, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    monkeypatch.setattr(LiveContext, "_look", lambda self: looked.append(1))
+    monkeypatch.setattr(Live, "look", lambda self: looked.append(1))
     async with a_site(tls=files) as site:
         for _ in range(5):
             assert await ask(site, trusting(authority)) == 200
