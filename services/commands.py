@@ -32,6 +32,8 @@ from services.arguments import (
     read_port,
     read_workers,
 )
+from services.backup.manifest import CannotBackUp
+from services.backup_cli import add_commands as add_backup_commands
 from services.certs_cli import add_commands as add_certs_commands
 from services.config_cli import add_commands as add_config_commands
 from services.models_cli.arguments import add_arguments
@@ -64,6 +66,7 @@ MISTAKES = (
     StoreError,
     CannotTell,
     CannotSimulate,
+    CannotBackUp,
     OSError,
 )
 
@@ -124,6 +127,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     add_arguments(_command(commands, env, "models", about, _models))
     add_config_commands(commands, lambda group, *rest: _command(group, env, *rest))
     add_certs_commands(commands, lambda group, *rest: _command(group, env, *rest))
+    add_backup_commands(commands, lambda group, *rest: _command(group, env, *rest))
     add_account_commands(commands, lambda group, *rest: _command(group, env, *rest))
     about = "what scaling policies would do on a trace, and cost"
     simulation = commands.add_parser("simulate", help=about, description=about)

@@ -14,6 +14,7 @@ from libs.common.rpc import grpc_server
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector, CollectorLimits
 from services.analytics.config import Config as Config
+from services.analytics.copying import Copying
 from services.analytics.events_api import collecting
 from services.analytics.lines import Lines
 from services.analytics.metrics import AnalyticsMetrics
@@ -25,6 +26,7 @@ from services.analytics.usage import Usage
 from services.analytics.usage_api import UsageServicer
 
 KAFKA = "kafka"  # the store that others are filled from
+DUCKDB = "duckdb"  # the store that is a file here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Analytics:
     readings: Mapping[str, Reading]
     collector: Collector
     usage: Usage
+    copying: Copying
 
 
 def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = None) -> Analytics:
@@ -67,13 +70,20 @@ def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = 
     intake = Lines({name: line for name, line in lines.each.items() if name not in readings})
     collector = Collector(line=intake, limits=limits)
     AnalyticsMetrics(registry, collector=collector, lines=lines, readings=readings)
+    usage = _usage(config, stores, lines)
     return Analytics(
         stores=stores,
         lines=lines,
         intake=intake,
         readings=readings,
         collector=collector,
-        usage=_usage(config, stores, lines),
+        usage=usage,
+        copying=Copying(
+            usage=usage,
+            store=stores.get(DUCKDB),
+            file=config.store_file,
+            copy_seconds=config.copy_seconds,
+        ),
     )
 
 
@@ -136,7 +146,7 @@ async def serve(config: Config, analytics: Analytics) -> AsyncIterator[tuple[str
             grpc_server(
                 *addresses,
                 add=lambda server: add_UsageServiceServicer_to_server(
-                    UsageServicer(analytics.usage), server
+                    UsageServicer(analytics.usage, analytics.copying), server
                 ),
             )
         )

@@ -76,6 +76,8 @@ class Config:
     """For what has come in to be stored, before a question is answered."""
     query_seconds: Seconds = 30.0
     """For the store's answer to a question."""
+    copy_seconds: Seconds = 600.0
+    """For a copy of DuckDB's file, for [a backup](backup.md), in which nothing is written."""
     max_rows: AtLeastOne = 10_000
     """Most rows in one answer."""
     questions: AtLeastOne = 32

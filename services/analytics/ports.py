@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from libs.common.events.values import Batch
@@ -56,6 +57,15 @@ class UsageStore(Protocol):
 
     async def recent(self, query: RecentQuery) -> list[RecordedEvent]:
         """Return the attempts in the order of their positions, the last one first."""
+        ...
+
+
+@runtime_checkable
+class FileStore(Protocol):
+    """A store in one file of this machine."""
+
+    async def copy(self, to: Path, *, seconds: float) -> None:
+        """Copy the file, with all that is written. StoreError, also where that takes longer."""
         ...
 
 

@@ -38,7 +38,7 @@ class Usage:
             raise BadInput("the range ends before it begins", pointer="/to_ms")
         if not query.group_by or len(set(query.group_by)) < len(query.group_by):
             raise BadInput("group by one or more different things", pointer="/group_by")
-        async with self._reading():
+        async with self.reading():
             rows = await self._store.usage(query, max_rows=self._max_rows + 1)
         if len(rows) > self._max_rows:
             raise BadInput(f"more than {self._max_rows} rows: ask for a shorter range")
@@ -48,7 +48,7 @@ class Usage:
         """Return the last attempts, newest first."""
         if not 1 <= query.limit <= MOST_RECENT:
             raise BadInput(f"limit has to be between 1 and {MOST_RECENT}", pointer="/limit")
-        async with self._reading():
+        async with self.reading():
             found = await self._store.recent(replace(query, limit=query.limit + 1))
         events = tuple(found[: query.limit])
         return RecentPage(
@@ -56,7 +56,7 @@ class Usage:
         )
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[None]:
+    async def reading(self) -> AsyncIterator[None]:
         """Inside it, the store has what came before; what keeps it from that is told."""
         if self._asked >= self._questions:
             raise UsageUnavailable(f"{self._questions} questions wait for the store already")

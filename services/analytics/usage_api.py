@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from libs.common.pb import usage_pb2 as pb
 from libs.common.pb.usage_pb2_grpc import UsageServiceServicer
 from libs.common.rpc import Context, statuses
@@ -11,14 +14,16 @@ from libs.common.usage_messages import (
     recent_from_message,
     row_to_message,
 )
+from services.analytics.copying import Copying
 from services.analytics.usage import Usage
 
 
 class UsageServicer(UsageServiceServicer):
     """Turns messages into questions, and answers into messages."""
 
-    def __init__(self, usage: Usage) -> None:
+    def __init__(self, usage: Usage, copying: Copying) -> None:
         self._usage = usage
+        self._copying = copying
 
     async def Query(self, request: pb.QueryRequest, context: Context) -> pb.QueryResponse:
         """Answer what the events add up to."""
@@ -32,3 +37,11 @@ class UsageServicer(UsageServiceServicer):
         async with statuses(context):
             return page_to_message(await self._usage.recent(recent_from_message(request)))
         raise AssertionError("statuses ends the call")
+
+    async def Copy(
+        self, request: pb.CopyRequest, context: Context
+    ) -> AsyncGenerator[pb.CopyResponse, None]:
+        """Answer with the store's file."""
+        async with statuses(context), aclosing(self._copying.pieces()) as pieces:
+            async for piece in pieces:
+                yield pb.CopyResponse(piece=piece)

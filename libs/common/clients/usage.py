@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import grpc
 
+from libs.common.errors import Unavailable
+from libs.common.pb import usage_pb2 as pb
 from libs.common.pb.usage_pb2_grpc import UsageServiceStub
 from libs.common.rpc import channel, raise_from
 from libs.common.usage import RecentPage, RecentQuery, UsageQuery, UsageRow
@@ -66,6 +70,23 @@ class UsageClient:
         except grpc.aio.AioRpcError as error:
             raise_from(error)
         return page_from_message(answer)
+
+    async def copy(self) -> AsyncGenerator[bytes, None]:
+        """Yield the store's file, in pieces; each may take so long as `timeout_s`."""
+        call = self._stub.Copy(pb.CopyRequest())
+        try:
+            while True:
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await call.read()
+                if not isinstance(answer, pb.CopyResponse):
+                    return
+                yield answer.piece
+        except grpc.aio.AioRpcError as error:
+            raise_from(error)
+        except TimeoutError as error:
+            raise Unavailable(f"analytics has sent nothing for {self._timeout_s:g} s") from error
+        finally:
+            call.cancel()
 
     @property
     def _stub(self) -> UsageServiceAsyncStub:

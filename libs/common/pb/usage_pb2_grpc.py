@@ -29,7 +29,7 @@ class UsageServiceStub:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    Both rpcs include what the collector had received when the question came.
+    All rpcs include what the collector had received when the question came.
     They read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
@@ -55,13 +55,18 @@ class UsageServiceStub:
                 request_serializer=constellation_dot_v1_dot_usage__pb2.RecentRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_usage__pb2.RecentResponse.FromString,
                 _registered_method=True)
+        self.Copy = channel.unary_stream(
+                '/constellation.v1.UsageService/Copy',
+                request_serializer=constellation_dot_v1_dot_usage__pb2.CopyRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_usage__pb2.CopyResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    Both rpcs include what the collector had received when the question came.
+    All rpcs include what the collector had received when the question came.
     They read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
@@ -92,6 +97,18 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Copy(self, request, context):
+        """The store's file as it is now, whole, in pieces: for a backup.
+
+        While it is copied, on analytics' own disk, nothing is written and no other
+        question is answered; events wait meanwhile. 7005 also where the store is
+        no file of analytics, where the disk has no room for the copy, and while
+        another copy is made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -105,6 +122,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     request_deserializer=constellation_dot_v1_dot_usage__pb2.RecentRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_usage__pb2.RecentResponse.SerializeToString,
             ),
+            'Copy': grpc.unary_stream_rpc_method_handler(
+                    servicer.Copy,
+                    request_deserializer=constellation_dot_v1_dot_usage__pb2.CopyRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_usage__pb2.CopyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'constellation.v1.UsageService', rpc_method_handlers)
@@ -117,7 +139,7 @@ class UsageService:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    Both rpcs include what the collector had received when the question came.
+    All rpcs include what the collector had received when the question came.
     They read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
@@ -171,6 +193,33 @@ class UsageService:
             '/constellation.v1.UsageService/Recent',
             constellation_dot_v1_dot_usage__pb2.RecentRequest.SerializeToString,
             constellation_dot_v1_dot_usage__pb2.RecentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Copy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/constellation.v1.UsageService/Copy',
+            constellation_dot_v1_dot_usage__pb2.CopyRequest.SerializeToString,
+            constellation_dot_v1_dot_usage__pb2.CopyResponse.FromString,
             options,
             channel_credentials,
             insecure,

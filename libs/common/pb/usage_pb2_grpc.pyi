@@ -30,7 +30,7 @@ class UsageServiceStub:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    Both rpcs include what the collector had received when the question came.
+    All rpcs include what the collector had received when the question came.
     They read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
@@ -57,13 +57,21 @@ class UsageServiceStub:
     while Query still adds them up. Refused as 5006: a limit above 1000, and a
     `before` that is none.
     """
+    Copy: _grpc.UnaryStreamMultiCallable[_usage_pb2.CopyRequest, _usage_pb2.CopyResponse]
+    """The store's file as it is now, whole, in pieces: for a backup.
+
+    While it is copied, on analytics' own disk, nothing is written and no other
+    question is answered; events wait meanwhile. 7005 also where the store is
+    no file of analytics, where the disk has no room for the copy, and while
+    another copy is made.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    Both rpcs include what the collector had received when the question came.
+    All rpcs include what the collector had received when the question came.
     They read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
@@ -87,12 +95,20 @@ class UsageServiceAsyncStub(UsageServiceStub):
     while Query still adds them up. Refused as 5006: a limit above 1000, and a
     `before` that is none.
     """
+    Copy: _aio.UnaryStreamMultiCallable[_usage_pb2.CopyRequest, _usage_pb2.CopyResponse]  # type: ignore[assignment]
+    """The store's file as it is now, whole, in pieces: for a backup.
+
+    While it is copied, on analytics' own disk, nothing is written and no other
+    question is answered; events wait meanwhile. 7005 also where the store is
+    no file of analytics, where the disk has no room for the copy, and while
+    another copy is made.
+    """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    Both rpcs include what the collector had received when the question came.
+    All rpcs include what the collector had received when the question came.
     They read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
@@ -125,6 +141,20 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         Events that are older than the store keeps them are not there any more,
         while Query still adds them up. Refused as 5006: a limit above 1000, and a
         `before` that is none.
+        """
+
+    @_abc_1.abstractmethod
+    def Copy(
+        self,
+        request: _usage_pb2.CopyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_usage_pb2.CopyResponse], _abc.AsyncIterator[_usage_pb2.CopyResponse]]:
+        """The store's file as it is now, whole, in pieces: for a backup.
+
+        While it is copied, on analytics' own disk, nothing is written and no other
+        question is answered; events wait meanwhile. 7005 also where the store is
+        no file of analytics, where the disk has no room for the copy, and while
+        another copy is made.
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,6 +31,7 @@ from services.analytics.stores.columns import (
     fresh,
     watermark_columns,
 )
+from services.analytics.stores.duckdb_copy import copy_open
 from services.analytics.stores.duckdb_hours import HourBook, Keeping
 from services.analytics.stores.duckdb_recent import recent_statement
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
@@ -136,6 +137,15 @@ class DuckDBStore:
         return await self._ask(
             lambda reader: recorded(reader.execute(*recent_statement(query)).fetchall())
         )
+
+    async def copy(self, to: Path, *, seconds: float) -> None:
+        """Copy the file, with all that is written; nothing is written or asked meanwhile."""
+
+        def work(connection: duckdb.DuckDBPyConnection) -> None:
+            copy_open(connection, self._path, to, seconds)
+
+        async with self._one_query:
+            await self._write_with(work)
 
     async def upkeep(self, now_ms: int) -> None:
         """Roll up the hours that are over, and let go of what is too old.

@@ -1,0 +1,138 @@
+"""Restoring: into an empty folder alone, all of it or nothing."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from libs.common.databases import sqlite_url
+from services.analytics.stores.duckdb import DuckDBStore
+from services.backup import archive, restoring
+from services.backup.manifest import CannotBackUp
+from services.control.store import SqlStore
+from services.state_folder import state_folder
+
+
+@pytest.fixture
+async def parts(folder: Path) -> Path:
+    """What a backup is made of; a test may change it."""
+    state = folder / "parts/state"
+    (state / "keys").mkdir(parents=True)
+    (state / "token").write_text("t")
+    (state / "keys/gpu").write_text("k")
+    store = SqlStore(sqlite_url(state / "control.db"))
+    await store.open()
+    assert await store.take_lease(await store.lease(), "up on elsewhere")
+    await store.close()
+    async with DuckDBStore(state / "events.duckdb"):
+        pass
+    (folder / "parts/config").mkdir()
+    (folder / "parts/config/constellation.yaml").write_text("colos: []\n")
+    return folder / "parts"
+
+
+def restored(parts: Path, **changes: Path) -> tuple[Path, Path]:
+    """Make a backup and restore it; return the state folder and where the configuration is."""
+    folder = parts.parent
+    archive.write(parts, folder / "b.tar.gz", left_out=())
+    where = {"state_dir": folder / "s", "config_dir": folder / "c"} | changes
+    _, config = restoring.restore(folder / "b.tar.gz", **where)
+    return where["state_dir"], config
+
+
+async def test_all_is_there_and_nobody_holds_the_lease(parts: Path) -> None:
+    state, config = restored(parts)
+
+    assert (state / "keys/gpu").read_text() == "k"
+    assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
+    assert stat.S_IMODE((state / "keys").stat().st_mode) == 0o700
+    assert (config / "constellation.yaml").read_text() == "colos: []\n"
+    assert not (state / restoring.RESTORING).exists()
+    store = SqlStore(sqlite_url(state / "control.db"))
+    await store.open()
+    assert (await store.lease()).holder == ""
+    await store.close()
+
+
+def test_it_goes_into_an_empty_folder_that_is_there(parts: Path) -> None:
+    (parts.parent / "s").mkdir()
+
+    state, _ = restored(parts)
+
+    assert (state / "control.db").exists()
+
+
+def test_a_configuration_that_is_there_stays(parts: Path) -> None:
+    (parts.parent / "c").mkdir()
+    (parts.parent / "c/constellation.yaml").write_text("colos: [{name: mine}]\n")
+
+    state, config = restored(parts)
+
+    assert config == state / restoring.ASIDE
+    assert (config / "constellation.yaml").read_text() == "colos: []\n"
+    assert "mine" in (parts.parent / "c/constellation.yaml").read_text()
+
+
+def test_the_same_configuration_is_left_alone(parts: Path) -> None:
+    (parts.parent / "c").mkdir()
+    (parts.parent / "c/constellation.yaml").write_text("colos: []\n")
+
+    _, config = restored(parts)
+
+    assert config == parts.parent / "c"
+
+
+def test_a_folder_in_use_is_refused_with_who_uses_it(parts: Path) -> None:
+    with (
+        state_folder(parts.parent / "s", owner="up"),
+        pytest.raises(CannotBackUp, match=r"s is in use by up \(pid \d+\): stop that"),
+    ):
+        restored(parts)
+
+    assert [each.name for each in (parts.parent / "s").iterdir()] == ["up.lock"]
+
+
+def test_a_folder_with_something_in_it_is_refused(parts: Path) -> None:
+    (parts.parent / "s").mkdir()
+    (parts.parent / "s/control.db").write_text("mine")
+
+    with pytest.raises(CannotBackUp, match=r"is not empty, there is control\.db: move it away"):
+        restored(parts)
+    assert (parts.parent / "s/control.db").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("control.db", r"control\.db cannot be opened: file is not a database"),
+        ("events.duckdb", r"events\.duckdb cannot be opened"),
+    ],
+)
+def test_a_broken_store_is_not_restored(parts: Path, name: str, why: str) -> None:
+    (parts / "state" / name).write_text("not a store" * 1000)
+
+    with pytest.raises(CannotBackUp, match=why):
+        restored(parts)
+    assert not (parts.parent / "s").exists()
+
+
+def test_events_of_a_newer_version_are_not_restored(parts: Path) -> None:
+    with duckdb.connect(str(parts / "state/events.duckdb")) as events:
+        events.execute("INSERT INTO schema_version VALUES (999)")
+
+    with pytest.raises(CannotBackUp, match="newer version"):
+        restored(parts)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = restoring.shutil.disk_usage(parts)._replace(free=10)
+    monkeypatch.setattr(restoring.shutil, "disk_usage", lambda _: free)
+
+    with pytest.raises(CannotBackUp, match=r"there is no room in .*/s: \d+ bytes needed, 10 free"):
+        restored(parts)
+    assert not (parts.parent / "s").exists()
