@@ -124,7 +124,8 @@ class Embedded:
             explainer=memory.explaining,
             metrics=metrics,
         )
-        await stack.enter_async_context(control.serve(config, plane, metrics))
+        serving = control.serve(config, plane, metrics, tick_s=settings.tick_s)
+        await stack.enter_async_context(serving)
         await self._follow(stack, plane)
         spans = await self.spans.enter(stack, settings, service="scheduler", name=config.name)
         made = scheduler.build(

@@ -16,6 +16,7 @@ from libs.common.connections import Client, Connections, over
 from libs.common.events.sinks import UnixSocketSink
 from libs.common.finetunes import FinetuneWrites
 from libs.common.lifecycle import background
+from libs.common.own_process import OwnProcess, Waiting
 from libs.common.ports import ControlPlane, Inference
 from libs.common.usage import UsageSource
 from libs.common.world import World, keep_reporting
@@ -67,7 +68,8 @@ class RequestPath:
             clock=self.clock,
             spans=spans,
         )
-        await self.stack.enter_async_context(server.serve(config, made, control=self.plane))
+        serving = server.serve(config, made, control=self.plane, process=self._process(sink))
+        await self.stack.enter_async_context(serving)
         return made.server.me.address, made.server
 
     async def entry(self, config: entry.Config, local: Mapping[str, Inference]) -> entry.Bound:
@@ -86,9 +88,18 @@ class RequestPath:
             clock=self.clock,
             spans=spans,
         )
-        reporting = keep_reporting(self.plane, made.report, granted=made.granted, backoff=Backoff())
+        reporting = keep_reporting(
+            self.plane,
+            made.report,
+            granted=made.granted,
+            process=self._process(),
+            backoff=Backoff(),
+        )
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
+
+    def _process(self, sink: Waiting | None = None) -> OwnProcess:
+        return OwnProcess(folder=self.state_dir, clock=self.clock, world=self.world, sink=sink)
 
     async def _usage(self, address: str, timeout_s: float) -> UsageSource:
         """Return what asks analytics; it connects with the first question."""

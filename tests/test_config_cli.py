@@ -111,7 +111,7 @@ async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last
     assert [model.name for model in found.models] == ["@cf/x/one"]
     control = build(Config(state_dir=state), catalog=found.models)
     assert isinstance(found.models[0], Model)
-    assert control.mistakes == 0
+    assert not control.mistakes
 
 
 def test_a_staged_model_must_be_of_the_catalog_and_a_colo_and_keep_what_colos_share(

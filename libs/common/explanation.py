@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from libs.common.world_map import Decision
@@ -34,3 +35,13 @@ class Explanation:
 
     decisions: tuple[Decision, ...] = ()
     snapshots: tuple[ScaleSnapshot, ...] = ()
+
+
+def explained(decisions: Iterable[Decision], question: Question) -> Explanation:
+    """Return what the last decisions alone say."""
+    asked = (
+        each
+        for each in decisions
+        if each.model == question.model and question.region in ("", each.region)
+    )
+    return Explanation(decisions=tuple(asked))

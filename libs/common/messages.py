@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from libs.common.explanation import Explanation, Question, ScaleSnapshot
 from libs.common.limit_shares import LimitUse, Shares, Use
 from libs.common.pb import control_pb2 as pb
+from libs.common.process_messages import process_from_pb, process_to_pb
 from libs.common.world_map import (
     KIND_OF,
     KINDS,
@@ -116,6 +117,8 @@ def report_to_pb(report: Report) -> pb.ReportRequest:
     )
     if report.use is not None:
         message.use.CopyFrom(_use_to_pb(report.use))
+    if report.process is not None:
+        message.process.CopyFrom(process_to_pb(report.process))
     return message
 
 
@@ -124,7 +127,15 @@ def report_from_pb(message: pb.ReportRequest) -> Report:
     kind = _reporter_kind().validate_python(message.kind)
     resources = tuple(resource_from_pb(each) for each in message.resources)
     use = _use_from_pb(message.use) if message.HasField("use") else None
-    return Report(kind=kind, name=message.name, colo=message.colo, resources=resources, use=use)
+    process = process_from_pb(message.process) if message.HasField("process") else None
+    return Report(
+        kind=kind,
+        name=message.name,
+        colo=message.colo,
+        resources=resources,
+        use=use,
+        process=process,
+    )
 
 
 def _use_to_pb(use: Use) -> pb.Use:

@@ -12,12 +12,14 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from libs.common.backoff import Backoff
 from libs.common.catalog import Finetune, Model
 from libs.common.errors import RequestError
 from libs.common.ports import Granted, Reports, SnapshotFile, Updates
+from libs.common.process import Process
 from libs.common.world_map import (
     KIND_OF,
     KINDS,
@@ -187,20 +189,27 @@ async def keep_reporting(
     wake: asyncio.Event | None = None,
     leave: asyncio.Event | None = None,
     granted: Granted | None = None,
+    process: Callable[[], Process] | None = None,
     backoff: Backoff,
 ) -> None:
     """Report every so often, and when woken `pause_s` after the last one, over lost connections.
 
     Returns when `leave` is set, with a goodbye that makes control forget the reporter at
     once; cancelled instead, the reporter is remembered for the seconds that control grants.
+    `process` says how the reporter's process is.
     """
     wake, leave = wake or asyncio.Event(), leave or asyncio.Event()
+
+    def made() -> Report:
+        report = make_report()
+        return replace(report, process=process()) if process is not None else report
+
     clock = asyncio.get_running_loop().time
     failures = _Failures("cannot report to control")
     delays = iter(backoff)
     while not leave.is_set():
         began = clock()
-        async with aclosing(_reports(make_report, every_s, pause_s, wake, leave)) as reports:
+        async with aclosing(_reports(made, every_s, pause_s, wake, leave)) as reports:
             try:
                 await control.report(reports, granted)
             except RequestError as error:

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le, MinLen
 from libs.common.bounds import AtLeastOne, AtLeastZero, NotNegative, UnixMs
 from libs.common.catalog import Finetune, Model
 from libs.common.limit_shares import Use
+from libs.common.process import Process
 
 InstanceState = Literal["booting", "ready", "draining", "failed"]
 EndpointState = Literal["healthy", "backoff", "draining"]
@@ -357,6 +358,7 @@ class Report:
     colo: str
     resources: tuple[Resource, ...]
     use: Use | None = None  # an entry's, of accounts' limits
+    process: Process | None = None  # the reporter's
 
 
 def shard_key(colo: str, model: str, index: int) -> str:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.own_process import STARTED_MS, our_version
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
+from libs.common.process import AnalyticsStatus
 from libs.common.rpc import grpc_server
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector, CollectorLimits
@@ -41,6 +43,15 @@ class Analytics:
     collector: Collector
     usage: Usage
     copying: Copying
+
+    def status(self) -> AnalyticsStatus:
+        """Return how it is."""
+        return AnalyticsStatus(
+            version=our_version(),
+            started_ms=STARTED_MS,
+            connections=self.collector.connections,
+            stores=tuple(line.status() for line in self.lines.each.values()),
+        )
 
 
 def build(config: Config, *, registry: CollectorRegistry, clock: Clock | None = None) -> Analytics:
@@ -146,7 +157,7 @@ async def serve(config: Config, analytics: Analytics) -> AsyncIterator[tuple[str
             grpc_server(
                 *addresses,
                 add=lambda server: add_UsageServiceServicer_to_server(
-                    UsageServicer(analytics.usage, analytics.copying), server
+                    UsageServicer(analytics.usage, analytics.copying, analytics.status), server
                 ),
             )
         )

@@ -48,6 +48,11 @@ class Batcher(Generic[T]):
         """Whether nothing more may be added for now."""
         return self.events >= self._policy.waiting_events
 
+    @property
+    def most_events(self) -> int:
+        """Return from how many on nothing more may be added."""
+        return self._policy.waiting_events
+
     def add(self, item: T, *, events: int, now: float) -> None:
         """Put a batch at the end of the line."""
         self._line.append(_Waiting(item, events, now))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from libs.common.backoff import Backoff
 from libs.common.clock import Clock
 from libs.common.events.values import Batch
+from libs.common.process import StoreStatus
 from services.analytics.batcher import Batcher, BatchPolicy
 from services.analytics.ports import EventStore, StoreError
 
@@ -56,10 +57,21 @@ class Storing:
         self._arrival = asyncio.Event()
         self._progress = asyncio.Event()
         self.counts = StoringCounts()
+        self.trouble = ""  # why the last write failed
 
     def __repr__(self) -> str:
         done = f"{self._finished}/{self._submitted}"
         return f"<Storing {self._name} finished={done} {self._batcher!r}>"
+
+    def status(self) -> StoreStatus:
+        """Return how it is."""
+        return StoreStatus(
+            name=self._name,
+            waiting=self.waiting_events,
+            most_waiting=self._batcher.most_events,
+            stored=self.counts.events,
+            trouble=self.trouble,
+        )
 
     @property
     def waiting_events(self) -> int:
@@ -122,10 +134,13 @@ class Storing:
                 await self._store.write(batches)
             except StoreError as error:
                 log.warning("events are not stored in %s, trying again: %s", self._name, error)
-            except Exception:
+                self.trouble = str(error)
+            except Exception as error:
+                self.trouble = repr(error)
                 # A bug. The events wait for its end, as for that of any other failure.
                 log.exception("events are not stored in %s, trying again", self._name)
             else:
+                self.trouble = ""
                 self.counts.writes += 1
                 self.counts.write_seconds += self._clock.now() - started
                 self.counts.events += sum(len(batch.events) for batch in batches)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from libs.common.pb import usage_pb2 as pb
 from libs.common.pb.usage_pb2_grpc import UsageServiceServicer
+from libs.common.process import AnalyticsStatus
+from libs.common.process_messages import analytics_to_pb
 from libs.common.rpc import Context, statuses
 from libs.common.usage_messages import (
     page_to_message,
@@ -21,9 +23,12 @@ from services.analytics.usage import Usage
 class UsageServicer(UsageServiceServicer):
     """Turns messages into questions, and answers into messages."""
 
-    def __init__(self, usage: Usage, copying: Copying) -> None:
+    def __init__(
+        self, usage: Usage, copying: Copying, status: Callable[[], AnalyticsStatus]
+    ) -> None:
         self._usage = usage
         self._copying = copying
+        self._status = status
 
     async def Query(self, request: pb.QueryRequest, context: Context) -> pb.QueryResponse:
         """Answer what the events add up to."""
@@ -45,3 +50,11 @@ class UsageServicer(UsageServiceServicer):
         async with statuses(context), aclosing(self._copying.pieces()) as pieces:
             async for piece in pieces:
                 yield pb.CopyResponse(piece=piece)
+
+    async def AnalyticsStatus(
+        self, request: pb.AnalyticsStatusRequest, context: Context
+    ) -> pb.AnalyticsStatusResponse:
+        """Say how analytics is."""
+        async with statuses(context):
+            return analytics_to_pb(self._status())
+        raise AssertionError("statuses ends the call")

@@ -14,6 +14,7 @@ from libs.common.databases import sqlite_url
 from libs.common.events.sinks import SinkConfig, UnixSocketSink
 from libs.common.events.spooling import SpoolingConfig
 from libs.common.lifecycle import background
+from libs.common.own_process import OwnProcess
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
 from libs.common.rpc import grpc_server
@@ -27,7 +28,9 @@ from services.control.grpc_finetunes import FinetuneServicer
 from services.control.lease import Lease
 from services.control.metrics import ControlMetrics
 from services.control.ports import Explainer
-from services.control.service import Control, Settings
+from services.control.service import Control
+from services.control.settings import Settings
+from services.control.status import StatusOf
 from services.control.store import SqlStore
 from services.control.tokens import ensure_token
 
@@ -77,13 +80,23 @@ def build(
 
 @asynccontextmanager
 async def serve(
-    config: Config, control: Control, metrics: ControlMetrics | None = None
+    config: Config,
+    control: Control,
+    metrics: ControlMetrics | None = None,
+    *,
+    tick_s: float = 0.0,
 ) -> AsyncIterator[tuple[str, ...]]:
-    """Run and listen while inside; yields the addresses, that of control.sock first."""
+    """Run and listen while inside; yields the addresses, that of control.sock first.
+
+    `tick_s` is that of the scheduler beside it; 0: there is none.
+    """
     token = ensure_token(config.state_dir, config.token)
+    sink: UnixSocketSink | None = None
 
     def add(server: grpc.aio.Server) -> None:
-        add_ControlServiceServicer_to_server(ControlServicer(control), server)
+        process = OwnProcess(folder=config.state_dir, clock=SystemClock(), sink=sink)
+        status = StatusOf(control, name=config.name, process=process, tick_s=tick_s)
+        add_ControlServiceServicer_to_server(ControlServicer(control, status), server)
         add_FinetuneServiceServicer_to_server(FinetuneServicer(control.finetunes), server)
 
     addresses = [f"unix:{config.state_dir.absolute()}/control.sock"]

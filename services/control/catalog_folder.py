@@ -47,10 +47,10 @@ class CatalogFolder:
             try:
                 read = await asyncio.to_thread(self._read)
             except Problems as error:
-                control.refuse_catalog(len(error.problems))
+                control.refuse_catalog([str(each) for each in error.problems])
                 log.error("the catalog stays as it was: %s", error)
             except OSError as error:
-                control.refuse_catalog(1)
+                control.refuse_catalog([str(error)])
                 log.error("the catalog stays as it was: %s", error)
             else:
                 control.take_catalog(read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Final, Protocol
 
@@ -21,6 +21,8 @@ from libs.common.messages import (
 )
 from libs.common.pb import control_pb2 as pb
 from libs.common.pb.control_pb2_grpc import ControlServiceServicer
+from libs.common.process import ControlStatus
+from libs.common.process_messages import status_to_pb
 from libs.common.rpc import Context, statuses
 from libs.common.world_map import Ref, Report, Update
 from services.control.service import Control
@@ -39,8 +41,9 @@ class Requests(Protocol):
 class ControlServicer(ControlServiceServicer):
     """Adapts `Control` to the generated service."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, status: Callable[[], ControlStatus]) -> None:
         self._control = control
+        self._status = status
         self._last: tuple[Update, pb.WatchResponse] | None = None
 
     async def Watch(
@@ -88,6 +91,12 @@ class ControlServicer(ControlServiceServicer):
         async with statuses(context):
             found = await self._control.explain(question_from_pb(request))
             return explanation_to_pb(found)
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        """Say how control is, and those that report to it."""
+        async with statuses(context):
+            return status_to_pb(self._status())
+        raise AssertionError("statuses ends the call")
 
     def _message(self, update: Update) -> pb.WatchResponse:
         """Write an update once for all its readers, who mostly ask one after the other."""

@@ -43,6 +43,7 @@ class Lease:
         self._valid_until = 0.0
         self._waiting = 0
         self._is_watched = True  # until the first beat shows that nobody stands by
+        self.has_standby = False  # as the last beat showed
 
     def __repr__(self) -> str:
         return f"<Lease {self._holder}{' watched' if self._is_watched else ''}>"
@@ -138,7 +139,7 @@ class Lease:
                 raise LeaseLost("another control is active by now")
             said = False
             self._valid_until = began + self._lease_s
-            self._is_watched = row.waiting != self._waiting
+            self._is_watched = self.has_standby = row.waiting != self._waiting
             self._waiting = row.waiting
 
     def _left_s(self) -> float:

@@ -54,7 +54,7 @@ class ControlMetrics(Collector):
         yield GaugeMetricFamily(
             f"{PREFIX}catalog_mistakes",
             "Mistakes in the catalog's files; with any, what was good before is served.",
-            control.mistakes if control else 0,
+            len(control.mistakes) if control else 0,
         )
         staged = GaugeMetricFamily(
             f"{PREFIX}staged_models",

@@ -33,11 +33,13 @@ class Reporters:
         gone_s: float,
         silent_s: float,
         heard: Callable[[Reporter], None],
+        forgotten: Callable[[Reporter], None] = lambda reporter: None,
     ) -> None:
         self._snapshot = snapshot
         self._gone_s = gone_s
         self._silent_s = silent_s
         self._heard = heard
+        self._forgotten = forgotten
         self._open: set[_Stream] = set()  # those that have not said who they are, too
         self._streams: dict[Reporter, _Stream] = {}
         self._resources: dict[Reporter, set[Ref]] = {}
@@ -136,6 +138,7 @@ class Reporters:
         for name in gone:
             del self._by[name]
         self._snapshot.change(deletes=gone)
+        self._forgotten(reporter)
 
 
 class _Stream:

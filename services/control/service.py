@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from libs.common.account_limits import DAY_MS, NEURONS, limit_name, limit_of
+from libs.common.account_limits import DAY_MS, limit_of
 from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
-from libs.common.explanation import Explanation, Question
+from libs.common.explanation import Explanation, Question, explained
 from libs.common.ports import EventSink, Granted
+from libs.common.process import Peer
 from libs.common.staged_files import Staged
 from libs.common.world_map import (
     KIND_OF,
@@ -38,10 +39,13 @@ from services.control.endpoint_events import EndpointEvents
 from services.control.external import external_instances
 from services.control.finetunes import Finetunes, Limits
 from services.control.lease import Lease
+from services.control.peers import Peers
 from services.control.ports import Assets, Explainer, StayStore, Store
 from services.control.reporters import Reporter, Reporters
+from services.control.settings import Settings
 from services.control.sharing import Sharing
 from services.control.snapshot import Snapshot
+from services.control.spent import remember, spent_of
 from services.control.tokens import default_access
 from services.control.writes import LASTING, check_kind, check_write
 
@@ -49,18 +53,6 @@ T = TypeVar("T")
 JUDGED = {"model", "colo", "server"}  # what ownership and external instances depend on
 STORE_RETRY_S = 1.0
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Control's times and bounds."""
-
-    grace_s: float = 5.0
-    report_gone_s: float = 5.0
-    silent_s: float = 5.0
-    watch_bound: int = 1024
-    share_keep_s: float = 30.0
-    spent_s: float = 10.0
 
 
 class Control:
@@ -90,11 +82,13 @@ class Control:
         self._snapshot = Snapshot(first_version=clock.unix_ms(), bound=settings.watch_bound)
         self._snapshot.world.listen(self._on_change)
         self._snapshot.stage(each for each in catalog if isinstance(each, Staged))
+        self._peers = Peers()
         self._reporters = Reporters(
             self._snapshot,
             gone_s=settings.report_gone_s,
             silent_s=settings.silent_s,
             heard=self._on_heard,
+            forgotten=self._peers.forget,
         )
         self._kept: set[Ref] = set()  # what the store has, which stands over the catalog's files
         self.finetunes = Finetunes(
@@ -107,7 +101,9 @@ class Control:
         self._sharing = Sharing(
             keep_s=settings.share_keep_s, limit=self._limit, first_number=clock.unix_ms()
         )
-        self.mistakes = 0  # in the catalog's files, which are not those that are served then
+        # in the catalog's files, which are not those that are served then
+        self.mistakes: Sequence[str] = ()
+        self._active_since = 0.0
         self._running = False
         self._awaited: set[Reporter] = set()
         self._settled = asyncio.Event()
@@ -167,8 +163,10 @@ class Control:
         self._must_run()
 
         def taken(report: Report) -> None:
+            now, unix_ms = self._clock.now(), self._clock.unix_ms()
+            self._peers.heard(report, now=now, unix_ms=unix_ms, version=self._snapshot.version)
             if report.use is not None and granted is not None:
-                now, day = self._clock.now(), self._clock.unix_ms() // DAY_MS
+                day = unix_ms // DAY_MS
                 granted(self._sharing.heard(report.name, report.use, now=now, day=day))
 
         await self._reporters.follow(reports, taken)
@@ -214,12 +212,8 @@ class Control:
             raise UnknownModel(f"no such model: {question.model}")
         if self._explainer is not None:
             return await self._explainer.explain(replace(question, model=known.name))
-        decisions = (
-            each
-            for each in self._snapshot.world.table(Decision).values()
-            if each.model == known.name and question.region in ("", each.region)
-        )
-        return Explanation(decisions=tuple(decisions))
+        decisions = self._snapshot.world.table(Decision).values()
+        return explained(decisions, replace(question, model=known.name))
 
     @property
     def is_active(self) -> bool:
@@ -230,6 +224,20 @@ class Control:
     def watchers(self) -> int:
         """How many follow it."""
         return self._snapshot.watchers
+
+    @property
+    def active_s(self) -> float:
+        """How long it has been active."""
+        return self._clock.now() - self._active_since
+
+    @property
+    def has_standby(self) -> bool:
+        """Whether another would take over."""
+        return self._lease.has_standby
+
+    def peers(self) -> tuple[Peer, ...]:
+        """Return all that report, or should, and how they are."""
+        return self._peers.all(self.reporting(), now=self._clock.now(), since=self._active_since)
 
     def reporting(self) -> dict[Reporter, bool]:
         """Return those that it has heard of or should hear from, and whether their reports come."""
@@ -246,7 +254,7 @@ class Control:
 
     def take_catalog(self, found: Sequence[Resource | Staged]) -> None:
         """Take the catalog's files as they are now, but for what was written over them."""
-        self.mistakes = 0
+        self.mistakes = ()
         catalog = [each for each in found if not isinstance(each, Staged)]
         then = {ref(each): each for each in self._catalog if isinstance(each, Model | Finetune)}
         now = {ref(each): each for each in catalog}
@@ -258,7 +266,7 @@ class Control:
         if self._snapshot.stage(each for each in found if isinstance(each, Staged)):
             self._unjudged.set()
 
-    def refuse_catalog(self, mistakes: int) -> None:
+    def refuse_catalog(self, mistakes: Sequence[str]) -> None:
         """Note that the catalog's files have mistakes, so that what was good before is served."""
         self.mistakes = mistakes
 
@@ -292,17 +300,14 @@ class Control:
             accounts, tokens = world.table(Account), world.table(Token)
             puts, deletes = default_access(token, accounts=accounts, tokens=tokens, at_ms=now)
             await self._write(puts, deletes)
-        for spent in world.table(Spent).values():
-            if spent.day == now // DAY_MS:
-                name = limit_name(spent.account, NEURONS)
-                self._sharing.remember(name, spent.neurons, spent.day)
+        remember(self._sharing, world.table(Spent).values(), today=now // DAY_MS)
         colos = world.table(Colo)
         owned = [each for each in world.table(Shard).values() if each.colo in colos]
         self._awaited = {Reporter("server", each.owner) for each in owned if each.owner}
         # one without a colo is of a control that did not note it yet
         assigned = [a for a in world.table(Assignment).values() if not a.colo or a.colo in colos]
         self._awaited |= {Reporter("node", each.node) for each in assigned}
-        self._running = True
+        self._running, self._active_since = True, self._clock.now()
 
     async def _settle(self) -> None:
         """Wait for those that the last control knew; until then nobody is judged or told."""
@@ -371,12 +376,7 @@ class Control:
             await self._through(self._write_spent())
 
     async def _write_spent(self) -> None:
-        accounts = self._snapshot.world.table(Account)
-        spent = [
-            Spent(account=account, day=day, neurons=used)
-            for name, (used, day) in self._sharing.spent().items()
-            if (account := name.partition("/")[0]) in accounts
-        ]
+        spent = spent_of(self._sharing, self._snapshot.world.table(Account))
         changed = [each for each in spent if self._snapshot.get(ref(each)) != each]
         if not changed:
             return

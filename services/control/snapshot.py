@@ -31,6 +31,11 @@ class Snapshot:
         return f"<Snapshot {self.world!r} watchers={len(self._watchers)}>"
 
     @property
+    def version(self) -> int:
+        """Which grows with every change."""
+        return self.world.version
+
+    @property
     def watchers(self) -> int:
         """How many watch."""
         return len(self._watchers)

@@ -15,6 +15,7 @@ from libs.common.clients.posts import Posts
 from libs.common.clock import Clock
 from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
+from libs.common.own_process import OwnProcess
 from libs.common.ports import ControlPlane
 from libs.common.spans import NoSpans, Spans
 from libs.common.world import World, keep_reporting
@@ -42,6 +43,7 @@ class App:
     driver: Drivers
     fetching: Fetching
     reports: StateReports
+    process: OwnProcess
     posts: tuple[Posts, ...] = ()
 
 
@@ -91,7 +93,14 @@ def build(
         booted=booted,
     )
     metrics.watch(config.name, agent.report, posts.dropped)
-    return App(agent=agent, driver=driver, fetching=fetching, reports=reports, posts=posts.everyone)
+    return App(
+        agent=agent,
+        driver=driver,
+        fetching=fetching,
+        reports=reports,
+        process=OwnProcess(folder=config.state_dir, clock=clock, world=world),
+        posts=posts.everyone,
+    )
 
 
 @asynccontextmanager
@@ -106,6 +115,7 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
                     app.agent.report,
                     every_s=config.report_s,
                     wake=app.agent.changed,
+                    process=app.process,
                     backoff=Backoff(),
                 ),
                 name=f"{config.name} reports",

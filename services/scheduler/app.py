@@ -36,6 +36,7 @@ class Memory:
 
     archive: SqlArchive
     snapshots: Snapshots
+    tick_s: float
 
     @property
     def explaining(self) -> Explaining:
@@ -70,6 +71,7 @@ def build_memory(config: Config, *, controls_url: str, clock: Clock) -> Memory:
     return Memory(
         archive=SqlArchive(url, clock=clock, retention=retention),
         snapshots=Snapshots(),
+        tick_s=config.tick_s,
     )
 
 
@@ -153,7 +155,8 @@ async def serve_process(
 ) -> AsyncIterator[tuple[str, ...]]:
     """Run control and the scheduler while inside; yields control's addresses."""
     control, metrics = process.control, process.metrics
-    async with control_app.serve(control_config, control, metrics) as addresses:
+    tick_s = process.memory.tick_s
+    async with control_app.serve(control_config, control, metrics, tick_s=tick_s) as addresses:
         following = follow(process.control, process.world, backoff=Backoff())
         async with background(following, name="world"), serve(process.scheduler, process.memory):
             yield addresses

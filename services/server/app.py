@@ -16,6 +16,7 @@ from libs.common.hop_tls import warn_if_open
 from libs.common.hops import connect, listening
 from libs.common.lifecycle import background
 from libs.common.ports import ControlPlane, EventSink, Inference
+from libs.common.process import Process
 from libs.common.spans import Spans
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
@@ -158,8 +159,17 @@ def _adapter_path(world: World, finetune: str) -> str:
 
 
 @asynccontextmanager
-async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIterator[str]:
-    """Serve while inside, and yield the address; drain on the way out."""
+async def serve(
+    config: Config,
+    app: App,
+    *,
+    control: ControlPlane,
+    process: Callable[[], Process] | None = None,
+) -> AsyncIterator[str]:
+    """Serve while inside, and yield the address; drain on the way out.
+
+    `process` says how this process is, for control.
+    """
     leave = asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(app.triton.close)
@@ -191,6 +201,7 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
             every_s=config.report_s,
             wake=app.wake,
             leave=leave,
+            process=process,
             backoff=Backoff(),
         )
         reports = await stack.enter_async_context(background(reporting, name="server reports"))

@@ -34,7 +34,7 @@ from services.control.endpoint_tracker import PRESENT
 from services.control.finetunes import Limits
 from services.control.lease import Lease, LeaseLost
 from services.control.service import Control
-from services.control.service import Settings as ControlSettings
+from services.control.settings import Settings as ControlSettings
 from services.node.agent import Agent
 from services.node.ports import BootFailed, InstanceSpec, RunningInstance
 from services.scheduler.fleets.nodes import NodeFleet

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import grpc
 
-from libs.common.errors import Unavailable
+from libs.common.errors import RequestError, Unavailable
 from libs.common.rpc import raise_from
 
 
@@ -33,6 +33,13 @@ def is_away(error: Unavailable) -> bool:
     """Whether nobody answered, so that it may help to ask at another address."""
     cause = error.__cause__
     return isinstance(cause, grpc.aio.AioRpcError) and not _was_answered(cause)
+
+
+def is_unknown(error: RequestError) -> bool:
+    """Whether the other side is of a version that has no such rpc."""
+    cause = error.__cause__
+    unknown = grpc.StatusCode.UNIMPLEMENTED
+    return isinstance(cause, grpc.aio.AioRpcError) and cause.code() == unknown
 
 
 def _was_answered(error: grpc.aio.AioRpcError) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 from google.protobuf.json_format import ParseError
 
-from libs.common.clients.away import control_errors, is_away
+from libs.common.clients.away import control_errors, is_away, is_unknown
 from libs.common.clients.finetunes import FinetuneClient
 from libs.common.errors import BadInput, Unavailable
 from libs.common.explanation import Explanation, Question
@@ -25,6 +25,8 @@ from libs.common.messages import (
 from libs.common.pb import control_pb2 as pb
 from libs.common.pb.control_pb2_grpc import ControlServiceStub
 from libs.common.ports import Granted
+from libs.common.process import ControlStatus
+from libs.common.process_messages import status_from_pb
 from libs.common.rpc import channel
 from libs.common.world_map import Ref, Report, Resource, Update
 
@@ -136,6 +138,16 @@ class ControlClient:
         request = question_to_pb(question)
         answer = await self._asked(lambda stub: stub.Explain(request, timeout=self._call_s))
         return explanation_from_pb(answer)
+
+    async def status(self) -> ControlStatus | None:
+        """Return how control is, and those that report to it; None: its version does not say."""
+        try:
+            answer = await self._asked(lambda s: s.Status(pb.StatusRequest(), timeout=self._call_s))
+        except Unavailable as error:
+            if is_unknown(error):
+                return None
+            raise
+        return status_from_pb(answer)
 
     async def _asked(self, call: Callable[[ControlServiceAsyncStub], Awaitable[T]]) -> T:
         """Ask one control after the other; whatever is asked may be repeated."""

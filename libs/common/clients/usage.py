@@ -12,6 +12,8 @@ import grpc
 from libs.common.errors import Unavailable
 from libs.common.pb import usage_pb2 as pb
 from libs.common.pb.usage_pb2_grpc import UsageServiceStub
+from libs.common.process import AnalyticsStatus
+from libs.common.process_messages import analytics_from_pb
 from libs.common.rpc import channel, raise_from
 from libs.common.usage import RecentPage, RecentQuery, UsageQuery, UsageRow
 from libs.common.usage_messages import (
@@ -87,6 +89,17 @@ class UsageClient:
             raise Unavailable(f"analytics has sent nothing for {self._timeout_s:g} s") from error
         finally:
             call.cancel()
+
+    async def status(self) -> AnalyticsStatus | None:
+        """Return how analytics is; None: its version does not say."""
+        request = pb.AnalyticsStatusRequest()
+        try:
+            answer = await self._stub.AnalyticsStatus(request, timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                return None
+            raise_from(error)
+        return analytics_from_pb(answer)
 
     @property
     def _stub(self) -> UsageServiceAsyncStub:

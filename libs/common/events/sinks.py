@@ -16,6 +16,7 @@ from libs.common.events.outbox import Outbox
 from libs.common.events.spool import Spool
 from libs.common.events.spooling import Spooling, SpoolingConfig
 from libs.common.events.values import Event
+from libs.common.process import EventsWaiting
 
 log = logging.getLogger(__name__)
 AFTER_BUG_S = 0.5
@@ -121,6 +122,18 @@ class UnixSocketSink:
     def spool(self) -> Spool | None:
         """Return what is on disk, if there is a spool."""
         return self._spooling.spool if self._spooling else None
+
+    def events_waiting(self) -> EventsWaiting:
+        """Return what is on its way, for people."""
+        spool, spooling = self.spool, self._config.spooling
+        return EventsWaiting(
+            waiting=self.waiting,
+            spooled=spool.unread_events if spool else 0,
+            spool_bytes=spool.bytes if spool else 0,
+            spool_most_bytes=spooling.bounds.most_bytes if spooling else 0,
+            dropped=self.counts.dropped,
+            is_away=self._is_away,
+        )
 
     def emit(self, event: Event) -> None:
         """Take the event: it is on its way within `flush_seconds`, or counted as dropped."""

@@ -1748,6 +1748,7 @@ class ReportRequest(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
     USE_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """server, entry, node"""
     name: _builtins.str
@@ -1762,6 +1763,10 @@ class ReportRequest(_message.Message):
     def use(self) -> Global___Use:
         """An entry's: what is asked for and used of accounts' limits."""
 
+    @_builtins.property
+    def process(self) -> Global___Process:
+        """How the reporter's process is."""
+
     def __init__(
         self,
         *,
@@ -1771,14 +1776,108 @@ class ReportRequest(_message.Message):
         resources: _abc.Iterable[Global___Resource] | None = ...,
         leaving: _builtins.bool = ...,
         use: Global___Use | None = ...,
+        process: Global___Process | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["use", b"use"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["process", b"process", "use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "kind", b"kind", "leaving", b"leaving", "name", b"name", "resources", b"resources", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "kind", b"kind", "leaving", b"leaving", "name", b"name", "process", b"process", "resources", b"resources", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
+
+@_typing.final
+class Process(_message.Message):
+    """A process of ours, as it sees itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    STARTED_MS_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    WORLD_VERSION_FIELD_NUMBER: _builtins.int
+    DISK_BYTES_FIELD_NUMBER: _builtins.int
+    DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    MOST_FILES_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    started_ms: _builtins.int
+    """Its start, and now by its own clock; Unix milliseconds."""
+    now_ms: _builtins.int
+    host: _builtins.str
+    world_version: _builtins.int
+    """The version of everything that it acts on, as Watch gave it."""
+    disk_bytes: _builtins.int
+    """Of the file system with its state folder."""
+    disk_free_bytes: _builtins.int
+    files: _builtins.int
+    """Open file descriptors, and how many it may have; 0: not known."""
+    most_files: _builtins.int
+    @_builtins.property
+    def events(self) -> Global___EventsWaiting:
+        """On their way to analytics; none: it sends none."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        started_ms: _builtins.int = ...,
+        now_ms: _builtins.int = ...,
+        host: _builtins.str = ...,
+        world_version: _builtins.int = ...,
+        disk_bytes: _builtins.int = ...,
+        disk_free_bytes: _builtins.int = ...,
+        files: _builtins.int = ...,
+        most_files: _builtins.int = ...,
+        events: Global___EventsWaiting | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_bytes", b"disk_bytes", "disk_free_bytes", b"disk_free_bytes", "events", b"events", "files", b"files", "host", b"host", "most_files", b"most_files", "now_ms", b"now_ms", "started_ms", b"started_ms", "version", b"version", "world_version", b"world_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Process: _TypeAlias = Process  # noqa: Y015
+
+@_typing.final
+class EventsWaiting(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAITING_FIELD_NUMBER: _builtins.int
+    SPOOLED_FIELD_NUMBER: _builtins.int
+    SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    SPOOL_MOST_BYTES_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    IS_AWAY_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.int
+    """That analytics has not acknowledged; of those, that are on disk alone."""
+    spooled: _builtins.int
+    spool_bytes: _builtins.int
+    """Size of what is on disk, and its bound; 0: nothing is kept on disk."""
+    spool_most_bytes: _builtins.int
+    dropped: _builtins.int
+    """Given up since the start."""
+    is_away: _builtins.bool
+    """The last try to connect to analytics failed."""
+    def __init__(
+        self,
+        *,
+        waiting: _builtins.int = ...,
+        spooled: _builtins.int = ...,
+        spool_bytes: _builtins.int = ...,
+        spool_most_bytes: _builtins.int = ...,
+        dropped: _builtins.int = ...,
+        is_away: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "is_away", b"is_away", "spool_bytes", b"spool_bytes", "spool_most_bytes", b"spool_most_bytes", "spooled", b"spooled", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsWaiting: _TypeAlias = EventsWaiting  # noqa: Y015
 
 @_typing.final
 class Use(_message.Message):
@@ -2044,3 +2143,117 @@ class ExplainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class StatusRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusRequest: _TypeAlias = StatusRequest  # noqa: Y015
+
+@_typing.final
+class StatusResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    ACTIVE_SINCE_MS_FIELD_NUMBER: _builtins.int
+    HAS_STANDBY_FIELD_NUMBER: _builtins.int
+    WATCHERS_FIELD_NUMBER: _builtins.int
+    MISTAKES_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    TICK_S_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    active_since_ms: _builtins.int
+    """Since when it has been the active one, Unix milliseconds."""
+    has_standby: _builtins.bool
+    """Another control would take over."""
+    watchers: _builtins.int
+    """Readers of Watch."""
+    tick_s: _builtins.float
+    """So often the scheduler of this process decides about each model; 0: it has none."""
+    @_builtins.property
+    def process(self) -> Global___Process: ...
+    @_builtins.property
+    def mistakes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the catalog's files, for which the last good ones are served."""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Peer]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        process: Global___Process | None = ...,
+        active_since_ms: _builtins.int = ...,
+        has_standby: _builtins.bool = ...,
+        watchers: _builtins.int = ...,
+        mistakes: _abc.Iterable[_builtins.str] | None = ...,
+        peers: _abc.Iterable[Global___Peer] | None = ...,
+        tick_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["process", b"process"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_since_ms", b"active_since_ms", "has_standby", b"has_standby", "mistakes", b"mistakes", "name", b"name", "peers", b"peers", "process", b"process", "tick_s", b"tick_s", "watchers", b"watchers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class Peer(_message.Message):
+    """One that reports to control, or should."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COLO_FIELD_NUMBER: _builtins.int
+    IS_REPORTING_FIELD_NUMBER: _builtins.int
+    SILENT_MS_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    AHEAD_MS_FIELD_NUMBER: _builtins.int
+    BEHIND_MS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """server, entry, node"""
+    name: _builtins.str
+    colo: _builtins.str
+    """Empty: it has not reported to this control."""
+    is_reporting: _builtins.bool
+    silent_ms: _builtins.int
+    """Since its last report; of one that has not reported, since control is active."""
+    ahead_ms: _builtins.int
+    """By how much its clock is ahead of control's when a report comes, less the report's way."""
+    behind_ms: _builtins.int
+    """Since when what it acts on is older than what control hands out, and does not follow."""
+    @_builtins.property
+    def process(self) -> Global___Process:
+        """Nothing: its version is older than this field."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        colo: _builtins.str = ...,
+        is_reporting: _builtins.bool = ...,
+        silent_ms: _builtins.int = ...,
+        process: Global___Process | None = ...,
+        ahead_ms: _builtins.int = ...,
+        behind_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["process", b"process"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead_ms", b"ahead_ms", "behind_ms", b"behind_ms", "colo", b"colo", "is_reporting", b"is_reporting", "kind", b"kind", "name", b"name", "process", b"process", "silent_ms", b"silent_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Peer: _TypeAlias = Peer  # noqa: Y015

@@ -61,6 +61,11 @@ class ControlServiceStub:
                 request_serializer=constellation_dot_v1_dot_control__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_control__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Status = channel.unary_unary(
+                '/constellation.v1.ControlService/Status',
+                request_serializer=constellation_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_control__pb2.StatusResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -134,6 +139,14 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Status(self, request, context):
+        """How control itself is, and how those that report to it are: for people. Who runs and how full
+        that is is in Watch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +174,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=constellation_dot_v1_dot_control__pb2.ExplainRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_control__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Status': grpc.unary_unary_rpc_method_handler(
+                    servicer.Status,
+                    request_deserializer=constellation_dot_v1_dot_control__pb2.StatusRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_control__pb2.StatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -300,6 +318,33 @@ class ControlService:
             '/constellation.v1.ControlService/Explain',
             constellation_dot_v1_dot_control__pb2.ExplainRequest.SerializeToString,
             constellation_dot_v1_dot_control__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Status(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.ControlService/Status',
+            constellation_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
+            constellation_dot_v1_dot_control__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -89,6 +89,10 @@ class ControlServiceStub:
     * `INVALID_ARGUMENT` (5007): no such model.
     * `UNAVAILABLE`: what was decided cannot be read.
     """
+    Status: _grpc.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusResponse]
+    """How control itself is, and how those that report to it are: for people. Who runs and how full
+    that is is in Watch.
+    """
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -142,6 +146,10 @@ class ControlServiceAsyncStub(ControlServiceStub):
     Possible errors:
     * `INVALID_ARGUMENT` (5007): no such model.
     * `UNAVAILABLE`: what was decided cannot be read.
+    """
+    Status: _aio.UnaryUnaryMultiCallable[_control_pb2.StatusRequest, _control_pb2.StatusResponse]  # type: ignore[assignment]
+    """How control itself is, and how those that report to it are: for people. Who runs and how full
+    that is is in Watch.
     """
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -223,6 +231,16 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         Possible errors:
         * `INVALID_ARGUMENT` (5007): no such model.
         * `UNAVAILABLE`: what was decided cannot be read.
+        """
+
+    @_abc_1.abstractmethod
+    def Status(
+        self,
+        request: _control_pb2.StatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.StatusResponse, _abc.Awaitable[_control_pb2.StatusResponse]]:
+        """How control itself is, and how those that report to it are: for people. Who runs and how full
+        that is is in Watch.
         """
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -29,8 +29,8 @@ class UsageServiceStub:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    All rpcs include what the collector had received when the question came.
-    They read only, so repetition is harmless. Cancellation stops waiting; the
+    Query, Recent and Copy include what the collector had received when the
+    question came. All read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
     Possible errors (status, then the `code` trailer):
@@ -60,14 +60,19 @@ class UsageServiceStub:
                 request_serializer=constellation_dot_v1_dot_usage__pb2.CopyRequest.SerializeToString,
                 response_deserializer=constellation_dot_v1_dot_usage__pb2.CopyResponse.FromString,
                 _registered_method=True)
+        self.AnalyticsStatus = channel.unary_unary(
+                '/constellation.v1.UsageService/AnalyticsStatus',
+                request_serializer=constellation_dot_v1_dot_usage__pb2.AnalyticsStatusRequest.SerializeToString,
+                response_deserializer=constellation_dot_v1_dot_usage__pb2.AnalyticsStatusResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    All rpcs include what the collector had received when the question came.
-    They read only, so repetition is harmless. Cancellation stops waiting; the
+    Query, Recent and Copy include what the collector had received when the
+    question came. All read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
     Possible errors (status, then the `code` trailer):
@@ -109,6 +114,13 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnalyticsStatus(self, request, context):
+        """How analytics itself is; it waits for no store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     request_deserializer=constellation_dot_v1_dot_usage__pb2.CopyRequest.FromString,
                     response_serializer=constellation_dot_v1_dot_usage__pb2.CopyResponse.SerializeToString,
             ),
+            'AnalyticsStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnalyticsStatus,
+                    request_deserializer=constellation_dot_v1_dot_usage__pb2.AnalyticsStatusRequest.FromString,
+                    response_serializer=constellation_dot_v1_dot_usage__pb2.AnalyticsStatusResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'constellation.v1.UsageService', rpc_method_handlers)
@@ -139,8 +156,8 @@ class UsageService:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    All rpcs include what the collector had received when the question came.
-    They read only, so repetition is harmless. Cancellation stops waiting; the
+    Query, Recent and Copy include what the collector had received when the
+    question came. All read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
     Possible errors (status, then the `code` trailer):
@@ -220,6 +237,33 @@ class UsageService:
             '/constellation.v1.UsageService/Copy',
             constellation_dot_v1_dot_usage__pb2.CopyRequest.SerializeToString,
             constellation_dot_v1_dot_usage__pb2.CopyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnalyticsStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/constellation.v1.UsageService/AnalyticsStatus',
+            constellation_dot_v1_dot_usage__pb2.AnalyticsStatusRequest.SerializeToString,
+            constellation_dot_v1_dot_usage__pb2.AnalyticsStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,8 +30,8 @@ class UsageServiceStub:
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    All rpcs include what the collector had received when the question came.
-    They read only, so repetition is harmless. Cancellation stops waiting; the
+    Query, Recent and Copy include what the collector had received when the
+    question came. All read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
     Possible errors (status, then the `code` trailer):
@@ -65,14 +65,16 @@ class UsageServiceStub:
     no file of analytics, where the disk has no room for the copy, and while
     another copy is made.
     """
+    AnalyticsStatus: _grpc.UnaryUnaryMultiCallable[_usage_pb2.AnalyticsStatusRequest, _usage_pb2.AnalyticsStatusResponse]
+    """How analytics itself is; it waits for no store."""
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    All rpcs include what the collector had received when the question came.
-    They read only, so repetition is harmless. Cancellation stops waiting; the
+    Query, Recent and Copy include what the collector had received when the
+    question came. All read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
     Possible errors (status, then the `code` trailer):
@@ -103,13 +105,15 @@ class UsageServiceAsyncStub(UsageServiceStub):
     no file of analytics, where the disk has no room for the copy, and while
     another copy is made.
     """
+    AnalyticsStatus: _aio.UnaryUnaryMultiCallable[_usage_pb2.AnalyticsStatusRequest, _usage_pb2.AnalyticsStatusResponse]  # type: ignore[assignment]
+    """How analytics itself is; it waits for no store."""
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads what the events say. Implemented by analytics, which owns the store:
     nobody else can open it.
 
-    All rpcs include what the collector had received when the question came.
-    They read only, so repetition is harmless. Cancellation stops waiting; the
+    Query, Recent and Copy include what the collector had received when the
+    question came. All read only, so repetition is harmless. Cancellation stops waiting; the
     store ends what it has begun, within its own bound.
 
     Possible errors (status, then the `code` trailer):
@@ -156,5 +160,13 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         no file of analytics, where the disk has no room for the copy, and while
         another copy is made.
         """
+
+    @_abc_1.abstractmethod
+    def AnalyticsStatus(
+        self,
+        request: _usage_pb2.AnalyticsStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_pb2.AnalyticsStatusResponse, _abc.Awaitable[_usage_pb2.AnalyticsStatusResponse]]:
+        """How analytics itself is; it waits for no store."""
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
