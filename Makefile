@@ -1,6 +1,6 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compiled test-interpreted test-long test-cluster fuzz soak check bench tools proto docs lock clean
+.PHONY: help setup run test test-compiled test-interpreted test-long test-cluster fuzz soak check bench tools proto docs lock clean up down logs ps images
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -15,6 +15,9 @@ SDKS := tests/conformance
 KAFKA := tests/analytics/kafka_pom.xml
 MAVEN_COPY := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies
 CHDB := tests/clickhouse/requirements.lock
+# The cluster in containers: PROFILE is minimal or full, where .env is not to say it.
+COMPOSE = $(if $(PROFILE),COMPOSE_PROFILES=$(PROFILE)) $(if $(shell command -v docker-compose),docker-compose,docker compose)
+TAG = $(or $(CONSTELLATION_TAG),$(shell sed -n 's/^CONSTELLATION_TAG=//p' .env 2>/dev/null),dev)
 H2SPEC := github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 # What is compiled must hold without that, too: an edit, or a machine without a compiler, is enough.
 HOT_TESTS := $(addprefix tests/,eager http1 lean entry server contract test_embedded.py test_hot_path.py)
@@ -51,6 +54,23 @@ fuzz: setup tools ## run the tests that generate their input, with ten times as 
 test-cluster: .venv/.ready ## run the tests in containers, on the Docker engine that is there or one of their own
 	@$(BIN)/python -m tests.cluster.engine $(BIN)/pytest -m cluster -n 0 $(ARGS) tests/cluster \
 	  tests/contract/test_instance_driver.py
+
+up: images ## start the cluster in containers, and wait until it is healthy; PROFILE=full: two colos
+	@deploy/compose/prepare
+	@$(COMPOSE) up -d --no-build --wait --wait-timeout 300 $(ARGS)
+
+images: ## build the images that the cluster is made of
+	@docker build -q --target constellation -t constellation:$(TAG) .
+	@docker build -q --target triton -t constellation-triton:$(TAG) .
+
+down: ## stop the cluster in containers; ARGS=-v: remove all that it has stored, too
+	@$(COMPOSE) --profile '*' down --remove-orphans $(ARGS)
+
+logs: ## follow what the containers log; ARGS="entry": of some alone
+	@$(COMPOSE) --profile '*' logs -f --tail 100 $(ARGS)
+
+ps: ## show the containers, and how they are
+	@$(COMPOSE) --profile '*' ps $(ARGS)
 
 soak: setup ## run everything under a mixed load for ten minutes: nothing may grow, come late or fail
 	@$(BIN)/constellation bench soak --minutes 10

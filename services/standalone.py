@@ -150,7 +150,8 @@ class Standalone:
                 clock=self.clock,
                 spans=await self.spans.enter(stack, config, service="node", name=config.name),
             )
-            await stack.enter_async_context(node.serve(config, made, control=plane))
+            serving = node.serve(config, made, control=plane, drains=True)
+            await stack.enter_async_context(serving)
             yield config.name
 
     @asynccontextmanager

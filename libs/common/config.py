@@ -1,13 +1,15 @@
 """Settings: a frozen dataclass per service, from `constellation.yaml` and the environment.
 
 `CONSTELLATION_<SERVICE>_<FIELD>` overrides the field of that name in the file, and the
-command line overrides both. OpenTelemetry's own variables count where none of them says anything.
+command line overrides both. With `_FILE` after it, the variable names a file that has the value:
+so a secret is in no environment. OpenTelemetry's own variables count where none of them says
+anything.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from libs.common.yaml_files import Document, Problem, Problems, parse, read, unk
 T = TypeVar("T")
 SERVICES = ("entry", "server", "node", "control", "scheduler", "analytics")
 FILE = "constellation.yaml"
+IN_FILE = "_file"  # ends a variable that names a file with the value
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,34 @@ class ConfigFile:
             name: told
             for name, told in (standard(self.env) | for_all(self.env)).items()
             if name in names and name not in section
-        } | {
-            name: (variable, self.env[variable])
-            for name in names
-            if (variable := f"CONSTELLATION_{service}_{name}".upper()) in self.env
-        }
+        } | _said(self.env, service, names)
         given = {name: value for name, (_, value) in said.items()}
         try:
             return parse(self.document, cls, section | given | fixed, (service,))
         except Problems as error:
             variables = {name: variable for name, (variable, _) in said.items()}
             raise Problems(_named(each, service, variables) for each in error.problems) from None
+
+
+def _said(env: Mapping[str, str], service: str, names: Set[str]) -> dict[str, tuple[str, str]]:
+    """Return what variables say of a service's settings: the variable, and the value."""
+    said = {}
+    for name in names:
+        variable = f"CONSTELLATION_{service}_{name}".upper()
+        if variable in env:
+            said[name] = (variable, env[variable])
+        elif f"{name}{IN_FILE}" not in names and (path := env.get(f"{variable}{IN_FILE.upper()}")):
+            said[name] = (variable + IN_FILE.upper(), _content(path, variable + IN_FILE.upper()))
+    return said
+
+
+def _content(path: str, variable: str) -> str:
+    """Return what a file says, without the end of its line. Problems: it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise Problems([Problem(file=variable, text=f"{path}: {why}")]) from error
 
 
 def _named(problem: Problem, service: str, variables: Mapping[str, str]) -> Problem:
@@ -104,7 +124,7 @@ def unknown_variables(env: Mapping[str, str], settings: Mapping[str, type[Any]])
         names = [field.name for field in dataclasses.fields(cls)]
         for variable in sorted(env):
             name = variable.removeprefix(prefix).lower()
-            if variable.startswith(prefix) and name not in names:
+            if variable.startswith(prefix) and not {name, name.removesuffix(IN_FILE)} & {*names}:
                 found.append(Problem(file=variable, text=unknown(name, names, f"of {service}")))
     return found
 

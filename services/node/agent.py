@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -82,6 +83,8 @@ class Agent:
         self._managed: dict[str, Managed] = {}
         self._stopping: set[str] = set()
         self._settled_until = 0.0
+        self._is_leaving = False
+        self._left = asyncio.Event()
         world.listen(self._hear)
 
     def __repr__(self) -> str:
@@ -103,6 +106,13 @@ class Agent:
                 except TimeoutError:
                     continue
 
+    async def leave(self) -> None:
+        """Let every instance go as one that should run no more, within the bound of a drain."""
+        self._is_leaving, self._settled_until = True, 0.0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                await self._left.wait()
+
     def report(self) -> Report:
         """Say which instances there are and how they are."""
         instances = (self._instance(id_, each) for id_, each in self._managed.items())
@@ -121,12 +131,12 @@ class Agent:
         return self._clock.now() < self._settled_until and is_well and is_same
 
     async def _step(self, boots: asyncio.TaskGroup) -> None:
+        if self._is_leaving and not self._managed:
+            self._left.set()
         running = await self._driver.running()
         if self._is_settled(running):
             return
-        wanted = wanted_instances(
-            self._world, node=self._me.name, root=self._root, fetched=self._fetched
-        )
+        wanted = {} if self._is_leaving else self._wanted()
         since = {id_: self._wanted_since.get(id_, self._clock.unix_ms()) for id_ in wanted}
         self._wanted_since = since
         for id_ in self._stopping:  # neither to be mended nor to be adopted
@@ -157,6 +167,11 @@ class Agent:
             self.changed.set()
         else:
             self._settled_until = self._clock.now() + SETTLED_S
+
+    def _wanted(self) -> dict[str, InstanceSpec]:
+        return wanted_instances(
+            self._world, node=self._me.name, root=self._root, fetched=self._fetched
+        )
 
     def _that_have_room(
         self, starts: Sequence[InstanceSpec], wanted: Mapping[str, InstanceSpec]

@@ -104,8 +104,13 @@ def build(
 
 
 @asynccontextmanager
-async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIterator[None]:
-    """Keep the instances while inside; on leaving stop them, or detached, leave them."""
+async def serve(
+    config: Config, app: App, *, control: ControlPlane, drains: bool = False
+) -> AsyncIterator[None]:
+    """Keep the instances while inside; on leaving stop them, or detached, leave them.
+
+    Where it `drains`, servers go on and are told first, so that no call is lost.
+    """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.driver)
         await stack.enter_async_context(
@@ -130,6 +135,8 @@ async def serve(config: Config, app: App, *, control: ControlPlane) -> AsyncIter
         await stack.enter_async_context(telling)
         await stack.enter_async_context(background(app.agent.run(), name=f"{config.name} agent"))
         yield
+        if drains and not config.detach:
+            await app.agent.leave()
 
 
 class Addresses:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from libs.common.config import load_config
+from libs.common.config import load_config, unknown_variables
 from libs.common.otlp_settings import OtlpSettings, pairs_in
 from libs.common.yaml_files import Problems
 from services.settings import check
@@ -32,6 +32,40 @@ def test_the_environment_overrides_the_file_and_the_file_the_default(tmp_path: P
     settings = file.settings("server", Settings, name="ams")
 
     assert settings == Settings(name="ams", drain_s=2.0, port=81, quiet=True)
+
+
+def test_a_value_may_be_in_a_file_that_a_variable_names(tmp_path: Path) -> None:
+    secret = tmp_path / "port"
+    secret.write_text("81\n")
+    env = {"CONSTELLATION_SERVER_PORT_FILE": str(secret), "CONSTELLATION_SERVER_NAME_FILE": ""}
+    file = load_config(folder(tmp_path, "server: {port: 90, name: ams}\n"), env)
+
+    assert file.settings("server", Settings) == Settings(name="ams", port=81)
+    assert unknown_variables(env, {"server": Settings}) == []
+
+    said = load_config(tmp_path, {**env, "CONSTELLATION_SERVER_PORT": "82"})
+    assert said.settings("server", Settings).port == 82
+
+
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        (None, "PORT_FILE: .*secret: No such file or directory"),
+        (b"\xff", "PORT_FILE: .*secret: it is no UTF-8 text"),
+        (b"eighty", "PORT_FILE: input should be a valid integer"),
+    ],
+)
+def test_a_file_that_has_no_good_value_is_told_with_its_variable(
+    tmp_path: Path, content: bytes | None, mistake: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    env = {"CONSTELLATION_SERVER_PORT_FILE": str(secret)}
+    file = load_config(folder(tmp_path, "server: {name: ams}\n"), env)
+
+    with pytest.raises(Problems, match=f"^CONSTELLATION_SERVER_{mistake}"):
+        file.settings("server", Settings)
 
 
 def test_all_bad_values_are_told_with_where_they_came_from(tmp_path: Path) -> None:

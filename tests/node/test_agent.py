@@ -207,6 +207,36 @@ async def test_the_newest_is_drained_and_stopped_when_its_servers_have_let_go(
     assert set(driver.alive) == {FIRST}
 
 
+async def test_one_that_leaves_lets_its_servers_let_go_first(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    await assign(world, 1)
+    put(world, serving("healthy", 1, FIRST))
+    await until_states(agent, _0="ready")
+
+    leaving = asyncio.create_task(agent.leave())
+    await until_states(agent, _0="draining")
+    put(world, serving("draining", 1, FIRST))
+    await asyncio.sleep(0.1)
+    assert FIRST in driver.alive
+    assert not leaving.done()
+
+    put(world, serving("draining", 0, FIRST))
+    await asyncio.wait_for(leaving, 3)
+    assert driver.alive == {}
+
+
+async def test_one_that_leaves_waits_no_longer_than_a_drain(
+    world: World, agent: Agent, driver: FakeDriver
+) -> None:
+    agent._drain_s = 0.1
+    await assign(world, 1)
+    put(world, serving("healthy", 1, FIRST))
+    await until_states(agent, _0="ready")
+
+    await asyncio.wait_for(agent.leave(), 3)
+
+
 async def test_one_that_is_wanted_again_is_not_stopped(
     world: World, agent: Agent, driver: FakeDriver
 ) -> None:
