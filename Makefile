@@ -56,7 +56,8 @@ test-cluster: .venv/.ready ## run the tests in containers, on the Docker engine 
 	  tests/contract/test_instance_driver.py
 
 up: images ## start the cluster in containers, and wait until it is healthy; PROFILE=full: two colos
-	@deploy/compose/prepare
+	@[ -e .env ] || { cp .env.example .env && echo "made .env of .env.example"; }
+	@deploy/compose/make-secrets
 	@$(COMPOSE) up -d --no-build --wait --wait-timeout 300 $(ARGS)
 
 images: ## build the images that the cluster is made of

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -194,7 +195,7 @@ class TritonServer:
             f"--model-repository={self.repository}",
             f"--backend-directory={self._backends}",
             f"--cache-directory={environment.distribution / 'caches'}",
-            *(f"--{name}-address={self._host}" for name in listen),
+            *(f"--{name}-address={number_of(self._host)}" for name in listen),
             *(f"--{name}-port={port}" for name, port in listen.items()),
             "--model-control-mode=explicit",
             "--strict-readiness=false",  # one model that failed does not make the server unready
@@ -255,6 +256,14 @@ def launcher(environment: TritonEnvironment, *, detach: bool, nice: int) -> list
         ),
         *("--set", "PYTHONPATH=", "--set", "PYTHONHOME=", "--"),
     ]
+
+
+def number_of(host: str) -> str:
+    """Return the IPv4 address of a name; Triton would take a name for 255.255.255.255."""
+    try:
+        return socket.gethostbyname(host)
+    except OSError:  # an IPv6 address, or a name that Triton is to complain of
+        return host
 
 
 async def answers(host: str, port: int, path: str) -> bool:
