@@ -16,6 +16,7 @@ import pytest
 
 from services.node.drivers import processes
 from services.node.drivers.triton import TritonDriver
+from services.node.drivers.tritonserver import number_of
 from services.node.ports import BootFailed, InstanceSpec
 from tests.node.echo_model import ECHO, ask, make_adapter, make_model
 from tests.node.triton_traces import memory_of, server_of
@@ -242,3 +243,11 @@ async def test_two_instances_cannot_have_one_name_in_one_triton(
         with pytest.raises(BootFailed, match="served as echo already"):
             await triton.start(replace(echo, id="ams-1/echo/1"))
         assert set(await triton.running()) == {echo.id}
+
+
+@pytest.mark.parametrize(
+    ("host", "number"),
+    [("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "::1"), ("no.invalid", None)],
+)
+def test_triton_listens_at_the_address_of_a_name(host: str, number: str | None) -> None:
+    assert number_of(host) == (number or host)
