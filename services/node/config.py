@@ -42,7 +42,10 @@ class Config(OtlpSettings, DockerSettings):
     report_s: Seconds = 1.0
     """How often it reports."""
     drain_s: SecondsOrNone = 30.0
-    """Longest that an instance drains before it is stopped."""
+    """Longest that an instance drains before it is stopped.
+
+    All do where a node alone that is not `detach`ed ends.
+    """
     longest_backoff_s: Seconds = 60.0
     """Longest wait before a failed instance is started again."""
     boot_s: Seconds = 60.0
