@@ -18,7 +18,7 @@ class BatchPolicy:
     """How batches are grouped into writes."""
 
     # A write has about so many events: it ends with the batch that reaches them.
-    write_events: int = 5_000
+    write_events: int = 20_000
     # The longest that a batch waits for others. Acknowledgements wait with it.
     write_age_seconds: float = 0.2
     # From so many waiting events on, nobody may add more.

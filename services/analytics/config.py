@@ -30,7 +30,7 @@ class Config:
     """Where events go: a list of `duckdb`, `clickhouse` and `kafka`, in the environment with
     commas; sinks are told that a batch is stored once all of these have it, and usage is answered
     from the first that can."""
-    write_events: AtLeastOne = 5_000
+    write_events: AtLeastOne = 20_000
     """Events in one write to a store."""
     write_age_seconds: SecondsOrNone = 0.2
     """Longest that a batch waits for others: a write costs 9 ms, however few events it has."""

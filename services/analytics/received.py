@@ -8,7 +8,8 @@ from typing import overload
 from libs.common.events.codec import BrokenEvent, decode, decode_many
 from libs.common.events.framing import decode_batch
 from libs.common.events.values import Batch, Event
-from services.analytics.unpacking import UNPACKER, Columns, Unpacked, Unusual
+from services.analytics.texts import Unusual
+from services.analytics.unpacking import UNPACKER, Columns, Unpacked
 
 FEWEST = 32  # events that are worth columns: fewer are read faster one by one
 

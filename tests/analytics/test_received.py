@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from libs.common.events.codec import BrokenEvent, decode_many, encode
 from libs.common.events.values import Batch, Event, InferenceEvent, LifecycleEvent
-from services.analytics import unpacking
 from services.analytics.received import FEWEST, Received, read_events
 from services.analytics.stores.columns import fresh
 from tests.analytics.support import event
@@ -105,16 +104,6 @@ def test_a_few_events_are_read_one_by_one() -> None:
     events: list[Event] = [event(number) for number in range(FEWEST - 1)]
 
     assert read_events(body(events), first_sequence=FIRST, count=len(events)) == tuple(events)
-
-
-@pytest.mark.parametrize("factor", [0, 1], ids=["all keys are one", "other keys"])
-def test_texts_whose_keys_are_the_same_stay_apart(
-    factor: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(unpacking, "FACTORS", unpacking.FACTORS * 0 + factor)
-    events: list[Event] = [event(n, model_id="ab"[n % 2]) for n in range(40)]
-
-    same_tables(body(events), 40)
 
 
 BYTES = st.tuples(st.integers(0, 10_000), st.integers(0, 255))

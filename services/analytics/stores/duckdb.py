@@ -41,6 +41,9 @@ from services.analytics.stores.recent_rows import recorded
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+# DuckDB's file has groups of 122,880 rows. One that is not full is written anew when more comes, so
+# what comes is left in the log until that has a group of events, or is worth it after a minute.
+MOST_LOGGED, WORTH_BYTES = "64MB", 4 << 20
 CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
@@ -71,6 +74,7 @@ class DuckDBStore:
         self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_mb}MB",
             "threads": threads,
+            "checkpoint_threshold": MOST_LOGGED,
             "autoinstall_known_extensions": False,  # it would download them
             "autoload_known_extensions": False,
         }
@@ -195,8 +199,14 @@ class DuckDBStore:
         if self._has_leavings:
             is_dirty |= rollup.sweep(connection)
             self._has_leavings = False
-        if is_dirty:
+        if is_dirty or self._logged_bytes() >= WORTH_BYTES:
             connection.execute("CHECKPOINT")
+
+    def _logged_bytes(self) -> int:
+        """Return the size of the log, whose rows are in memory, too."""
+        with suppress(FileNotFoundError):
+            return self._path.with_name(f"{self._path.name}.wal").stat().st_size
+        return 0
 
     async def _look_after(self) -> None:
         while True:

@@ -52,7 +52,7 @@ RETRIED = """
     SELECT DISTINCT request_id
     FROM (
         SELECT request_id, attempt FROM inference_events WHERE {raw}
-        UNION ALL SELECT request_id, attempt FROM usage_attempts WHERE part IN ({attempt_parts})
+        UNION ALL SELECT request_id, attempt FROM usage_attempts WHERE {beside_raw}
     )
     WHERE attempt > 0 AND request_id <> ''
 """
@@ -117,7 +117,7 @@ AS_THEY_ARE = {
     "counts": "timed::BIGINT AS timed, first_tokens::BIGINT AS first_tokens",
     "added_up": "",
 }
-ROWS = "SELECT * FROM summed WHERE number < {max_rows} ORDER BY number"
+ROWS = "SELECT * EXCLUDE number FROM summed WHERE number < {max_rows} ORDER BY number"
 COUNTED = """
     SELECT number, bucket, timed, first_tokens
     FROM (
@@ -167,10 +167,17 @@ def usage_rows(
     names = [column[0] for column in found.description or ()]
     rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
     counts = _in_order(ask(COUNTED).fetchnumpy())
-    times = percentiles(counts["number"], counts["bucket"], counts["timed"], len(rows))
-    first = percentiles(counts["number"], counts["bucket"], counts["first_tokens"], len(rows))
+    times = {
+        prefix + name: values
+        for prefix, count in (("", "timed"), ("first_token_", "first_tokens"))
+        for name, values in percentiles(
+            counts["number"], counts["bucket"], counts[count], len(rows)
+        ).items()
+    }
+    of_rows = np.column_stack(list(times.values())).tolist()
     return [
-        UsageRow(**_without_number(row), **_times(times, first, at)) for at, row in enumerate(rows)
+        UsageRow(**row, **dict(zip(times, each, strict=True)))
+        for row, each in zip(rows, of_rows, strict=True)
     ]
 
 
@@ -194,7 +201,8 @@ def percentiles(numbers: Ints, buckets: Ints, counts: Ints, rows: int) -> dict[s
 
 def _in_order(counts: dict[str, Ints]) -> dict[str, Ints]:
     """Sort by row and bucket, which numpy does in a fraction of DuckDB's time."""
-    order = np.argsort(counts["number"] * (MOST - LEAST + 1) + counts["bucket"] - LEAST)
+    keys = counts["number"] * (MOST - LEAST + 1) + counts["bucket"] - LEAST
+    order = np.argsort(keys, kind="stable")  # faster, as they come in long runs
     return {name: column[order] for name, column in counts.items()}
 
 
@@ -209,6 +217,7 @@ def _words(query: UsageQuery, hours: Hours) -> dict[str, str]:
         "raw": in_hours(raw),
         "parts": _parts(query, raw),
         "attempt_parts": _attempt_parts(query, raw),
+        "beside_raw": _beside(raw),
         "is_retried": is_retried("retried"),
         "is_single": is_single("retried"),
         "attempts": _attempts(query),
@@ -255,6 +264,12 @@ def _parts(query: UsageQuery, raw: Collection[int]) -> str:
 def _attempt_parts(query: UsageQuery, raw: Collection[int]) -> str:
     """Return the parts with attempts of requests that may be in the range."""
     return f"SELECT part FROM usage_parts WHERE {_part_range(query, SPAN_MS)} AND {_not_raw(raw)}"
+
+
+def _beside(raw: Collection[int]) -> str:
+    """Return the condition of what roll-ups have of requests with attempts in these hours, too."""
+    hours = sorted({hour + step for hour in raw for step in (-SPAN_MS, 0, SPAN_MS)})
+    return f"hour_ms IN ({', '.join(map(str, hours))})" if hours else "false"
 
 
 def _part_range(query: UsageQuery, more_ms: int) -> str:
@@ -310,13 +325,3 @@ def _attempts(query: UsageQuery) -> str:
     columns = {group.column: column for group, column in OF_ATTEMPT.items()}
     conditions = [f"{columns[name]} = ${name}" for name in _parameters(query)]
     return " AND ".join(conditions) or "true"
-
-
-def _times(times: dict[str, Floats], first: dict[str, Floats], at: int) -> dict[str, Any]:
-    """Return a row's percentiles, of the request time and of that to the first token."""
-    found = {name: float(values[at]) for name, values in times.items()}
-    return found | {f"first_token_{name}": float(values[at]) for name, values in first.items()}
-
-
-def _without_number(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "number"}
