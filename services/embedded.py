@@ -98,8 +98,9 @@ class Embedded:
         for colo in self.options.colos:
             await self._node(stack, plane, colo)
             await self._server(stack, plane, colo)
-        await self.analytics.ready()
-        return await self._entry(stack, plane, self.options.colos[0])
+        running = await self._entry(stack, plane, self.options.colos[0])
+        await self.analytics.ready()  # until then, events wait in the servers' spools
+        return running
 
     async def _control(self, stack: AsyncExitStack, catalog: Catalog) -> Control:
         options = self.options

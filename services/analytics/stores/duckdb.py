@@ -47,9 +47,7 @@ MOST_LOGGED, WORTH_BYTES = "64MB", 4 << 20
 CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
-    UPDATE watermarks SET last_sequence = batch.last_sequence FROM batch
-    WHERE watermarks.server = batch.server AND watermarks.boot_epoch = batch.boot_epoch
-        AND watermarks.partition = batch.partition
+    UPDATE watermarks SET last_sequence = ? WHERE server = ? AND boot_epoch = ? AND partition = ?
 """
 
 
@@ -291,9 +289,10 @@ class DuckDBStore:
             _insert(connection, "inference_events", inferences)
             _insert(connection, "lifecycle_events", lifecycles)
             begun = {k: v for k, v in new.watermarks.items() if k not in self._watermarks}
-            raised = {k: v for k, v in new.watermarks.items() if k in self._watermarks}
+            raised = [(v, *k) for k, v in new.watermarks.items() if k in self._watermarks]
             _insert(connection, "watermarks", watermark_columns(begun))
-            _execute(connection, RAISE, watermark_columns(raised))
+            if raised:
+                connection.executemany(RAISE, raised)
             connection.commit()
         except duckdb.Error as error:
             self._close()
@@ -356,17 +355,13 @@ def _usage(reader: duckdb.DuckDBPyConnection, query: UsageQuery, max_rows: int) 
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: Columns) -> None:
-    _execute(connection, f"INSERT INTO {table} BY NAME SELECT * FROM batch", columns)
-
-
-def _execute(connection: duckdb.DuckDBPyConnection, sql: str, columns: Columns) -> None:
-    """Execute a statement on `batch`, these columns; nothing, where they are empty."""
+    """Add rows to a table; nothing, where there are no columns."""
     if not columns:
         return
     view: Any = columns  # DuckDB reads a dict of arrays as a table; its annotations do not tell
     connection.register("batch", view)
     try:
-        connection.execute(sql)
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM batch")
     finally:
         connection.unregister("batch")
 
