@@ -21,7 +21,6 @@ from bench.arguments import positive, positive_int
 from bench.bare_loop import bare_loop
 from bench.ours import COMMAND
 from bench.processes import Failure, Process, free_ports, prepare, running, until
-from bench.report import number as figures
 from bench.report import plain_table, say
 from bench.results import Row
 from bench.soak_load import Tally, mixed_load
@@ -157,13 +156,12 @@ def told(found: Found, file: Path | None) -> int:
     say(f"{failed} failed{': ' if failed else ''}{dict(tally.failed) if failed else ''}")
     if file:
         file.write_text(json.dumps(document(found, rows), indent=2) + "\n", "utf-8")
-    bad = [each for each in rows if each["verdict"] != "flat"]
-    missed = found.lag["verdict"] != "kept" or found.left["verdict"] != "nothing left"
-    say(
-        f"verdict: {'MISSED' if bad or missed or failed else 'kept'}"
-        f" (event loop late: {figures(found.lag['of 1,000'])} of 1,000)"
-    )
-    return int(bool(bad or missed or failed))
+    missed = [f"{row['process']}'s {row['what']}" for row in rows if row["verdict"] != "flat"]
+    missed += ["the event loop"] * (found.lag["verdict"] != "kept")
+    missed += ["what is left"] * (found.left["verdict"] != "nothing left")
+    missed += [f"{failed} calls"] * bool(failed)
+    say(f"verdict: {'MISSED by ' + ', '.join(missed) if missed else 'kept'}")
+    return int(bool(missed))
 
 
 def document(found: Found, rows: Sequence[Row]) -> dict[str, Any]:
