@@ -191,6 +191,7 @@ def _drivers(config: Config, folder: Path, me: Node) -> Drivers:
         environment=config.environment,
         detach=config.detach,
         host=config.host,
+        listen=config.listen,
         boot_seconds=config.boot_s,
         load_seconds=config.load_s,
         stop_seconds=config.stop_s,

@@ -33,6 +33,8 @@ class Config(OtlpSettings, DockerSettings):
     environment: Path
     """Triton's environment, as `make setup` makes it; unless told otherwise `.triton` beside the
     configuration's folder."""
+    listen: str = ""
+    """Where its Tritons listen in place of `host`, such as 0.0.0.0 in a container."""
     host: str = "127.0.0.1"
     """Where its Tritons listen and servers reach them."""
     detach: bool = False

@@ -35,10 +35,12 @@ class Project:
     ) -> None:
         self.name = f"ctest-{uuid.uuid4().hex[:8]}"
         self.left_out = left_out
+        self.secrets = secrets
         self.took = 0.0  # seconds until it was healthy
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.env = {
             **os.environ,
+            "COMPOSE_ENV_FILES": str(ROOT / ".env.example"),
             "COMPOSE_PROFILES": profile,
             "COMPOSE_PROJECT_NAME": self.name,
             "CONSTELLATION_TAG": TAG,
@@ -58,19 +60,7 @@ class Project:
 
     def compose(self, *arguments: str, seconds: float = UP_S + 60) -> str:
         """Run docker-compose with the settings that are delivered."""
-        command = ["docker-compose", "--env-file", ".env.example", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise DockerFailed(f"{' '.join(command)}: {done.stdout}{done.stderr[-4000:]}")
-        return done.stdout
+        return run("docker-compose", *arguments, env=self.env, seconds=seconds)
 
     def up(self, *services: str) -> float:
         """Start it, and return how long it took until all was healthy."""
@@ -134,6 +124,23 @@ class Project:
         for each in services:
             full = f"{self.name}_{network}"
             docker("network", "connect", "--alias", each, full, self[each].name)
+
+
+def run(program: str | Path, *arguments: str, env: Mapping[str, str], seconds: float) -> str:
+    """Run a program in the repository's folder, and return what it printed."""
+    done = subprocess.run(
+        [program, *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = f"{done.stdout}{done.stderr[-4000:]}"
+        raise DockerFailed(f"{program} {' '.join(arguments)}: {said}")
+    return done.stdout
 
 
 @contextmanager

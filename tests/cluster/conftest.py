@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.base_images import bases_of, build, ensure
+from tests.cluster.base_images import FOLDERS, bases_of, build, ensure
 from tests.cluster.containers import Tell
 from tests.cluster.engine import ask
 from tests.cluster.images import IMAGES, TAG, default_base
@@ -32,6 +32,13 @@ def images(engine: None) -> dict[str, str]:
         build(ROOT, "--target", target, "-t", f"{name}:{TAG}")
     built = {target: f"{name}:{TAG}" for target, name in IMAGES.items()}
     return {**built, "base": base}
+
+
+@pytest.fixture(scope="session")
+def others(engine: None) -> None:
+    """The images of others that the cluster is made of, pulled or made."""
+    for name in FOLDERS:
+        ensure(name)
 
 
 @pytest.fixture

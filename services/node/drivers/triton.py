@@ -57,6 +57,7 @@ class TritonDriver:
         environment: Path,
         detach: bool = False,
         host: str = "127.0.0.1",
+        listen: str = "",
         boot_seconds: float = 60.0,
         load_seconds: float = 120.0,
         stop_seconds: float = 10.0,
@@ -67,6 +68,7 @@ class TritonDriver:
         self._environment = environment
         self._detach = detach
         self._host = host
+        self._listen = listen
         self._boot_seconds = boot_seconds
         self._load_seconds = load_seconds
         self._stop_seconds = stop_seconds
@@ -231,6 +233,7 @@ class TritonDriver:
             environment=self._environment,
             detach=self._detach,
             host=self._host,
+            listen=self._listen,
             boot_seconds=self._boot_seconds,
             stop_seconds=self._stop_seconds,
             nice=self._nice,

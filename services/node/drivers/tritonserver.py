@@ -45,6 +45,7 @@ class TritonServer:
         environment: Path,
         detach: bool,
         host: str = "127.0.0.1",
+        listen: str = "",
         boot_seconds: float = 60.0,
         stop_seconds: float = 10.0,
         nice: int = 0,
@@ -53,6 +54,7 @@ class TritonServer:
         self._environment = environment.absolute()
         self._detach = detach
         self._host = host
+        self._listen = listen or host
         self._boot_seconds = boot_seconds
         self._stop_seconds = stop_seconds
         self._nice = nice
@@ -166,7 +168,7 @@ class TritonServer:
         lay_out_backend(self._backends / "python", environment)
         with contextlib.suppress(FileNotFoundError):
             self._log.replace(self._log.with_suffix(".log.1"))
-        self._ports = self._ports.or_free(self._host)
+        self._ports = self._ports.or_free(self._listen)
         # A Ctrl-C at the terminal is not for it. Who outlives us has a session of its own; who
         # does not stays in ours, as Linux weighs sessions before it looks at what is in them.
         apart: dict[str, Any] = {"setsid": True} if self._detach else {"setpgroup": 0}
@@ -195,7 +197,7 @@ class TritonServer:
             f"--model-repository={self.repository}",
             f"--backend-directory={self._backends}",
             f"--cache-directory={environment.distribution / 'caches'}",
-            *(f"--{name}-address={number_of(self._host)}" for name in listen),
+            *(f"--{name}-address={number_of(self._listen)}" for name in listen),
             *(f"--{name}-port={port}" for name, port in listen.items()),
             "--model-control-mode=explicit",
             "--strict-readiness=false",  # one model that failed does not make the server unready
