@@ -21,6 +21,7 @@ from libs.common.hop_settings import FOR_ALL
 from libs.common.otlp_settings import Pairs
 from libs.common.written_tables import with_table
 from services.commands import FLAGS, SWITCHES
+from services.entry.clients import Networks
 from services.settings import CLASSES
 
 UNITS: Final = {  # how a name ends, and what its numbers are; the first that fits
@@ -33,7 +34,11 @@ UNITS: Final = {  # how a name ends, and what its numbers are; the first that fi
     "_share": "share",
 }
 WORDS: Final = {str: "text", Path: "path", bool: "`true` or `false`", int: "count", float: "number"}
-NAMED: Final = {HttpUrl: "URL, or nothing", Pairs: "`name=value,...`"}
+NAMED: Final = {
+    HttpUrl: "URL, or nothing",
+    Pairs: "`name=value,...`",
+    Networks: "networks, or nothing",
+}
 EVERYWHERE: Final = {  # what all commands take
     "state_dir": ("CONSTELLATION_STATE_DIR", "--state-dir"),
     "root": ("CONSTELLATION_CONFIG", "--config"),

@@ -378,6 +378,33 @@ class KeyReused(RequestError):
     should_retry = False
 
 
+class TooManyRequests(RequestError):
+    """The client's address has sent as many requests in a second as one may, whoever it is."""
+
+    code, status, http, reason = 7008, "RESOURCE_EXHAUSTED", 429, "too_many_requests"
+    again = "after Retry-After"
+    should_retry = True
+
+
+class TooManyWrongTokens(RequestError):
+    """So many wrong tokens came from the client's address that no other is looked at.
+
+    Those that have been served before are.
+    """
+
+    code, status, http, reason = 7009, "RESOURCE_EXHAUSTED", 429, "too_many_wrong_tokens"
+    again = "after Retry-After"
+    should_retry = True
+
+
+class TooManyConnections(RequestError):
+    """The client's address has as many connections as one may."""
+
+    code, status, http, reason = 7010, "RESOURCE_EXHAUSTED", 429, "too_many_connections"
+    again = "once one is closed"
+    should_retry = True
+
+
 class TooManyViewers(RequestError):
     """As many consoles are watching this entry as may at once."""
 

@@ -39,11 +39,15 @@ class Connection(Lifetime):
         """Begin, or refuse to."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=self._write_buffer)
+        self.peer = _host(transport.get_extra_info("peername"))
         self._core.enter(self)
         if not self._core.accepting:
             self._close()
         elif self._core.is_full():
             self.refuse(Refusal(503, "too_many_connections", "too many connections"))
+        elif self._core.has_too_many(self.holder):
+            text = "too many connections from this address"
+            self.refuse(Refusal(429, "too_many_of_address", text))
 
     def data_received(self, data: bytes) -> None:
         """Serve requests as they become whole."""
@@ -206,7 +210,7 @@ class Connection(Lifetime):
         method, target, path, query, _, _ = line  # by far faster than one by one
         self._responder = responder = Responder(self)
         try:
-            handler(Request(method, target, path, query, headers, body), responder)
+            handler(Request(method, target, path, query, headers, body, self.peer), responder)
         except (Exception, asyncio.CancelledError):
             log.exception("%s %s failed", method, path)
             self._fail(responder)
@@ -231,9 +235,7 @@ class Connection(Lifetime):
         protocol = core.other()
         self._read_on()
         self._phase = GONE
-        core.leave(self)
-        core.elsewhere.add(transport)
-        core.counters.handed_over += 1
+        core.hand_over(self, transport)
         self._transport = cast(asyncio.Transport, None)
         try:
             transport.set_protocol(protocol)
@@ -280,3 +282,8 @@ class Connection(Lifetime):
 
     def _patience(self, seconds: float) -> float:
         return min(seconds, LEAVING_S) if self._core.leaving else seconds
+
+
+def _host(peername: object) -> str:
+    """Return the host of what a socket is connected to, empty for a Unix socket."""
+    return str(peername[0]) if isinstance(peername, tuple) else ""

@@ -44,6 +44,8 @@ class Lifetime(Outgoing, ABC):
         "_served",
         "due",
         "heads",
+        "holder",
+        "peer",
     )
 
     def __init__(self, core: Core) -> None:
@@ -59,6 +61,8 @@ class Lifetime(Outgoing, ABC):
         self._keep = True  # another request may come after this one
         self._ours = False  # it is we who want no other
         self._old = False  # HTTP/1.0
+        self.peer = ""  # the address at the other end
+        self.holder = ""  # who has this one of the connections per address; empty: nobody
         self._read_paused = False
 
     def __repr__(self) -> str:

@@ -19,4 +19,5 @@ class Limits:
     max_requests: int = 100_000  # on one connection; 0: no bound
     max_pipelined: int = 16  # more are left in the kernel while one is being answered
     max_connections: int = 20_000  # above: 503
+    max_per_address: int = 0  # of these, of one address; above: 429; 0: no bound
     write_buffer: int = 128 * 1024  # `Responder.write` asks for patience above

@@ -17,10 +17,11 @@ class Request:
     """A whole request. Header names are in lower case, repeated ones joined by a comma.
 
     Text is UTF-8 with surrogate escapes for what is none. `path` is percent-decoded, an
-    escape that is no UTF-8 stays as it is; `target` is what the client sent.
+    escape that is no UTF-8 stays as it is; `target` is what the client sent. `peer` is the
+    address at the other end of the connection, empty where there is none.
     """
 
-    __slots__ = ("body", "headers", "method", "path", "query", "target")
+    __slots__ = ("body", "headers", "method", "path", "peer", "query", "target")
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Request:
         query: str,
         headers: dict[str, str],
         body: bytes,
+        peer: str = "",
     ) -> None:
         self.method = method
         self.target = target
@@ -37,6 +39,7 @@ class Request:
         self.query = query
         self.headers = headers
         self.body = body
+        self.peer = peer
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} {len(self.body)} bytes>"

@@ -24,7 +24,8 @@ class HttpServer:
 
     `route` is asked with method and decoded path when a request's head is whole; None means
     `other`, whose protocol gets the connection with all bytes of the request, for good.
-    `refuse` makes the answers to what is refused before it is a request.
+    `refuse` makes the answers to what is refused before it is a request. `holder` says whom a
+    peer's connections are counted with, of which one may have `max_per_address`; empty: nobody.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class HttpServer:
         other: Callable[[], asyncio.Protocol],
         refuse: Callable[[Refusal], Answer],
         limits: Limits | None = None,
+        holder: Callable[[str], str] = str,
     ) -> None:
-        self._core = Core(route=route, other=other, refuse=refuse, limits=limits or Limits())
+        limits = limits or Limits()
+        self._core = Core(route=route, other=other, refuse=refuse, limits=limits, holder=holder)
         self._listening: list[asyncio.Server] = []
 
     def __repr__(self) -> str:

@@ -22,9 +22,11 @@ from services.entry.access_log import AccessLog
 from services.entry.admins import Admins
 from services.entry.auth import Auth
 from services.entry.cancelling import Cancelling
+from services.entry.clients import Clients
 from services.entry.config import Config as Config
 from services.entry.fronts.cold import ColdRoutes
 from services.entry.fronts.console import Console
+from services.entry.fronts.crowds import counting
 from services.entry.fronts.docs import Docs
 from services.entry.fronts.finetunes import Finetunes
 from services.entry.fronts.grpc import SERVICE, Bindings, credentials, register
@@ -66,6 +68,7 @@ class Entry:
         limiter: Limiter,
         cancelling: Cancelling,
         auth: Auth,
+        clients: Clients,
         finetunes: FinetuneWrites,
         usage: UsageSource,
         explains: Explains,
@@ -77,11 +80,17 @@ class Entry:
         self.config = config
         self.gateway = gateway
         self.limiter = limiter
+        self.clients = clients
         self.draining = False
         self.health = Health()
         most = config.max_body_bytes
         self.bindings = Bindings(
-            gateway=gateway, cancelling=cancelling, auth=auth, metrics=metrics, max_body_bytes=most
+            gateway=gateway,
+            cancelling=cancelling,
+            auth=auth,
+            clients=clients,
+            metrics=metrics,
+            max_body_bytes=most,
         )
         self.hot = HotRoutes(
             workers_ai=WorkersAi(gateway=gateway, auth=auth, rng=rng, max_body_bytes=most),
@@ -91,7 +100,9 @@ class Entry:
             metrics=metrics,
             gateway=gateway,
             cors=config.cors,
+            clients=clients,
         )
+        self.before_others = counting(clients, gateway=gateway, metrics=metrics)
         cold = ColdRoutes(gateway=gateway, auth=auth, metrics=metrics)
         tuning = Finetunes(
             writes=finetunes, world=world, gateway=gateway, cold=cold, bounds=config.uploads
@@ -181,6 +192,7 @@ def build(
 ) -> Entry:
     """Wire an entry; nothing is opened. `spans` takes those of requests."""
     clock, rng = clock or SystemClock(), rng or random.Random()
+    clients = Clients(config.clients, clock)
     limiter = Limiter(name=config.name, world=world, clock=clock)
     gateway = Gateway(
         colo=config.colo,
@@ -203,7 +215,8 @@ def build(
         gateway=gateway,
         limiter=limiter,
         cancelling=Cancelling(world=world, connections=connections),
-        auth=Auth(world=world, clock=clock),
+        auth=Auth(world=world, clock=clock, clients=clients),
+        clients=clients,
         finetunes=finetunes,
         usage=usage,
         explains=explains,
@@ -228,6 +241,8 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
                 limits=config.limits,
                 drain_s=config.drain_s,
                 cors=config.cors,
+                middlewares=entry.before_others,
+                holder=entry.clients.holder,
             )
         )
         address = ""

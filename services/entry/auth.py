@@ -16,6 +16,7 @@ from libs.common.errors import (
 from libs.common.tokens import token_hash
 from libs.common.world import World
 from libs.common.world_map import Account, Scope, Token
+from services.entry.clients import Clients
 
 MOST_HASHES = 10_000
 LONGEST_KEPT = 256  # a header may have any number of spaces in it
@@ -28,8 +29,10 @@ class Auth:
     expired or is of a blocked account is read from the world each time.
     """
 
-    def __init__(self, *, world: World, clock: Clock) -> None:
+    def __init__(self, *, world: World, clock: Clock, clients: Clients | None = None) -> None:
+        """`clients` bounds the wrong tokens of an address."""
         self._clock = clock
+        self._clients = clients
         self._world = world
         # A world changes its tables, and never puts others in their place.
         self._tokens = world.table(Token)
@@ -44,22 +47,28 @@ class Auth:
         return f"<Auth tokens={len(self._tokens)} remembered={len(self._hashes)}>"
 
     def caller(
-        self, headers: Mapping[str, str], *, account: str = "", scope: Scope = "run"
+        self,
+        headers: Mapping[str, str],
+        *,
+        account: str = "",
+        scope: Scope = "run",
+        peer: str = "",
     ) -> Token:
         """Return the token of a request's headers, which must be of `account` where one is named.
 
-        Raises Unauthenticated, WrongAccount, AccountBlocked, ScopeMissing, and Unavailable
-        where nothing has come from control yet: then no token is known, nor known to be wrong.
+        `peer` is the address that it came from. Raises Unauthenticated, WrongAccount,
+        AccountBlocked, ScopeMissing, TooManyWrongTokens, and Unavailable where nothing has come
+        from control yet: then no token is known, nor known to be wrong.
         """
         try:
             token = self._tokens[self._hashes[headers["authorization"]]]
         except KeyError:  # it has not been seen, or its token is gone
-            token = self._look_up(headers)
+            token = self._look_up(headers, peer)
         owner = self._accounts.get(token.account)
         if owner is None:  # a deleted account's tokens open nothing
-            raise self._unknown()
+            raise self._unknown(headers, peer)
         if 0 < token.expires_at_ms <= self._clock.unix_ms():
-            raise Unauthenticated("Authentication error")
+            raise self._unknown(headers, peer)
         if account and account != token.account:
             raise WrongAccount(f"the token is not for account {account[:64]}")
         if owner.blocked:
@@ -68,30 +77,31 @@ class Auth:
             raise ScopeMissing(f"the token lacks the scope {scope}")
         return token
 
-    def _look_up(self, headers: Mapping[str, str]) -> Token:
+    def _look_up(self, headers: Mapping[str, str], peer: str) -> Token:
         """Find the token of these headers; what they said is remembered if there is one."""
+        if self._clients is not None:
+            self._clients.check(peer, headers)
         said = headers.get("authorization", "")
         self._hashes.pop(said, None)
         secret = bearer(said)
-        if not secret:
-            return self._find(headers.get("x-auth-key", ""))
-        token = self._find(secret)
-        if len(said) <= LONGEST_KEPT:
+        token = self._find(secret or headers.get("x-auth-key", ""))
+        if token is None:  # and not kept: guesses would fill the memory
+            raise self._unknown(headers, peer)
+        if secret and len(said) <= LONGEST_KEPT:
             if len(self._hashes) >= MOST_HASHES:
                 self._hashes.clear()
             self._hashes[said] = token.hash
         return token
 
-    def _find(self, secret: str) -> Token:
-        token = self._tokens.get(token_hash(secret)) if secret else None
-        if token is None:  # and not kept: guesses would fill the memory
-            raise self._unknown()
-        return token
+    def _find(self, secret: str) -> Token | None:
+        return self._tokens.get(token_hash(secret)) if secret else None
 
-    def _unknown(self) -> RequestError:
-        if self._world.complete:
-            return Unauthenticated("Authentication error")
-        return Unavailable("nothing has come from control yet")
+    def _unknown(self, headers: Mapping[str, str], peer: str) -> RequestError:
+        if not self._world.complete:
+            return Unavailable("nothing has come from control yet")
+        if self._clients is not None:
+            self._clients.wrong_token(peer, headers)
+        return Unauthenticated("Authentication error")
 
 
 def bearer(authorization: str) -> str:

@@ -19,6 +19,7 @@ from libs.common.hops import Transport
 from libs.common.otlp_settings import OtlpSettings
 from libs.common.rpc import CannotListen
 from libs.http1 import Limits, TlsFiles
+from services.entry.clients import ClientLimits, Networks
 from services.entry.continuing import Bounds
 from services.entry.fronts.console import Bounds as ConsoleBounds
 from services.entry.fronts.cors import Cors
@@ -55,6 +56,23 @@ class Config(OtlpSettings, HopSettings):
     """Largest request line and headers together, of at most 100; beyond it 431."""
     max_connections: AtLeastOne = 20_000
     """Open connections of the HTTP port; beyond it 503, and hung up."""
+    connections_per_address: AtLeastZero = 16_000
+    """Open connections of the HTTP port from one address, so that no one can have them all; one
+    more is refused with 429 and 7010; 0: no bound
+    ([clients by address](operating.md#clients-by-address))."""
+    requests_per_address: NotNegative = 0.0
+    """Requests per second from one address, over HTTP and gRPC, whoever sends them; beyond it 429
+    with 7008; 0: no bound."""
+    wrong_tokens_per_address: AtLeastZero = 120
+    """Requests per minute without a token, or with a wrong one, from one address; beyond it 429
+    with 7009, but for tokens that this entry has served before; 0: no bound."""
+    addresses: AtLeastOne = 65_536
+    """Addresses that are counted, a few hundred bytes each; those heard of longest ago leave first.
+    """
+    trusted_proxies: Networks = ""
+    """Networks of the proxies before entry, such as `10.0.0.0/8`, separated by commas: the client
+    is who their `X-Forwarded-For` tells, and their connections are not counted; nobody else's is
+    believed."""
     header_s: Seconds = 10.0
     """From the connection, or a request's first byte, to its whole head; then 408."""
     body_s: Seconds = 30.0
@@ -140,10 +158,21 @@ class Config(OtlpSettings, HopSettings):
             max_header_bytes=self.max_header_bytes,
             max_body_bytes=self.max_body_bytes,
             max_connections=self.max_connections,
+            max_per_address=self.connections_per_address,
             header_s=self.header_s,
             body_s=self.body_s,
             idle_s=self.idle_s,
             write_s=self.write_s,
+        )
+
+    @property
+    def clients(self) -> ClientLimits:
+        """Return what one address may do."""
+        return ClientLimits(
+            requests_per_s=self.requests_per_address,
+            wrong_tokens_per_min=self.wrong_tokens_per_address,
+            addresses=self.addresses,
+            proxies=self.trusted_proxies,
         )
 
     @property

@@ -50,6 +50,9 @@ class Transport:
         self.ended = False
         self.unsent = 0
 
+    def get_extra_info(self, name: str) -> None:
+        """There is nobody at the other end."""
+
     def write(self, data: bytes) -> None:
         assert not self.closing
         assert not self.ended

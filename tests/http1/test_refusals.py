@@ -330,3 +330,23 @@ async def test_connections_above_the_limit_are_refused_and_those_handed_over_cou
         async with a_client(site) as fourth:
             fourth.send(post())
             assert (await fourth.answer()).status == 200
+
+
+async def test_connections_of_one_address_above_its_limit_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_site(max_per_address=2) as site, a_client(site) as first:
+        waiting = asyncio.Event()
+        monkeypatch.setattr(site, "on_cold", lambda request: waiting.wait())
+        first.send(GET_COLD)
+        await until(lambda: site.server.counters.handed_over)
+        async with a_client(site), a_client(site) as third:
+            assert await refusal_of(third) == (429, "too_many_of_address")
+        await until(lambda: not site.server.counters.connections)
+        async with a_client(site) as fourth:
+            fourth.send(post())
+            assert (await fourth.answer()).status == 200
+        first.writer.transport.abort()
+        await until(lambda: not site.server._core.elsewhere)
+
+        assert repr(site.server._core.held) == "<Holders 0>"

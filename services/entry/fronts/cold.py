@@ -38,8 +38,9 @@ class ColdRoutes:
             status, value = 200, None
             try:
                 with self._metrics.request(self._gateway.colo, f"{request.method} {request.path}"):
-                    account = request.match_info.get("account", "")
-                    token = self._auth.caller(request.headers, account=account, scope=scope)
+                    account, peer = request.match_info.get("account", ""), request.remote or ""
+                    told = request.headers
+                    token = self._auth.caller(told, account=account, scope=scope, peer=peer)
                     found = look(request, token)
                     value = await found if isinstance(found, Awaitable) else found
             except Exception as error:  # noqa: BLE001  (a bug of ours is an answer, too)

@@ -107,7 +107,7 @@ class ConsoleWorld:
             except TimeoutError:
                 pass
             try:
-                token = self._auth.caller(request.headers, scope="read")
+                token = self._auth.caller(request.headers, scope="read", peer=request.remote or "")
             except RequestError as error:
                 yield b"event: end\ndata: " + to_json(error_body(error)) + b"\n\n"
                 return
@@ -120,7 +120,7 @@ class ConsoleWorld:
     def _caller(self, request: web.Request) -> Token:
         """Authenticate, counted as any request is."""
         with self._metrics.request(self._gateway.colo, f"{request.method} {request.path}"):
-            return self._auth.caller(request.headers, scope="read")
+            return self._auth.caller(request.headers, scope="read", peer=request.remote or "")
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -20,10 +20,12 @@ from libs.common.pb.binding_pb2_grpc import (
 )
 from libs.common.rpc import Context
 from libs.common.trace_context import TRACEPARENT, TRACESTATE
+from libs.common.world_map import Scope, Token
 from libs.eager import promised
 from services.entry.auth import Auth
 from services.entry.calls import NOT_READ, Call, Plan, Told
 from services.entry.cancelling import Cancelling
+from services.entry.clients import FORWARDED, Clients
 from services.entry.fronts.bodies import client_id, to_json, too_large, written
 from services.entry.fronts.grpc_errors import told
 from services.entry.fronts.health import Health
@@ -49,12 +51,14 @@ class Bindings(BindingServiceServicer):
         gateway: Gateway,
         cancelling: Cancelling,
         auth: Auth,
+        clients: Clients,
         metrics: EntryMetrics,
         max_body_bytes: int,
     ) -> None:
         self._gateway = gateway
         self._cancelling = cancelling
         self._auth = auth
+        self._clients = clients
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
 
@@ -93,8 +97,7 @@ class Bindings(BindingServiceServicer):
         """List what the account may run."""
         async with told(context):
             with self._metrics.request(self._gateway.colo, "gRPC Models"):
-                who, account = _headers(context), request.account
-                token = self._auth.caller(who, account=account, scope="read")
+                token = self._token(context, request.account, scope="read")
                 models = self._gateway.models(token.account)
             return pb.ModelsResponse(
                 models=[
@@ -108,7 +111,7 @@ class Bindings(BindingServiceServicer):
         """Cancel requests of the account by their id."""
         async with told(context):
             with self._metrics.request(self._gateway.colo, "gRPC Cancel"):
-                token = self._auth.caller(_headers(context), account=request.account)
+                token = self._token(context, request.account)
                 found = await self._cancelling.cancel(
                     account=token.account, request_id=request.request_id
                 )
@@ -141,8 +144,14 @@ class Bindings(BindingServiceServicer):
             await _tell_ids(self._gateway.new_id(), request, context)
             raise
 
+    def _token(self, context: Context, account: str, *, scope: Scope = "run") -> Token:
+        """Authenticate, if the caller's address may ask for more."""
+        peer, headers = context.peer(), _headers(context)
+        self._clients.request(peer, headers)
+        return self._auth.caller(headers, account=account, scope=scope, peer=peer)
+
     def _call(self, request: pb.RunRequest, context: Context, *, stream: bool) -> Call:
-        token = self._auth.caller(_headers(context), account=request.account)
+        token = self._token(context, request.account)
         if len(request.body) > self._max_body_bytes:
             raise too_large(self._max_body_bytes)
         left = context.time_remaining()
@@ -203,8 +212,10 @@ def _tell_model(plan: Plan, context: Context) -> None:
 
 
 def _headers(context: Context) -> dict[str, str]:
-    """Return what says who calls."""
-    return {"authorization": _metadata(context, "authorization")}
+    """Return what says who calls, and through whom."""
+    found = context.invocation_metadata() or ()
+    through = [str(value) for name, value in found if name == FORWARDED]
+    return {"authorization": _metadata(context, "authorization"), FORWARDED: ",".join(through)}
 
 
 def _caller(request: pb.RunRequest, context: Context) -> tuple[str, str]:

@@ -13,10 +13,12 @@ from libs.common.errors import (
     Internal,
     RequestError,
     TooLarge,
+    TooManyConnections,
     Unavailable,
 )
 from libs.eager import Timers
 from libs.http1 import Handler, Refusal, Request, Responder
+from services.entry.clients import Clients
 from services.entry.fronts.bodies import JSON_HEADER, error_body, error_headers, to_json
 from services.entry.fronts.cors import Cors
 from services.entry.fronts.exchange import Exchange
@@ -30,6 +32,7 @@ MEANINGS: Final[dict[int, type[RequestError]]] = {
     500: Internal,
     408: DeadlineExceeded,
     413: TooLarge,
+    429: TooManyConnections,
     503: Unavailable,
 }
 MOST_KEPT: Final = 1024
@@ -49,13 +52,18 @@ class HotRoutes:
         metrics: EntryMetrics,
         gateway: Gateway,
         cors: Cors | None = None,
+        clients: Clients | None = None,
     ) -> None:
-        """`openai` has what is done at each of OpenAI's paths, below the one that they share."""
+        """`openai` has what is done at each of OpenAI's paths, below the one that they share.
+
+        `clients` counts each address' requests.
+        """
         self._workers_ai = workers_ai
         self._openai = openai
         self._metrics = metrics
         self._gateway = gateway
         self._cors = cors
+        self._clients = clients if clients is not None and clients.count_requests else None
         self._handlers: dict[str, Handler] = {}  # by path
         self._timers = Timers(tick_s=TICK_S)
 
@@ -71,6 +79,8 @@ class HotRoutes:
             return None
         metrics, gateway, timers = self._metrics, self._gateway, self._timers
         cors = self._cors
+        if self._clients is not None:
+            work = partial(_counted, self._clients, work)
         loop = asyncio.get_running_loop()  # which is the same for all requests
 
         def handle(request: Request, responder: Responder) -> None:
@@ -107,3 +117,9 @@ class HotRoutes:
     def _of_openai(self, name: str, account: str) -> Work | None:
         work = self._openai.get(name)
         return None if work is None else partial(work, account)
+
+
+async def _counted(clients: Clients, work: Work, exchange: Exchange) -> None:
+    """Do the work, if the client's address may ask for more."""
+    clients.request(exchange.request.peer, exchange.request.headers)
+    await work(exchange)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 
 from libs.common.addresses import host_port, in_brackets
 from libs.common.rpc import CannotListen
@@ -28,9 +29,11 @@ async def http_server(
     limits: Limits,
     drain_s: float,
     cors: Cors | None = None,
+    middlewares: Iterable[Middleware] = (),
+    holder: Callable[[str], str] = str,
 ) -> AsyncIterator[HttpServer]:
     """Answer while inside what `listen` lets in; on leaving, open exchanges get `drain_s`."""
-    app = web.Application(client_max_size=limits.max_body_bytes)
+    app = web.Application(client_max_size=limits.max_body_bytes, middlewares=tuple(middlewares))
     app.add_routes(others)
     app.on_response_prepare.append(_hang_up)
     if cors is not None:
@@ -44,7 +47,9 @@ async def http_server(
     )
     await runner.setup()
     assert runner.server is not None
-    server = HttpServer(route=hot.route, other=runner.server, refuse=hot.refuse, limits=limits)
+    server = HttpServer(
+        route=hot.route, other=runner.server, refuse=hot.refuse, limits=limits, holder=holder
+    )
     try:
         yield server
     finally:

@@ -45,7 +45,8 @@ class OpenAiCalls:
 
         It is JSON, or a form where that has fields.
         """
-        token = self._auth.caller(exchange.request.headers, account=account)
+        request = exchange.request
+        token = self._auth.caller(request.headers, account=account, peer=request.peer)
         most = self._max_body_bytes
         if form is None:
             said = translate(exchange.body(limit=most))

@@ -42,6 +42,7 @@ class Requests:
         return web.Response(body=body, content_type=JSON)
 
     async def _cancel(self, request: web.Request) -> list[str]:
-        told = request.match_info
-        token = self._auth.caller(request.headers, account=told.get("account", ""))
+        told, peer = request.match_info, request.remote or ""
+        account = told.get("account", "")
+        token = self._auth.caller(request.headers, account=account, peer=peer)
         return await self._cancelling.cancel(account=token.account, request_id=told["request_id"])

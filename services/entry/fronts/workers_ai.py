@@ -34,7 +34,8 @@ class WorkersAi:
 
     async def run(self, account: str, model: str, exchange: Exchange) -> None:
         """Run a model."""
-        token = self._auth.caller(exchange.request.headers, account=account)
+        request = exchange.request
+        token = self._auth.caller(request.headers, account=account, peer=request.peer)
         sent = exchange.sent(limit=self._max_body_bytes)
         plan = self._gateway.plan(exchange.call(token, model, NOT_READ, sent=sent))
         exchange.planned(plan)
