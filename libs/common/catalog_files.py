@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,8 @@ def _check_model(document: Document, model: Model, root: Path) -> Iterator[Probl
     if not found and (why := flaw(model)):
         yield document.problem((), f"it cannot be handed out: {why}")
     yield from _check_backend(document, model.backend, root)
+    if why := _named_otherwise(model, root):
+        yield document.problem(("backend", "repository"), why)
 
 
 def _check_listing(document: Document, listing: Listing) -> Iterator[Problem]:
@@ -195,6 +198,25 @@ def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator
         text = f"{backend.key!r} is to name a file: letters, digits, and then . _ - alone"
         yield document.problem(("backend", "key"), text)
     yield from _check_addresses(document, backend)
+
+
+def _named_otherwise(model: Model, root: Path) -> str:
+    """Say where a folder names its model otherwise than it is served: no Triton would load it."""
+    if model.backend.external or not model.backend.repository:
+        return ""
+    try:
+        text = (root / model.backend.repository / "config.pbtxt").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    plain = re.sub(r"#[^\n]*", "", text)
+    head = re.split(r"[\[{]", plain, maxsplit=1)[0]  # a name of its own, not that of a tensor
+    named = re.search(r"(?:^|\s)name\s*:\s*[\"']([^\"']+)", head)
+    if named is None or named[1] == model.served_as:
+        return ""
+    return (
+        f"its config.pbtxt names the model {named[1]}, and it is served as {model.served_as}: "
+        f"set `served_as: {named[1]}`, or change the name there"
+    )
 
 
 def _check_addresses(document: Document, backend: Backend) -> Iterator[Problem]:

@@ -288,6 +288,38 @@ def test_a_good_narrowing_and_region_are_accepted(folder: Path) -> None:
     assert load_catalog(folder, root=folder.parent, colos=COLOS).models
 
 
+@pytest.mark.parametrize(
+    ("text", "served_as", "why"),
+    [
+        (
+            '# it\nname: "other"\ninput [{name: "x"}]',
+            "",
+            "names the model other, and it is served as m",
+        ),
+        ('name: "other"', "mine", "served as mine: set `served_as: other`, or"),
+        ('name: "other"', "other", ""),
+        ('name: "m"', "", ""),
+        ('# name: "other"\nbackend: "python"\ninput [\n{\nname: "x"\n}]', "", ""),
+        ('instance_group [{count: 1}]\nname: "late"', "", ""),
+    ],
+    ids=["folder", "served_as", "the same", "folder's", "none", "not looked for"],
+)
+def test_a_folder_that_names_its_model_otherwise_is_refused(
+    folder: Path, text: str, served_as: str, why: str
+) -> None:
+    (folder.parent / "m").mkdir()
+    (folder.parent / "m/config.pbtxt").write_text(text)
+    backend = f'repository: m, served_as: "{served_as}"'
+    model = GOOD.replace('external: ["127.0.0.1:8001"]', backend)
+    (folder / "models/one.yaml").write_text(model)
+
+    if why:
+        (line,) = mistakes(folder)
+        assert why in line
+    else:
+        load_catalog(folder, root=folder.parent)
+
+
 def test_two_models_that_are_one_inside_triton_are_refused(folder: Path) -> None:
     (folder.parent / "m").mkdir()
     (folder.parent / "m/config.pbtxt").touch()
