@@ -1,6 +1,6 @@
 # `make` lists the targets. Two of them are all that most people need: run and test.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compiled test-interpreted test-long test-cluster fuzz soak check bench tools proto docs lock clean up down logs ps images
+.PHONY: help setup run test test-compiled test-interpreted test-long test-cluster fuzz soak check audit bench tools proto docs lock clean up down logs ps images
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -92,7 +92,7 @@ tools: .venv/.ready ## get what some tests need: h2spec (by Go), SDKs (by npm), 
 	  $(UV) pip install --quiet --python $(BIN)/python --target .tools/chdb --no-deps --require-hashes -r $(CHDB) && \
 	  touch .tools/chdb/.ready) || echo "ClickHouse's engine could not be had: its tests are skipped"
 
-check: .venv/.ready ## format, lint, types, imports, generated code
+check: .venv/.ready ## format, lint, types, imports, generated code, advisories on dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -100,6 +100,10 @@ check: .venv/.ready ## format, lint, types, imports, generated code
 	@if command -v buf >/dev/null; then buf lint; else echo "buf is not installed: proto/ was not linted"; fi
 	$(MAKE) --no-print-directory proto
 	@git diff --exit-code --stat -- $(PB) $(CLIENT_PB) || (echo "generated code is stale: commit what 'make proto' wrote" && exit 1)
+	@$(MAKE) --no-print-directory audit
+
+audit: .venv/.ready ## ask what is known against the versions in the lock files
+	@$(BIN)/python -m tests.security.audit $(ARGS)
 
 proto: .venv/.ready ## generate libs/common/pb from proto/
 	@rm -rf build/pb && mkdir -p build/pb
