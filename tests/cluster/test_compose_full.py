@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from openai import OpenAI
 
-from tests.cluster.compose import ROOT, Project, project, run
+from tests.cluster import ports
+from tests.cluster.compose import PORTS, ROOT, Project, project, run
 from tests.cluster.containers import Container, Tell, docker
 from tests.cluster.images import IMAGES, TAG
 from tests.system.harness import CHAT, TOKEN, until
@@ -95,6 +96,11 @@ def test_the_sdk_is_answered_in_either_colo(full: Project, colo: str) -> None:
 
 
 def test_the_events_of_both_colos_come_through_kafka(full: Project) -> None:
+    for port in PORT_OF.values():
+        client = full.client(port)
+        until(lambda at=client: at.run(CHAT, prompt="Hi").status_code == 200, seconds=60, what=port)
+        client.close()
+
     def usage() -> str:
         return full["usage"].execute("constellation", "usage", "--by", "colo")
 
@@ -109,6 +115,45 @@ def test_prometheus_sees_every_service(full: Project) -> None:
 
     ours = set(full.services()) - {*OTHERS}
     until(lambda: seen() == ours, seconds=60, what=lambda: f"{ours - seen()} up")
+
+
+def test_from_outside_only_what_is_published_is_open(
+    full: Project, images: dict[str, str], told: Tell
+) -> None:
+    here = {("127.0.0.1", full.ports[each]) for each in PORTS}
+    inside = {each: ports.listening(full, each) for each in full.services()}
+    addresses = [host for each in inside for host in full.networks(each).values() if host]
+    all_ports = set().union(*inside.values())
+    targets = {(host, port) for host in addresses for port in all_ports}
+
+    assert ports.published(full) == here
+    away = ports.address_here()
+    led_in = ports.open_here(away, range(1, 65536)) - ports.listening_here()
+    still = ports.open_here(away, led_in) - ports.listening_here()  # others come and go
+    assert still == set(), "ports of this machine that lead on without a listener"
+    assert ports.open_here(away, [port for _, port in here]) == set()
+    with a_network(full) as outside:
+        found = ports.open_from(images["constellation"], outside, targets, wait_s=1)
+    assert found == set()
+    within = ports.open_from(images["constellation"], f"{full.name}_ams", targets, wait_s=1)
+    assert within, "the scan sees what is open, where it may"
+    assert {host for host, _ in within} <= {
+        full.networks(each).get(f"{full.name}_ams") for each in full.services()
+    }
+    told(
+        f"compose full: of {len(targets)} ports of {len(addresses)} addresses 0 are open to a"
+        f" container outside, {len(within)} to one on the network of ams"
+    )
+
+
+@contextmanager
+def a_network(full: Project) -> Iterator[str]:
+    name = f"{full.name}-outside"
+    docker("network", "create", name)
+    try:
+        yield name
+    finally:
+        docker("network", "rm", name)
 
 
 def test_a_colo_that_is_cut_off_is_served_by_the_other(full: Project, told: Tell) -> None:
