@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
@@ -32,14 +33,18 @@ async def announce(
             await running.world.until(lambda w: ready(w, regions) or bool(failures(w)))
     except TimeoutError:
         print(f"  some models are not ready after {READY_S:.0f} s", flush=True)
-    token = os.environ.get("CONSTELLATION_TOKEN") or kept_token(state_dir)
+    given = os.environ.get("CONSTELLATION_TOKEN", "")
+    token = given or kept_token(state_dir)
+    kept = "CONSTELLATION_TOKEN" if given else str(state_dir / "token")
+    is_seen = sys.stdout.isatty()  # else a file keeps what is printed, and others read it
     text = screen(
         world=running.world,
         http=running.http,
         grpc=running.grpc,
         console=running.console,
         account=account_of(token, running.world.table(Token)),
-        token=token,
+        token=token if is_seen else f"in {kept}",
+        pasted=token if is_seen else "$TOKEN",
         took_s=time.monotonic() - began,
         memory_mb=resident_mb(),
         silent=await silent(_addresses_of_others(running.world)),
@@ -72,6 +77,7 @@ def screen(
     grpc: str,
     account: str,
     token: str,
+    pasted: str,
     took_s: float,
     console: str = "",
     memory_mb: float = 0.0,
@@ -79,7 +85,8 @@ def screen(
 ) -> str:
     """Return the screen's text; of no memory it says nothing.
 
-    Nobody answers at the `silent` addresses, which others run.
+    `token` is what it shows as such, `pasted` what the calls have. Nobody answers at the `silent`
+    addresses, which others run.
     """
     ours = any(not each.external for each in world.table(Instance).values())
     memory = f", in {memory_mb:.0f} MB{' with its Tritons' if ours else ''}" if memory_mb else ""
@@ -97,7 +104,7 @@ def screen(
         *(f"  {why}" for why in failures(world)),
         *(f"  nobody answers at {each}: its models wait until somebody does" for each in silent),
         "",
-        *_calls(f"{http}/client/v4/accounts/{account}/ai", token),
+        *_calls(f"{http}/client/v4/accounts/{account}/ai", pasted),
         "  Ctrl-C stops everything.",
         "",
     ]
@@ -124,7 +131,7 @@ def _models(world: World, silent: Container[str]) -> Iterable[str]:
 
 def _calls(base: str, token: str) -> Iterable[str]:
     """Three lines to paste: an answer, a stream, an embedding."""
-    head = f"  curl -s {{}}{base}/{{}} -H 'Authorization: Bearer {token}' -d '{{}}'\n"
+    head = f"  curl -s {{}}{base}/{{}} -H \"Authorization: Bearer {token}\" -d '{{}}'\n"
     chat, embed = "run/@cf/demo/text-generation", "run/@cf/demo/text-embeddings"
     question = '{"messages":[{"role":"user","content":"What is the capital of France?"}]}'
     story = '{"prompt":"Tell me a short story.","stream":true}'

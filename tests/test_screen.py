@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 
 from libs.common.catalog import Model
 from libs.common.world import World
-from libs.common.world_map import Instance
+from libs.common.world_map import Instance, Update
+from services.embedded import Running
 from services.entry.app import Config
 from services.reaching import silent
-from services.screen import screen
+from services.screen import announce, screen
 from tests.certificates import certified
 from tests.fakes import put
 
@@ -24,7 +26,7 @@ def test_the_calls_speak_what_the_port_speaks(is_secure: bool, tmp_path: Path) -
     config = Config(tls_cert=tls.cert, tls_key=tls.key) if is_secure else Config()
     base = f"{config.scheme}://127.0.0.1:1"
 
-    text = screen(world=World(), http=base, grpc="", account="a", token="t", took_s=1.0)
+    text = screen(world=World(), http=base, grpc="", account="a", token="t", pasted="t", took_s=1.0)
 
     calls = [line for line in text.splitlines() if " curl " in line]
     assert base.startswith("https" if is_secure else "http:")
@@ -39,7 +41,7 @@ def shown(*addresses: str, silent: tuple[str, ...] = (), is_external: bool = Tru
     for each in addresses:
         found = Instance(id=each, model="@cf/x/m", colo="ams", address=each, state="ready")
         put(world, replace(found, external=is_external))
-    where = {"http": "http://h:1", "grpc": "", "account": "a", "token": "t"}
+    where = {"http": "http://h:1", "grpc": "", "account": "a", "token": "t", "pasted": "t"}
     return screen(world=world, **where, took_s=1.0, memory_mb=9.0, silent=silent)
 
 
@@ -52,7 +54,7 @@ def test_a_model_at_whose_address_nobody_answers_is_not_shown_as_ready() -> None
 
 
 def test_the_console_is_told_where_it_is() -> None:
-    where: dict[str, str] = {"http": "http://h:1", "grpc": "", "account": "a", "token": "t"}
+    where = {"http": "http://h:1", "grpc": "", "account": "a", "token": "t", "pasted": "t"}
 
     without = screen(world=World(), **where, took_s=1.0)
     told = screen(world=World(), **where, took_s=1.0, console="http://h:1/console")
@@ -73,3 +75,25 @@ async def test_it_is_seen_where_nobody_answers() -> None:
         here = [f"127.0.0.1:{port}", f"http://127.0.0.1:{port}/v1"]
         assert await silent([*here, "127.0.0.1:1"]) == {"127.0.0.1:1"}
     assert await silent(here) == set(here)
+
+
+async def test_the_token_is_printed_for_a_terminal_and_for_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World()
+    world.apply(Update(version=1, complete=True))
+    running = Running(world=world, http="http://h:1", grpc="h:2")
+    (tmp_path / "token").write_text("cst_made\n")
+
+    async def printed(*, terminal: bool) -> str:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+        await announce(running, state_dir=tmp_path, colos=(), began=0.0)
+        return capsys.readouterr().out
+
+    assert "Bearer cst_made" in await printed(terminal=True)
+    unseen = await printed(terminal=False)
+    assert "cst_made" not in unseen
+    assert f"  token    in {tmp_path / 'token'}\n" in unseen
+    assert 'Bearer $TOKEN"' in unseen
+    monkeypatch.setenv("CONSTELLATION_TOKEN", "cst_given")
+    assert "  token    in CONSTELLATION_TOKEN\n" in await printed(terminal=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
 
@@ -20,11 +20,11 @@ class Config:
     """Always `--state-dir`."""
     listen: str = "127.0.0.1:7100"
     """Where it listens besides `control.sock`; empty: nowhere else."""
-    store_url: str = ""
+    store_url: str = field(default="", repr=False)
     """SQLAlchemy address of the store; empty: `control.db` in the state folder;
     `postgresql+pg8000://user@host/name` has the driver that `pip install
     constellation-inference[postgres]` brings."""
-    token: str = ""
+    token: str = field(default="", repr=False)
     """The default account's token; empty: made at the first start."""
     catalog_dir: Path | None = None
     """The catalog's folder, whose changes are taken up while control runs; always `--config`."""

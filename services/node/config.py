@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.common.bounds import (
@@ -69,7 +69,7 @@ class Config(OtlpSettings, DockerSettings):
     setup_url: HttpUrl = ""
     """The `http(s)://` address that gets [how each boot went](fleet.md#what-others-are-told);
     empty: nobody is told."""
-    report_token: str = ""
+    report_token: str = field(default="", repr=False)
     """The Bearer token for `state_url` and `setup_url`."""
     state_s: Seconds = 15.0
     """How often `state_url` is told."""

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+OURS = ("CONSTELLATION_", "OTEL_EXPORTER_OTLP_")
 AUTOGROUP, AUTOGROUP_TRIES = Path("/proc/self/autogroup"), 10
 
 
@@ -32,6 +33,7 @@ def main() -> None:
     if not arguments.detach:
         die_with(arguments.parent)
     step_back(arguments.nice)
+    forget_secrets()
     # Not the launcher's own environment: LD_LIBRARY_PATH is for the command's libraries alone.
     for setting in arguments.settings:
         name, _, value = setting.partition("=")
@@ -40,6 +42,12 @@ def main() -> None:
         os.chdir(arguments.folder)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what a library of the starter let through
     os.execvp(arguments.command[0], arguments.command)
+
+
+def forget_secrets() -> None:
+    """Keep our settings, tokens among them, from what runs models: their code is others'."""
+    for name in [each for each in os.environ if each.startswith(OURS)]:
+        del os.environ[name]
 
 
 def step_back(nice: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.common.bounds import AtLeastOne, NotNegative, Seconds
@@ -23,7 +23,7 @@ class Config(OtlpSettings):
     """How often it looks at the demand."""
     dry_run: bool = False
     """Decide and say so, and change nothing."""
-    store_url: str = ""
+    store_url: str = field(default="", repr=False)
     """SQLAlchemy address of its store; empty: the database of control, or `scheduler.db` in the
     state folder where that is a SQLite."""
     save_s: Seconds = 300.0

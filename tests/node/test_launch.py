@@ -60,6 +60,17 @@ def test_the_settings_are_for_the_command() -> None:
     assert done.stdout.split()[0] == "1=2"
 
 
+def test_our_own_settings_are_not_for_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONSTELLATION_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "MODELS_OWN"):
+        monkeypatch.setenv(name, "secret")
+
+    done = launch("--set", "CONSTELLATION_A=1", "--", "env")
+
+    ours = {each for each in done.stdout.split() if each.startswith(("CONSTELLATION", "OTEL"))}
+    assert ours == {"CONSTELLATION_A=1"}
+    assert "MODELS_OWN=secret" in done.stdout
+
+
 def test_the_command_inherits_no_open_files() -> None:
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)

@@ -62,9 +62,12 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, *flags: str, env: dict[str, str] | None = None) -> Iterator[Site]:
+def running(
+    folder: Path, *, env: dict[str, str] | None = None, log_level: str = "info"
+) -> Iterator[Site]:
     """Run one process with everything, and give the owner a model, a finetune and usage."""
-    made = Up(folder, "--config", str(_config(folder)), *flags, env=env)
+    made = Up(folder, "--config", str(_config(folder)), env=env)
+    made.service.log_level = log_level
     try:
         made.start()
         asyncio.run(_add_accounts(folder))

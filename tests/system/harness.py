@@ -61,6 +61,7 @@ class Service:
     arguments: list[str]
     state: Path
     env: dict[str, str] = field(default_factory=dict)
+    log_level: str = "info"
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> Service:
@@ -68,7 +69,7 @@ class Service:
         command = [sys.executable, "-m", "services.cli", *self.arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [*command, "--state-dir", str(self.state), "--log-level", "info"],
+                [*command, "--state-dir", str(self.state), "--log-level", self.log_level],
                 cwd=ROOT,
                 env={**os.environ, "CONSTELLATION_TOKEN": TOKEN, **QUICK, **self.env},
                 stdout=log,
