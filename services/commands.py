@@ -44,6 +44,7 @@ from services.scaling_cli import add_commands as add_scaling_commands
 from services.scheduler.simulate.arguments import add_arguments as add_simulation_arguments
 from services.scheduler.simulate.errors import CannotSimulate
 from services.state_folder import Occupied, state_folder
+from services.status_cli import add_commands as add_status_commands
 from services.usage_cli import add_arguments as add_usage_arguments
 
 if TYPE_CHECKING:  # the larger part of what a command loads: those that need it import it
@@ -133,6 +134,7 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     simulation = commands.add_parser("simulate", help=about, description=about)
     add_simulation_arguments(simulation)
     simulation.set_defaults(run=_simulate)
+    add_status_commands(commands, lambda group, *rest: _command(group, env, *rest))
     add_scaling_commands(commands, lambda group, *rest: _command(group, env, *rest))
     bench = commands.add_parser("bench", help="measure this gateway beside others")
     bench.add_argument("what", choices=BENCHES)

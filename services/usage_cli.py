@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     way.add_argument(
         "--watch",
         nargs="?",
-        type=_seconds,
+        type=read_seconds,
         const=EVERY_S,
         metavar="SECONDS",
         help=f"show it again and again, every {EVERY_S:g} s unless told; Ctrl-C ends it",
@@ -89,7 +89,8 @@ def _groups(text: str) -> tuple[UsageGroup, ...]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _seconds(text: str) -> float:
+def read_seconds(text: str) -> float:
+    """Read how often something is shown."""
     try:
         found = float(text)
     except ValueError:

@@ -307,5 +307,5 @@ class Agent:
             state=known.state,
             boot_s=known.boot_s,
             since_ms=known.since_ms,
-            message=known.message if known.state == "failed" else "",
+            message=known.message if known.state in ("failed", "booting") else "",
         )

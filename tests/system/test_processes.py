@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,14 +15,19 @@ from typing import Any
 import duckdb
 import pytest
 
+from services.doctor.checks import examine
+from services.doctor.facts import Finding
+from services.doctor.gathering import gather
 from tests.short_dirs import short_dir
 from tests.system.cluster import Cluster
 from tests.system.harness import (
     ACCOUNT,
     CHAT,
     EMBED,
+    ROOT,
     Client,
     cleaned_up,
+    constellation,
     processes_of,
     until,
     usage,
@@ -150,6 +159,38 @@ def test_every_request_is_an_event(cluster: Cluster) -> None:
     assert usage(cluster.state)[CHAT]["requests"] == before + 7
     last = cluster.client.http.get(f"{cluster.client.account}/ai/usage/requests?limit=7").json()
     assert {each["model_id"] for each in last["result"]} == {CHAT}
+
+
+def test_what_is_wrong_is_told_and_what_mends_it(cluster: Cluster) -> None:
+    def found() -> str:
+        return "\n".join(
+            f"{each.what} [{each.mend}]" for each in examined(cluster) if each.is_grave
+        )
+
+    until(lambda: not found(), seconds=20, what=found)
+    lines = constellation(cluster.state, "status").splitlines()
+    assert lines[0].endswith("healthy")
+    assert max(map(len, lines)) <= 80
+    for name in [name for name in cluster.services if name not in ("scheduler", "analytics")]:
+        assert any(f" {name} " in line and " now " in line for line in lines), lines
+
+    os.kill(min(cluster.lasting_tritons("ams")), signal.SIGKILL)
+    until(lambda: "has failed" in found(), seconds=5, what=found)
+    cluster.services["analytics"].kill()
+    cluster.services["iad-node"].kill()
+    until(lambda: "cannot reach analytics" in found(), seconds=5, what=found)
+    until(lambda: "iad-node" in found() and "has not reported" in found(), seconds=12, what=found)
+    assert "constellation node --name iad-node --colo iad --control" in found()
+
+    for name in ("analytics", "iad-node"):
+        cluster.services[name].start().wait_for(" is up: ")
+    until(lambda: not found(), seconds=30, what=found)
+
+
+def examined(cluster: Cluster) -> list[Finding]:
+    """What `constellation doctor` would say now."""
+    flags = argparse.Namespace(state_dir=cluster.state, control="", config=ROOT / "config")
+    return examine(asyncio.run(gather(flags)))
 
 
 def test_stopping_the_nodes_leaves_their_tritons_to_the_next(cluster: Cluster) -> None:

@@ -1357,7 +1357,7 @@ class Instance(_message.Message):
     since_ms: _builtins.int
     """Since when it has been in this state, Unix milliseconds."""
     message: _builtins.str
-    """Why it failed."""
+    """Why it failed, or had before it boots now."""
     def __init__(
         self,
         *,

@@ -1,0 +1,1 @@
+"""What is wrong with a running cluster, why that matters, and how it is mended."""
