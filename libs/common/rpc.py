@@ -91,7 +91,7 @@ def channel(
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_http_proxy", 0),
     ]
-    options += _sizes(max_message_bytes)
+    options += _sizes(max_message_bytes, max_message_bytes)
     if credentials:
         return grpc.aio.secure_channel(address, credentials, options=options)
     return grpc.aio.insecure_channel(address, options=options)
@@ -103,6 +103,7 @@ async def grpc_server(
     add: Callable[[grpc.aio.Server], None],
     drain_s: float = 5.0,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    max_received_bytes: int = MAX_MESSAGE_BYTES,
     credentials: grpc.ServerCredentials | None = None,
     reuse_port: bool = False,
 ) -> AsyncIterator[tuple[str, ...]]:
@@ -110,7 +111,8 @@ async def grpc_server(
 
     `add` registers the services. A Unix socket is its owner's alone. Raises CannotListen.
     """
-    server = grpc.aio.server(options=_server_options(max_message_bytes, reuse_port))
+    most = max_message_bytes, min(max_message_bytes, max_received_bytes)
+    server = grpc.aio.server(options=_server_options(*most, reuse_port))
     add(server)
     bound = tuple([_bind(server, address, credentials, reuse_port) for address in addresses])
     await server.start()
@@ -181,21 +183,21 @@ def clear_socket(path: str) -> None:
         raise CannotListen(f"cannot listen on {path}: another process does, or it is no socket")
 
 
-def _server_options(max_message_bytes: int, reuse_port: bool) -> Options:
+def _server_options(max_sent_bytes: int, max_received_bytes: int, reuse_port: bool) -> Options:
     return [
         # unless it is wanted, a second server would take half of the connections
         ("grpc.so_reuseport", int(reuse_port)),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
-        *_sizes(max_message_bytes),
+        *_sizes(max_sent_bytes, max_received_bytes),
     ]
 
 
-def _sizes(max_message_bytes: int) -> Options:
+def _sizes(max_sent_bytes: int, max_received_bytes: int) -> Options:
     return [
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_sent_bytes),
+        ("grpc.max_receive_message_length", max_received_bytes),
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.finetunes import FinetuneWrites
@@ -45,6 +46,8 @@ from services.entry.limiter import Limiter
 from services.entry.metrics import EntryMetrics
 from services.entry.tasks.base import Templates
 from services.entry.traces import tell_ends, traced
+
+BESIDE_BODY_BYTES: Final = 1024 * 1024  # of a message: what is larger is refused unread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,7 @@ class Entry:
             registry=metrics.registry,
             not_ready=self.not_ready,
             is_hot=lambda path: self.hot.find(path) is not None,
+            shows_metrics=config.metrics,
             cors=config.cors,
         )
         self.others = (
@@ -256,6 +260,7 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
                     config.grpc,
                     add=add,
                     drain_s=config.drain_s,
+                    max_received_bytes=config.max_body_bytes + BESIDE_BODY_BYTES,
                     credentials=credentials(tls.cert, tls.key) if tls else None,
                     reuse_port=config.reuse_port,
                 )

@@ -119,6 +119,9 @@ class Config(OtlpSettings, HopSettings):
     docs: bool = True
     """Whether `/docs` and `/openapi.json` are there; they name the models that every account may
     run."""
+    metrics: bool = True
+    """Whether `/metrics` is on the HTTP port, where it is for everybody and names every model that
+    is called; `--metrics` has them in any case."""
     cors_origins: str = "*"
     """Whose pages may call the API from a browser: origins such as `https://page.example`,
     separated by commas, `*` for all; empty: no other site's ([CORS](api.md#cors))."""

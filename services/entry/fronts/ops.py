@@ -66,11 +66,13 @@ class Ops:
         registry: CollectorRegistry,
         not_ready: Callable[[], str],
         is_hot: Callable[[str], bool],
+        shows_metrics: bool,
         cors: Cors,
     ) -> None:
         self._registry = registry
         self._not_ready = not_ready
         self._cors = cors
+        self._shows_metrics = shows_metrics
         self._is_hot = is_hot  # whether another protocol than aiohttp takes POST there
 
     def routes(self) -> list[web.RouteDef]:
@@ -79,7 +81,7 @@ class Ops:
             web.get("/", self.index),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
-            web.get("/metrics", self.metrics),
+            *([web.get("/metrics", self.metrics)] if self._shows_metrics else ()),
             web.route("*", "/{rest:(?s:.*)}", self.unknown),
         ]
 
