@@ -68,7 +68,9 @@ class RequestPath:
             clock=self.clock,
             spans=spans,
         )
-        serving = server.serve(config, made, control=self.plane, process=self._process(sink))
+        serving = server.serve(
+            config, made, control=self.plane, process=self._process(config.hop_cert, sink)
+        )
         await self.stack.enter_async_context(serving)
         return made.server.me.address, made.server
 
@@ -92,14 +94,20 @@ class RequestPath:
             self.plane,
             made.report,
             granted=made.granted,
-            process=self._process(),
+            process=self._process(config.hop_cert),
             backoff=Backoff(),
         )
         await self.stack.enter_async_context(background(reporting, name="entry reports"))
         return await self.stack.enter_async_context(entry.serve(config, made))
 
-    def _process(self, sink: Waiting | None = None) -> OwnProcess:
-        return OwnProcess(folder=self.state_dir, clock=self.clock, world=self.world, sink=sink)
+    def _process(self, certificate: Path | None, sink: Waiting | None = None) -> OwnProcess:
+        return OwnProcess(
+            folder=self.state_dir,
+            clock=self.clock,
+            world=self.world,
+            sink=sink,
+            certificate=certificate,
+        )
 
     async def _usage(self, address: str, timeout_s: float) -> UsageSource:
         """Return what asks analytics; it connects with the first question."""

@@ -32,13 +32,24 @@ class OwnProcess:
     """Called, it says how this process is now."""
 
     def __init__(
-        self, *, folder: Path, clock: Clock, world: World | None = None, sink: Waiting | None = None
+        self,
+        *,
+        folder: Path,
+        clock: Clock,
+        world: World | None = None,
+        sink: Waiting | None = None,
+        certificate: Path | None = None,
     ) -> None:
-        """`folder` is its state folder, `world` what it acts on, `sink` where its events go."""
+        """`folder` is its state folder, `world` what it acts on, `sink` where its events go.
+
+        `certificate` is what it shows to others of ours.
+        """
         self._folder = folder
         self._clock = clock
         self._world = world
         self._sink = sink
+        self._certificate = certificate
+        self._ends_ms = 0
         self._looked_at: float | None = None
         self._disk = self._files = (0, 0)
 
@@ -50,6 +61,7 @@ class OwnProcess:
         if self._looked_at is None or now - self._looked_at >= LOOK_S:
             self._looked_at = now
             self._disk, self._files = disk_of(self._folder), _files()
+            self._ends_ms = _ends_ms(self._certificate)
         size, free = self._disk
         files, most_files = self._files
         return Process(
@@ -63,6 +75,7 @@ class OwnProcess:
             files=files,
             most_files=most_files,
             events=self._sink.events_waiting() if self._sink is not None else None,
+            certificate_ends_ms=self._ends_ms,
         )
 
 
@@ -79,6 +92,19 @@ def disk_of(folder: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+
+def _ends_ms(certificate: Path | None) -> int:
+    """Return when a certificate expires; 0 where there is none, or none that can be read."""
+    if certificate is None:
+        return 0
+    from cryptography import x509  # it takes a moment to load, and most have none
+
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return 0
+    return int(found.not_valid_after_utc.timestamp() * 1000)
 
 
 def _files() -> tuple[int, int]:

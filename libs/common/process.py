@@ -34,6 +34,7 @@ class Process:
     files: int = 0  # open; 0: not known
     most_files: int = 0
     events: EventsWaiting | None = None  # None: it sends none
+    certificate_ends_ms: int = 0  # of that which it shows to others of ours; 0: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

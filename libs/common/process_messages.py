@@ -37,6 +37,7 @@ def process_from_pb(message: pb.Process) -> Process:
         files=message.files,
         most_files=message.most_files,
         events=_events(events) if events is not None else None,
+        certificate_ends_ms=message.certificate_ends_ms,
     )
 
 

@@ -30,6 +30,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     control.mixed_versions,
     peers.disks,
     peers.files,
+    peers.certificates,
     machine.secrets,
     machine.ports,
     machine.configuration,

@@ -14,6 +14,8 @@ BEHIND_S: Final = 10.0
 FULL: Final = 0.05  # of a disk, free
 LEAST_FREE: Final = 512 << 20
 MANY: Final = 0.8  # of the files that a process may have
+SOON_S: Final = 14 * 86_400.0
+GRAVE_S: Final = 2 * 86_400.0  # to an expiry
 FEW_FILES: Final = 1024  # a call takes two or more
 
 
@@ -92,6 +94,21 @@ def disks(facts: Facts) -> Iterator[Finding]:
                 why="events can no longer wait there, and what control keeps cannot be written",
                 mend=f"on {host}: du -xh --max-depth=2 STATE_DIR | sort -h; remove what is old,"
                 " or lower analytics.keep_events_days",
+            )
+
+
+def certificates(facts: Facts) -> Iterator[Finding]:
+    """A certificate expires soon, or has."""
+    for name, each in facts.processes.items():
+        left_s = (each.certificate_ends_ms - each.now_ms) / 1000
+        if each.certificate_ends_ms and left_s < SOON_S:
+            when = f"expires in {ago(left_s)}" if left_s > 0 else f"expired {ago(-left_s)} ago"
+            yield Finding(
+                what=f"the certificate of {name} on {each.host} {when}",
+                why="then none of our other services speaks with it any more",
+                mend="constellation certs rotate, and bring the new folder there: it is taken up"
+                " without a restart",
+                is_grave=left_s < GRAVE_S,
             )
 
 

@@ -142,7 +142,10 @@ async def test_a_standby_answers_nobody_until_it_replaces_the_one_that_is_killed
             with pytest.raises(Unavailable):
                 await standby.put(Account(id="a"))
         await client.put(Account(id="a", name="kept"))
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            while not ((told := await client.status()) and told.has_standby):
+                await asyncio.sleep(0.1)
+        assert told.name == "a"
         before, version = dict(world.table(Shard)), world.version
 
         await first.kill()

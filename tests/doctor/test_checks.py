@@ -105,6 +105,16 @@ FOUND: list[tuple[Check, Facts, str]] = [
         facts(status=status(of(SERVER, disk_free_bytes=1 << 30))),
         "the disk of server s1 on h1 is nearly full: 1.0 GB of 100 GB are free",
     ),
+    (
+        peers.certificates,
+        facts(status=status(of(SERVER, certificate_ends_ms=NOW + 3 * 24 * 60 * MINUTE))),
+        "the certificate of server s1 on h1 expires in 3 d",
+    ),
+    (
+        peers.certificates,
+        facts(status=status(of(SERVER, certificate_ends_ms=NOW - 5 * MINUTE))),
+        "the certificate of server s1 on h1 expired 5 min ago",
+    ),
     (peers.files, facts(status=status(of(SERVER, files=60_000))), "s1 has 60000 files open, of"),
     (peers.files, facts(status=status(of(SERVER, most_files=256))), "s1 may have 256 files open"),
     (
@@ -220,6 +230,10 @@ QUIET: list[tuple[str, Facts]] = [
     ("all is well", facts()),
     ("control is elsewhere", facts(machine=None)),
     ("control is older, and tells nothing of itself", facts(status=None)),
+    (
+        "a certificate that holds for long",
+        facts(status=status(of(SERVER, certificate_ends_ms=NOW + 60 * 24 * 60 * MINUTE))),
+    ),
     ("another clock, a little", facts(status=status(replace(NODE, ahead_s=0.5)))),
     (
         "an upgrade that is under way",

@@ -51,6 +51,23 @@ def test_the_printed_calls_work(up: Up) -> None:
     assert json.loads(embedding)["result"]["shape"] == [2, 384]
 
 
+def test_its_status_is_seen_at_a_glance(up: Up) -> None:
+    told: dict[str, Any] = {}
+
+    def is_healthy() -> bool:
+        command = [sys.executable, "-m", "services.cli", "status", "--state-dir", str(up.state)]
+        ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+        told.update(json.loads(ended.stdout))
+        return ended.returncode == 0
+
+    until(is_healthy, seconds=30, what=lambda: str(told.get("findings")))
+    assert told["health"] == "healthy"
+    assert CHAT in told["models"]
+    assert {each["kind"] for each in told["status"]["peers"]} == {"entry", "server", "node"}
+    assert len(told["versions"]) == 1
+    assert [each["name"] for each in told["analytics"]["stores"]] == ["duckdb"]
+
+
 def test_a_stream_arrives_token_by_token(up: Up) -> None:
     arrivals = []
     with up.client.http.stream(

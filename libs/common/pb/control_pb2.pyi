@@ -1802,6 +1802,7 @@ class Process(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     MOST_FILES_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ENDS_MS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     started_ms: _builtins.int
     """Its start, and now by its own clock; Unix milliseconds."""
@@ -1815,6 +1816,8 @@ class Process(_message.Message):
     files: _builtins.int
     """Open file descriptors, and how many it may have; 0: not known."""
     most_files: _builtins.int
+    certificate_ends_ms: _builtins.int
+    """When the certificate expires that it shows to others of ours, Unix milliseconds; 0: it has none."""
     @_builtins.property
     def events(self) -> Global___EventsWaiting:
         """On their way to analytics; none: it sends none."""
@@ -1832,10 +1835,11 @@ class Process(_message.Message):
         files: _builtins.int = ...,
         most_files: _builtins.int = ...,
         events: Global___EventsWaiting | None = ...,
+        certificate_ends_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk_bytes", b"disk_bytes", "disk_free_bytes", b"disk_free_bytes", "events", b"events", "files", b"files", "host", b"host", "most_files", b"most_files", "now_ms", b"now_ms", "started_ms", b"started_ms", "version", b"version", "world_version", b"world_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends_ms", b"certificate_ends_ms", "disk_bytes", b"disk_bytes", "disk_free_bytes", b"disk_free_bytes", "events", b"events", "files", b"files", "host", b"host", "most_files", b"most_files", "now_ms", b"now_ms", "started_ms", b"started_ms", "version", b"version", "world_version", b"world_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
