@@ -39,6 +39,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 NAME = re.compile(r"`((?:services|libs|bench)(?:\.\w+)+)`")
 FOLDERS = "services|libs|proto|models|config|tests|docs|bench"
 FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 SHOWN_BY = "event_loop|spans|entry|server|node|control|analytics"
 OURS = f"constellation_(?:{SHOWN_BY})|ai_scheduler|gen_ai_server"
@@ -306,6 +307,14 @@ def test_every_name_in_a_document_is_in_the_code(path: Path) -> None:
 
     assert [each for each in NAME.findall(text(name)) if not has_name(each)] == []
     assert [each for each in FILE.findall(text(name)) if not (ROOT / each).exists()] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_in_a_document_is_there(path: Path) -> None:
+    named = TEST.findall(path.read_text("utf-8"))
+
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in text(file)]
+    assert missing == []
 
 
 def test_the_walks_are_told_with_names() -> None:
