@@ -1,9 +1,8 @@
 """Everything that can go wrong with a request, one class per reason.
 
-Each class names its public code, its gRPC status, its HTTP status and whether
-another server may succeed. Fronts read them from here and decide nothing.
-`docs/errors.md` is made of this module by `make docs`: the docstring is what an
-error means, `again` what its caller can do.
+Each class names its public code, its gRPC status, its HTTP status and whether another server may
+succeed. Fronts decide nothing. `docs/errors.md` is made of this by `make docs`: the docstring is
+what an error means, `again` what its caller can do.
 """
 
 from __future__ import annotations
@@ -40,15 +39,13 @@ class RequestError(Exception):
 class ModelFailed(RequestError):
     """The model answered with an error of its own."""
 
-    reason = "model_failed"
-    again = "may help"
+    reason, again = "model_failed", "may help"
 
 
 class Internal(RequestError):
     """A bug of ours; the log has it, the message tells no details."""
 
-    code = 3046
-    reason = "internal"
+    code, reason = 3046, "internal"
     again = "may help"
 
 
@@ -191,16 +188,14 @@ class FinetuneExists(RequestError):
     """The account has a finetune of this name already, or the public ones do."""
 
     code, status, http, reason = 5051, "ALREADY_EXISTS", 409, "finetune_exists"
-    again = "no: name it differently"
-    should_retry = False
+    again, should_retry = "no: name it differently", False
 
 
 class AssetExists(RequestError):
     """The finetune has this file already; files never change."""
 
     code, status, http, reason = 5052, "ALREADY_EXISTS", 409, "asset_exists"
-    again = "no: make another finetune"
-    should_retry = False
+    again, should_retry = "no: make another finetune", False
 
 
 class TooManyFinetunes(RequestError):
@@ -221,16 +216,14 @@ class TooManyUploads(RequestError):
     """As many files are being uploaded as may be at once."""
 
     code, status, http, reason = 5055, "RESOURCE_EXHAUSTED", 429, "too_many_uploads"
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class FinetuneAbsent(RequestError):
     """The finetune's files are not on this instance: they have just been uploaded, or deleted."""
 
     code, status, http, reason, retryable = 5057, "UNAVAILABLE", 503, "finetune_absent", True
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class NoRoom(RequestError):
@@ -258,23 +251,18 @@ class DeadlineExceeded(RequestError):
     """One of the time bounds has passed, or headers or body did not come in time."""
 
     code, status, http, reason = 3007, "DEADLINE_EXCEEDED", 408, "deadline_exceeded"
-    again = "with a longer bound; the model may have run"
-    should_retry = False
+    again, should_retry = "with a longer bound; the model may have run", False
 
 
 class Aborted(RequestError):
     """The caller left, cancelled, or sent the call again while this one still waited."""
 
     code, status, http, reason = 3008, "CANCELLED", 408, "aborted"
-    again = "as you like"
-    should_retry = False
+    again, should_retry = "as you like", False
 
 
 class OutOfCapacity(RequestError):
-    """No permit is free in any colo that serves the model.
-
-    The account's part of the queue is full there, or `rejectIfBusy` was asked for.
-    """
+    """No permit is free in any colo, and the account's queue is full or `rejectIfBusy` is set."""
 
     code, status, http, reason, retryable = 3040, "RESOURCE_EXHAUSTED", 429, "out_of_capacity", True
     again = "after Retry-After, the shortest wait that is expected in any of them"
@@ -285,48 +273,42 @@ class HopsUsedUp(RequestError):
     """The queue is full and the call may not be forwarded again; others may have room."""
 
     code, status, http, reason, retryable = 3052, "RESOURCE_EXHAUSTED", 429, "hops_used_up", True
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class NeuronsUsedUp(RequestError):
     """The account's neurons of the day are used up; they are counted from midnight, UTC."""
 
     code, status, http, reason = 3036, "RESOURCE_EXHAUSTED", 429, "neurons_used_up"
-    again = "tomorrow"
-    should_retry = False
+    again, should_retry = "tomorrow", False
 
 
 class RateLimited(RequestError):
     """The account has sent as many requests of this task as it may in a minute."""
 
     code, status, http, reason = 3050, "RESOURCE_EXHAUSTED", 429, "rate_limited"
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class TokenRateLimited(RequestError):
     """The account's tokens per minute do not suffice for this call's input and `max_tokens`."""
 
     code, status, http, reason = 3051, "RESOURCE_EXHAUSTED", 429, "token_rate_limited"
-    again = "after Retry-After, or with fewer `max_tokens`"
-    should_retry = True
+    again, should_retry = "after Retry-After, or with fewer `max_tokens`", True
 
 
 class QueueTimeUsedUp(RequestError):
     """No permit came free within the time that the call may wait."""
 
     code, status, http, reason = 3053, "RESOURCE_EXHAUSTED", 429, "queue_time_used_up"
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class ModelStarting(RequestError):
     """The model has no instance that is ready yet, and the call cannot wait for the boot."""
 
     code, status, http, reason, retryable = 3054, "RESOURCE_EXHAUSTED", 429, "model_starting", True
-    again = "after Retry-After, what is left of the boot"
-    should_retry = True
+    again, should_retry = "after Retry-After, what is left of the boot", True
 
 
 class Unavailable(RequestError):
@@ -336,8 +318,7 @@ class Unavailable(RequestError):
     """
 
     code, status, http, reason, retryable = 3043, "UNAVAILABLE", 503, "unavailable", True
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class ServerLost(Unavailable):
@@ -374,51 +355,42 @@ class KeyReused(RequestError):
     """The idempotency key was sent with another request within the last minutes."""
 
     code, status, http, reason = 7004, "ALREADY_EXISTS", 409, "idempotency_key_reused"
-    again = "no: with another key"
-    should_retry = False
+    again, should_retry = "no: with another key", False
 
 
 class TooManyRequests(RequestError):
     """The client's address has sent as many requests in a second as one may, whoever it is."""
 
     code, status, http, reason = 7008, "RESOURCE_EXHAUSTED", 429, "too_many_requests"
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class TooManyWrongTokens(RequestError):
-    """So many wrong tokens came from the client's address that no other is looked at.
-
-    Those that have been served before are.
-    """
+    """So many came from the client's address that only those served before are looked at."""
 
     code, status, http, reason = 7009, "RESOURCE_EXHAUSTED", 429, "too_many_wrong_tokens"
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class TooManyConnections(RequestError):
     """The client's address has as many connections as one may."""
 
     code, status, http, reason = 7010, "RESOURCE_EXHAUSTED", 429, "too_many_connections"
-    again = "once one is closed"
-    should_retry = True
+    again, should_retry = "once one is closed", True
 
 
 class TooManyViewers(RequestError):
     """As many consoles are watching this entry as may at once."""
 
     code, status, http, reason = 7006, "RESOURCE_EXHAUSTED", 429, "too_many_viewers"
-    again = "after Retry-After"
-    should_retry = True
+    again, should_retry = "after Retry-After", True
 
 
 class NameTaken(RequestError):
     """Between services: two reporters of one name."""
 
     code, status, http, reason = 7001, "ALREADY_EXISTS", 409, "name_taken"
-    again = "no: name one differently"
-    should_retry = False
+    again, should_retry = "no: name one differently", False
 
 
 def _all(cls: type[RequestError]) -> list[type[RequestError]]:
