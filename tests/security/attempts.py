@@ -31,6 +31,7 @@ SHORT = {"prompt": "Hi", "max_tokens": 1}
 TALK = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
 ANOTHERS, NOBODYS, NOT_THIS = (403, 10001), (401, 10000), (403, 5018)
 NOT_THERE, NO_FINETUNE = (404, 7000), (404, 5050)
+SPEAKS, HEARS = "@cf/demo/text-to-speech", "@cf/demo/automatic-speech-recognition"
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ def attempts(site: Site) -> list[Attempt]:
     return [
         *_the_owners_path(site),
         *_the_owners_things(site),
+        *_without_an_account(site),
         *_what_reads_as_another_path(),
         *_what_says_who_calls(),
         *_operators_pages(),
+        *_files_of_the_process(),
     ]
 
 
@@ -89,6 +92,7 @@ def _the_owners_path(site: Site) -> Iterator[Attempt]:
         ("POST", "/v1/embeddings", {"model": EMBED, "input": "Hi"}),
         ("POST", "/v1/responses", {"model": CHAT, "input": "Hi", "max_output_tokens": 16}),
         ("POST", "/v1/images/generations", picture | {"model": "@cf/demo/text-to-image"}),
+        ("POST", "/v1/audio/speech", {"model": SPEAKS, "input": "Hi", "voice": "alloy"}),
         ("GET", "/v1/models", None),
         ("GET", f"/v1/models/{PRIVATE}", None),
         ("GET", "/models/search", None),
@@ -106,15 +110,27 @@ def _the_owners_path(site: Site) -> Iterator[Attempt]:
         thief, owner = (call(method, OURS + path, each, body) for each in (STOLEN, OWNERS))
         csv = "CSV, " if "csv" in path else ""
         yield Attempt(f"{number}: {method} {csv}{path.partition('?')[0]}", thief, ANOTHERS, owner)
-    speech = {"model": "@cf/demo/text-to-speech", "input": "Hi", "voice": "alloy"}
-    for path, body in (("/v1/audio/speech", speech),):
-        thief, owner = (call("POST", OURS + path, each, body) for each in (STOLEN, OWNERS))
+    for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+        spoken, kind = form("a.wav", _spoken(site), model=HEARS)
+        thief, owner = (
+            Call("POST", OURS + path, (*bearer(each), kind), spoken) for each in (STOLEN, OWNERS)
+        )
         yield Attempt(f"POST {path}", thief, ANOTHERS, owner)
+    gone = call("DELETE", f"{OURS}/finetunes/{site.finetune}", STOLEN)
+    yield Attempt("delete a finetune", gone, ANOTHERS, call("GET", f"{OURS}/finetunes", OWNERS))
     new = {"model": CHAT, "name": "another"}
     thief, owner = (call("POST", f"{OURS}/finetunes", each, new) for each in (STOLEN, OWNERS))
     yield Attempt("make a finetune in the owner's name", thief, ANOTHERS, owner)
     thief, owner = (Call("POST", asset, (*bearer(each), kind), file) for each in (STOLEN, OWNERS))
     yield Attempt("put a file into a finetune", thief, ANOTHERS, owner, also=(409,))
+
+
+def _spoken(site: Site) -> bytes:
+    """Have something said, for models that listen."""
+    body = {"model": SPEAKS, "input": "one", "voice": "alloy", "response_format": "wav"}
+    status, sound = call("POST", "/v1/audio/speech", OWNERS, body).send(site)
+    assert (status, sound[:4]) == (200, b"RIFF")
+    return sound
 
 
 def _the_owners_things(site: Site) -> Iterator[Attempt]:
@@ -174,6 +190,33 @@ def _the_owners_things(site: Site) -> Iterator[Attempt]:
         NOT_THIS,
         call("POST", f"{OURS}/run/{encoded(PRIVATE)}", OWNERS, {"any": "thing"}),
     )
+
+
+def _without_an_account(site: Site) -> Iterator[Attempt]:
+    """Routes that have no account in their path: it is the token's."""
+    unknown, lora = (400, 5006), {"lora": site.finetune}
+    rows: list[tuple[str, str, Any, tuple[int, int]]] = [
+        ("GET", f"/v1/models/{PRIVATE}", None, NOT_THIS),
+        ("GET", f"/v1/models/{encoded(PRIVATE)}", None, NOT_THIS),
+        ("POST", "/v1/chat/completions", TALK | {"model": CHAT} | lora, unknown),
+        ("POST", "/v1/completions", SHORT | {"model": CHAT} | lora, unknown),
+        ("POST", "/v1/completions", SHORT | {"model": CHAT, "lora": site.name}, unknown),
+    ]
+    for number, (method, path, body, refused) in enumerate(rows, 1):
+        thief, owner = (call(method, path, each, body) for each in (STOLEN, OWNERS))
+        yield Attempt(f"no account {number}: {method} {path}", thief, refused, owner)
+    for task, body in (
+        ("chat/completions", TALK),
+        ("embeddings", {"input": "Hi"}),
+        ("responses", {"input": "Hi"}),
+        ("images/generations", {"prompt": "star"}),
+        ("audio/speech", {"input": "Hi", "voice": "alloy"}),
+    ):  # the owner, too, is told that the model is of another task
+        thief, owner = (
+            call("POST", f"/v1/{task}", each, body | {"model": PRIVATE})
+            for each in (STOLEN, OWNERS)
+        )
+        yield Attempt(f"the private model at /v1/{task}", thief, NOT_THIS, owner, also=(400,))
 
 
 def _what_reads_as_another_path() -> Iterator[Attempt]:
@@ -257,3 +300,20 @@ def _operators_pages() -> Iterator[Attempt]:
     for path in ("/console/api/world", "/console/api/world/stream"):
         nobody = Call("GET", path, bearer("cst_guess"))
         yield Attempt(f"{path} by a guess", nobody, NOBODYS, call("GET", path[:18], OWNERS))
+
+
+def _files_of_the_process() -> Iterator[Attempt]:
+    """What lies beside the pages' files."""
+    page, docs = call("GET", "/console", OWNERS), call("GET", "/docs", OWNERS)
+    for path in (
+        "/console/../../config/constellation.yaml",
+        "/console/..%2f..%2f..%2fconfig%2fconstellation.yaml",
+        "/console/%2e%2e/%2e%2e/app.py",
+        "/console//etc/passwd",
+        "/console/%2fetc%2fpasswd",
+        "/console/css/..%5c..%5c..%5capp.py",
+        "/docs/..%2f..%2fops.py",
+        "/docs/%2fetc%2fpasswd",
+    ):
+        owner = docs if path.startswith("/docs") else page
+        yield Attempt(path, call("GET", path, STOLEN), NOT_THERE, owner)

@@ -125,10 +125,11 @@ def _add_things(site: Site) -> None:
     )
 
 
-def form(file: str, content: bytes) -> tuple[bytes, tuple[str, str]]:
-    """Return a form with a file of a finetune, and its content type."""
-    edge = "edge-of-a-part"
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="file_name"\r\n\r\n{file}\r\n'
+def form(file: str, content: bytes, **fields: str) -> tuple[bytes, tuple[str, str]]:
+    """Return a form with a file, of a finetune where no other fields are told; its content type."""
+    edge, head = "edge-of-a-part", ""
+    for name, value in (fields or {"file_name": file}).items():
+        head += f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
     head += f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{file}"\r\n\r\n'
     body = head.encode() + content + f"\r\n--{edge}--\r\n".encode()
     return body, ("Content-Type", f"multipart/form-data; boundary={edge}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import pytest
@@ -18,6 +20,12 @@ from tests.system.harness import CHAT
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("up")]
 ENDS = (401, 403, 404)
+IDS = {
+    "{account}": OWNER,
+    "{model}": "@cf/.+",
+    "{finetune}": "[0-9a-f-]{36}",
+    "{request_id}": "[^/]+",
+}
 MAY_SAY_WHAT_IS_WRONG = (5006, 5007, 7003)  # with 400: a model nobody has, or no HTTP
 
 
@@ -44,6 +52,20 @@ def test_whatever_is_tried_with_a_stolen_token_is_refused(site: Site) -> None:
 
     assert not found, "\n".join(found)
     assert len({each.name for each in table}) == len(table) >= 60
+
+
+def test_every_route_of_an_account_is_tried(site: Site) -> None:
+    """As the process itself lists them; a new route is a new row."""
+    tried = [(each.thief.method, unquote(each.thief.target)) for each in attempts(site)]
+    listed = [each.split(" ", 1) for each in json.loads(site.send("GET", "/", ())[1])["routes"]]
+    of_accounts = [(method, path) for method, path in listed if "{account}" in path]
+
+    def is_tried(method: str, path: str) -> bool:
+        pattern = "".join(IDS.get(part, re.escape(part)) for part in re.split(r"({\w+})", path))
+        return any(each == method and re.fullmatch(pattern + r"(\?.*)?", at) for each, at in tried)
+
+    assert len(of_accounts) >= 23
+    assert [each for each in of_accounts if not is_tried(*each)] == []
 
 
 def test_what_answers_a_thief_shows_nothing_of_the_owners(site: Site) -> None:
