@@ -56,7 +56,7 @@ class Live(Generic[T]):
 
     def _stamp_of_now(self) -> Stamp:
         found = [path.stat() for path in self._files]
-        return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in found)
+        return tuple((each.st_ctime_ns, each.st_ino, each.st_size) for each in found)
 
 
 class LiveContext(ssl.SSLContext):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import secrets
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCOPE_NAMES = get_args(Scope)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+CERTIFICATE = "does it ask for a certificate (docs/security.md)"
 SHORTEST_ID = 8  # of a token's hash: what a list shows has 12
 
 
@@ -248,19 +250,23 @@ async def open_control(arguments: argparse.Namespace) -> AsyncIterator[ControlCl
     """Call the control that the flags name; Unavailable says where nobody answers."""
     from libs.common.clients.away import is_away  # all commands load this module
     from libs.common.clients.control import ControlClient
+    from libs.common.hop_settings import caller
 
     socket: Path = arguments.state_dir / "control.sock"
     if not arguments.control and not socket.exists():  # noqa: ASYNC240  # one look at a local file
         where = f"nothing runs in {arguments.state_dir}: there is no control.sock"
         raise BadInput(f"{where}; --control names a control elsewhere")
     try:
-        async with ControlClient(arguments.control or f"unix:{socket}") as control:
+        address, me = arguments.control or f"unix:{socket}", caller(os.environ)
+        async with ControlClient(address, caller=me) as control:
             yield control
     except Unavailable as error:
         if not is_away(error):
             raise
-        where = f"at {arguments.control}" if arguments.control else f"in {arguments.state_dir}"
-        raise Unavailable(f"nothing answers {where}: is up running?") from error
+        text = f"nothing answers in {arguments.state_dir}: is up running?"
+        if arguments.control:
+            text = f"nothing answers at {arguments.control}: is it running, and {CERTIFICATE}?"
+        raise Unavailable(text) from error
 
 
 def _used_today(world: World) -> Mapping[str, float]:

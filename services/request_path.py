@@ -21,6 +21,7 @@ from libs.common.ports import ControlPlane, Inference
 from libs.common.usage import UsageSource
 from libs.common.world import World, keep_reporting
 from services.entry import app as entry
+from services.entry.config import Config as EntryConfig
 from services.entry.metrics import EntryMetrics
 from services.server import app as server
 from services.server.metrics import ServerMetrics
@@ -83,7 +84,7 @@ class RequestPath:
             world=self.world,
             connections=connections,
             finetunes=self.finetunes,
-            usage=await self._usage(config.usage, config.usage_s),
+            usage=await self._usage(config),
             explains=self.plane,
             metrics=EntryMetrics(self.registry),
             templates=lambda path: (self.root / path).read_text("utf-8"),
@@ -109,10 +110,10 @@ class RequestPath:
             certificate=certificate,
         )
 
-    async def _usage(self, address: str, timeout_s: float) -> UsageSource:
+    async def _usage(self, config: EntryConfig) -> UsageSource:
         """Return what asks analytics; it connects with the first question."""
         here = f"unix:{self.state_dir / 'usage.sock'}"
-        client = UsageClient(address or here, timeout_s=timeout_s)
+        client = UsageClient(config.usage or here, caller=config.caller, timeout_s=config.usage_s)
         return await self.stack.enter_async_context(client)
 
     def _connections(

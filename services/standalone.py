@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from libs.common.backoff import Backoff
 from libs.common.catalog_files import Catalog
+from libs.common.clients.caller import Caller
 from libs.common.clients.control import ControlClient
 from libs.common.clock import SystemClock
 from libs.common.config import ConfigFile
@@ -75,7 +76,7 @@ class Standalone:
         """Run an entry."""
         async with AsyncExitStack() as stack:
             config = self.config.settings("entry", entry.Config, **self.options.flags)
-            plane = await self._plane(stack, "entry", config.colo)
+            plane = await self._plane(stack, "entry", colo=config.colo, caller=config.caller)
             bound = await self._path(stack, plane).entry(config, local={})
             yield f"{bound.scheme} {bound.http}, grpc {bound.grpc}"
 
@@ -89,7 +90,7 @@ class Standalone:
                 {"listen": "127.0.0.1:0", "keys": self.options.state_dir / "keys"},
                 **self.options.flags,
             )
-            plane = await self._plane(stack, "server", config.colo)
+            plane = await self._plane(stack, "server", colo=config.colo, caller=config.caller)
             metrics = ServerMetrics(self.registry)
             address, _ = await self._path(stack, plane).server(config, metrics, {})
             yield address
@@ -101,7 +102,7 @@ class Standalone:
             flags = dict(self.options.flags)
             listen = {name: flags.pop(name, None) for name in ("listen", "advertise")}
             config = self.config.settings("entry", entry.Config, **flags)
-            plane = await self._plane(stack, "edge", config.colo)
+            plane = await self._plane(stack, "edge", colo=config.colo, caller=config.caller)
             settings = self.config.settings(
                 "server",
                 server.Config,
@@ -141,7 +142,7 @@ class Standalone:
                 root=self.options.root,
                 **self.options.flags,
             )
-            plane = await self._plane(stack, "node", config.colo)
+            plane = await self._plane(stack, "node", colo=config.colo, caller=config.caller)
             made = node.build(
                 config,
                 world=self.world,
@@ -193,10 +194,13 @@ class Standalone:
             bound = await stack.enter_async_context(analytics.serve(config, made))
             yield ", ".join(bound)
 
-    async def _plane(self, stack: AsyncExitStack, service: str, colo: str) -> ControlClient:
+    async def _plane(
+        self, stack: AsyncExitStack, service: str, *, colo: str, caller: Caller
+    ) -> ControlClient:
         """Follow control, from the last snapshot on disk where it is away."""
         await self._metrics(stack)
-        plane = await stack.enter_async_context(ControlClient(self.options.control))
+        client = ControlClient(self.options.control, caller=caller)
+        plane = await stack.enter_async_context(client)
         name = self.options.flags.get("name") or service
         disk = SnapshotOnDisk(self.options.state_dir / f"{service}-{name}.snapshot")
         following = follow(plane, self.world, colo=colo, disk=disk, backoff=Backoff())

@@ -1,8 +1,6 @@
-"""Everything that can go wrong with a request, one class per reason.
+"""Everything that can go wrong with a request, one class per reason; fronts decide nothing.
 
-Each class names its public code, its gRPC status, its HTTP status and whether another server may
-succeed. Fronts decide nothing. `docs/errors.md` is made of this by `make docs`: the docstring is
-what an error means, `again` what its caller can do.
+`make docs` writes docs/errors.md: docstrings say what it means, `again` what its caller can do.
 """
 
 from __future__ import annotations
@@ -74,9 +72,15 @@ class ScopeMissing(RequestError):
 
 
 class WrongRole(RequestError):
-    """Between services: the certificate of who calls is of another role than may call this."""
+    """Between services: the caller's certificate is of another role than may call this."""
 
-    code, status, http, reason = 7007, "PERMISSION_DENIED", 403, "wrong_role"
+    code, status, http, reason = 7007, "PERMISSION_DENIED", 503, "wrong_role"
+
+
+class RpcTokenMissing(RequestError):
+    """Between services: control or usage has an `rpc_token`, which the call does not show."""
+
+    code, status, http, reason = 7008, "UNAUTHENTICATED", 503, "rpc_token_missing"
 
 
 class ModelNotAllowed(RequestError):
@@ -137,10 +141,7 @@ class WrongMethod(RequestError):
 
 
 class BadHttp(RequestError):
-    """Not HTTP that is taken here, or it could be read in two ways.
-
-    With HTTP status 417, 431, 501 or 505 where one says more.
-    """
+    """Not HTTP that is taken here, or it could be read in two ways; 417, 431, 501, 505 say more."""
 
     code, status, http, reason = 7003, "INVALID_ARGUMENT", 400, "bad_http"
 

@@ -105,14 +105,18 @@ async def grpc_server(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_received_bytes: int = MAX_MESSAGE_BYTES,
     credentials: grpc.ServerCredentials | None = None,
+    guard: grpc.aio.ServerInterceptor | None = None,
     reuse_port: bool = False,
 ) -> AsyncIterator[tuple[str, ...]]:
     """Listen while inside, yielding the addresses bound; calls in flight get `drain_s` to end.
 
-    `add` registers the services. A Unix socket is its owner's alone. Raises CannotListen.
+    `add` registers the services. A Unix socket is its owner's alone, and never encrypted.
+    Raises CannotListen.
     """
     most = max_message_bytes, min(max_message_bytes, max_received_bytes)
-    server = grpc.aio.server(options=_server_options(*most, reuse_port))
+    server = grpc.aio.server(
+        interceptors=(guard,) if guard else (), options=_server_options(*most, reuse_port)
+    )
     add(server)
     bound = tuple([_bind(server, address, credentials, reuse_port) for address in addresses])
     await server.start()
@@ -135,7 +139,7 @@ def _bind(
     elif not reuse_port:
         _probe(address)
     try:
-        if credentials:
+        if credentials and path == address:
             port = server.add_secure_port(address, credentials)
         else:
             port = server.add_insecure_port(address)

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.grpcio_tls import server_credentials
+from libs.common.hop_tls import warn_if_open
 from libs.common.own_process import STARTED_MS, our_version
 from libs.common.pb.usage_pb2_grpc import add_UsageServiceServicer_to_server
 from libs.common.process import AnalyticsStatus
 from libs.common.rpc import grpc_server
+from libs.common.rpc_guard import Guard
 from services.analytics.batcher import BatchPolicy
 from services.analytics.collector import Collector, CollectorLimits
 from services.analytics.config import Config as Config
@@ -25,7 +28,7 @@ from services.analytics.stores.building import build_reading, build_store
 from services.analytics.stores.unanswering import Unanswering
 from services.analytics.storing import Storing
 from services.analytics.usage import Usage
-from services.analytics.usage_api import UsageServicer
+from services.analytics.usage_api import CALLERS, UsageServicer
 
 KAFKA = "kafka"  # the store that others are filled from
 DUCKDB = "duckdb"  # the store that is a file here
@@ -153,9 +156,13 @@ async def serve(config: Config, analytics: Analytics) -> AsyncIterator[tuple[str
                     drain_seconds=config.drain_seconds,
                 )
             )
+        tls = config.hop_tls
+        warn_if_open(config.listen, tls)
         bound = await stack.enter_async_context(
             grpc_server(
                 *addresses,
+                credentials=server_credentials(tls) if tls else None,
+                guard=Guard(CALLERS, token=config.token_of_rpcs),
                 add=lambda server: add_UsageServiceServicer_to_server(
                     UsageServicer(analytics.usage, analytics.copying, analytics.status), server
                 ),

@@ -14,12 +14,13 @@ from libs.common.bounds import (
     Seconds,
     SecondsOrNone,
 )
+from libs.common.hop_settings import HopSettings
 from services.analytics.kafka.config import Mechanism, Security
 from services.analytics.stores.building import StoreNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(HopSettings):
     """Where events are kept, and what questions about them may cost."""
 
     state_dir: Path

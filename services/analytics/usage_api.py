@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Final
 
 from libs.common.pb import usage_pb2 as pb
 from libs.common.pb.usage_pb2_grpc import UsageServiceServicer
@@ -18,6 +19,14 @@ from libs.common.usage_messages import (
 )
 from services.analytics.copying import Copying
 from services.analytics.usage import Usage
+
+SERVICE: Final = "/constellation.v1.UsageService/"
+CALLERS: Final = {  # the roles of certificates, by method
+    SERVICE + "Query": ("entry", "operator"),
+    SERVICE + "Recent": ("entry", "operator"),
+    SERVICE + "Copy": ("operator",),
+    SERVICE + "AnalyticsStatus": ("entry", "operator"),
+}
 
 
 class UsageServicer(UsageServiceServicer):

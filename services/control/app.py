@@ -13,14 +13,18 @@ from libs.common.clock import Clock, SystemClock
 from libs.common.databases import sqlite_url
 from libs.common.events.sinks import SinkConfig, UnixSocketSink
 from libs.common.events.spooling import SpoolingConfig
+from libs.common.grpcio_tls import server_credentials
+from libs.common.hop_tls import warn_if_open
 from libs.common.lifecycle import background
 from libs.common.own_process import OwnProcess
 from libs.common.pb.control_pb2_grpc import add_ControlServiceServicer_to_server
 from libs.common.pb.finetunes_pb2_grpc import add_FinetuneServiceServicer_to_server
 from libs.common.rpc import grpc_server
+from libs.common.rpc_guard import Guard
 from libs.common.staged_files import Staged
 from libs.common.world_map import Resource
 from services.control.asset_folder import AssetFolder
+from services.control.callers import CALLERS
 from services.control.catalog_folder import KEPT, CatalogFolder
 from services.control.config import Config as Config
 from services.control.grpc_api import ControlServicer
@@ -113,8 +117,16 @@ async def serve(
                 metrics.events.watch(sink)
             tracking = control.track_endpoints(sink, hostname=gethostname())
             await stack.enter_async_context(background(tracking, name="endpoints"))
+        tls = config.hop_tls
+        warn_if_open(config.listen, tls)
         bound = await stack.enter_async_context(
-            grpc_server(*addresses, add=add, drain_s=config.drain_s)
+            grpc_server(
+                *addresses,
+                add=add,
+                drain_s=config.drain_s,
+                credentials=server_credentials(tls) if tls else None,
+                guard=Guard(CALLERS, token=config.token_of_rpcs),
+            )
         )
         try:
             yield bound

@@ -7,11 +7,12 @@ from pathlib import Path
 from socket import gethostname
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
+from libs.common.hop_settings import HopSettings
 from services.control.finetunes import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(HopSettings):
     """The store, the world map and who owns which shard; in the process of the scheduler."""
 
     name: str = "scheduler"

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from pydantic import ValidationError
 
 from libs.common.errors import BadInput, Unavailable
+from libs.common.grpcio_tls import peer_uris
 from libs.common.limit_shares import Shares
 from libs.common.messages import (
     explanation_to_pb,
@@ -25,6 +26,7 @@ from libs.common.process import ControlStatus
 from libs.common.process_messages import status_to_pb
 from libs.common.rpc import Context, statuses
 from libs.common.world_map import Ref, Report, Update
+from services.control.callers import check_reporter
 from services.control.service import Control
 
 SIGN_S: Final = 2.0
@@ -62,10 +64,13 @@ class ControlServicer(ControlServiceServicer):
     ) -> None:
         """A reporter's life; an entry's reports are answered once they are taken."""
         answers: list[Shares] = []
+        uris = peer_uris(context)
 
         async def answered() -> AsyncGenerator[Report, None]:
             async with aclosing(_reports(request_iterator)) as reports:
                 async for report in reports:
+                    if uris:
+                        check_reporter(report.kind, uris)
                     yield report
                     while answers:
                         await context.write(shares_to_pb(answers.pop(0)))

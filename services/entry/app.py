@@ -261,7 +261,7 @@ async def serve(config: Config, entry: Entry) -> AsyncIterator[Bound]:
                     add=add,
                     drain_s=config.drain_s,
                     max_received_bytes=config.max_body_bytes + BESIDE_BODY_BYTES,
-                    credentials=credentials(tls.cert, tls.key) if tls else None,
+                    credentials=credentials(tls) if tls else None,
                     reuse_port=config.reuse_port,
                 )
             )

@@ -14,12 +14,13 @@ from libs.common.bounds import (
     Seconds,
     SecondsOrNone,
 )
+from libs.common.hop_settings import HopSettings
 from libs.common.otlp_settings import OtlpSettings
 from services.node.docker_settings import DockerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(OtlpSettings, DockerSettings):
+class Config(OtlpSettings, DockerSettings, HopSettings):
     """What starts and stops instances on a machine."""
 
     name: str

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from google.protobuf.json_format import ParseError
 
 from libs.common.clients.away import control_errors, is_away, is_unknown
+from libs.common.clients.caller import NOBODY, Caller
 from libs.common.clients.finetunes import FinetuneClient
 from libs.common.errors import BadInput, Unavailable
 from libs.common.explanation import Explanation, Question
+from libs.common.grpcio_tls import LiveChannel
 from libs.common.messages import (
     explanation_from_pb,
     question_to_pb,
@@ -27,7 +29,6 @@ from libs.common.pb.control_pb2_grpc import ControlServiceStub
 from libs.common.ports import Granted
 from libs.common.process import ControlStatus
 from libs.common.process_messages import status_from_pb
-from libs.common.rpc import channel
 from libs.common.world_map import Ref, Report, Resource, Update
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class ControlClient:
     which do not listen: each is asked in turn until one answers.
     """
 
-    def __init__(self, address: str, *, call_s: float = CALL_S) -> None:
+    def __init__(self, address: str, *, caller: Caller = NOBODY, call_s: float = CALL_S) -> None:
         self._addresses = deque(each.strip() for each in address.split(","))
+        self._caller = caller
+        self._metadata = caller.metadata
         self._call_s = call_s
         self._closing: set[asyncio.Task[None]] = set()
-        self._opened: grpc.aio.Channel | None = None
-        self.finetunes = FinetuneClient(self._channel, call_s=call_s)
+        self._opened: LiveChannel | None = None
+        self.finetunes = FinetuneClient(
+            lambda: self._channel().now(), metadata=caller.metadata, call_s=call_s
+        )
 
     def __repr__(self) -> str:
         state = "open" if self._opened else "closed"
@@ -81,7 +86,7 @@ class ControlClient:
         for tried in range(len(self._addresses)):
             is_last = tried == len(self._addresses) - 1
             opened, heard = self._channel(), False
-            call = self._stub().Watch(pb.WatchRequest(colo=colo))
+            call = self._stub().Watch(pb.WatchRequest(colo=colo), metadata=self._metadata)
             try:
                 with control_errors():
                     while (message := await _next(call)) is not None:
@@ -103,7 +108,7 @@ class ControlClient:
 
     async def report(self, reports: AsyncIterator[Report], granted: Granted | None = None) -> None:
         """Send reports until they end, and then a goodbye."""
-        call = self._stub().Report()
+        call = self._stub().Report(metadata=self._metadata)
         listening = asyncio.create_task(_listen(call, granted))
         sending = asyncio.create_task(_send(call, reports))
         try:
@@ -124,25 +129,25 @@ class ControlClient:
             request = pb.PutRequest(resource=resource_to_pb(resource))
         except (ParseError, TypeError, ValueError) as error:
             raise BadInput(str(error)) from error
-        answer = await self._asked(lambda stub: stub.Put(request, timeout=self._call_s))
+        answer = await self._asked(lambda stub: stub.Put(request, **self._usual))
         return answer.version
 
     async def delete(self, name: Ref) -> int:
         """Remove a resource; a missing one is no error."""
         request = pb.DeleteRequest(resource=pb.ResourceRef(kind=name.kind, key=name.key))
-        answer = await self._asked(lambda stub: stub.Delete(request, timeout=self._call_s))
+        answer = await self._asked(lambda stub: stub.Delete(request, **self._usual))
         return answer.version
 
     async def explain(self, question: Question) -> Explanation:
         """Return what was decided about a model, and from what."""
         request = question_to_pb(question)
-        answer = await self._asked(lambda stub: stub.Explain(request, timeout=self._call_s))
+        answer = await self._asked(lambda stub: stub.Explain(request, **self._usual))
         return explanation_from_pb(answer)
 
     async def status(self) -> ControlStatus | None:
         """Return how control is, and those that report to it; None: its version does not say."""
         try:
-            answer = await self._asked(lambda s: s.Status(pb.StatusRequest(), timeout=self._call_s))
+            answer = await self._asked(lambda stub: stub.Status(pb.StatusRequest(), **self._usual))
         except Unavailable as error:
             if is_unknown(error):
                 return None
@@ -164,7 +169,12 @@ class ControlClient:
             return await call(self._stub())
         raise AssertionError("what is raised above is told in our words")
 
-    def _turn(self, failed: grpc.aio.Channel) -> None:
+    @property
+    def _usual(self) -> dict[str, Any]:
+        """Return what all calls with one answer have."""
+        return {"timeout": self._call_s, "metadata": self._metadata}
+
+    def _turn(self, failed: LiveChannel) -> None:
         """Go on to the next address, unless another call has done so."""
         if self._opened is failed:
             self._addresses.rotate(-1)
@@ -174,11 +184,11 @@ class ControlClient:
             closing.add_done_callback(self._closing.discard)
 
     def _stub(self) -> ControlServiceAsyncStub:
-        return ControlServiceStub(self._channel())
+        return ControlServiceStub(self._channel().now())
 
-    def _channel(self) -> grpc.aio.Channel:
+    def _channel(self) -> LiveChannel:
         if self._opened is None:
-            self._opened = channel(self._addresses[0])
+            self._opened = self._caller.channel(self._addresses[0])
         return self._opened
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
 
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 
     UploadCall = grpc.aio.StreamStreamCall[pb.UploadAssetRequest, pb.UploadAssetResponse]
 
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 TRANSFER_S: Final = 3600.0  # of one file, whose sender or reader has bounds of its own
 
 
 class FinetuneClient:
     """Speaks over the channel of a `ControlClient`."""
 
-    def __init__(self, channel: Callable[[], grpc.aio.Channel], *, call_s: float) -> None:
+    def __init__(
+        self, channel: Callable[[], grpc.aio.Channel], *, metadata: Metadata = (), call_s: float
+    ) -> None:
         self._channel = channel
+        self._metadata = metadata
         self._call_s = call_s
 
     async def create(self, new: NewFinetune) -> Written:
@@ -42,12 +46,14 @@ class FinetuneClient:
             public=new.public,
         )
         with control_errors():
-            made = await self._stub().CreateFinetune(request, timeout=self._call_s)
+            made = await self._stub().CreateFinetune(
+                request, timeout=self._call_s, metadata=self._metadata
+            )
         return _written(made.finetune, made.version)
 
     async def upload(self, head: UploadHead, chunks: AsyncIterator[bytes]) -> Written:
         """Take one of a finetune's files."""
-        call = self._stub().UploadAsset(timeout=TRANSFER_S)
+        call = self._stub().UploadAsset(timeout=TRANSFER_S, metadata=self._metadata)
         answer = asyncio.ensure_future(_answer(call))
         sending = asyncio.ensure_future(_send(call, head, chunks))
         try:
@@ -67,12 +73,16 @@ class FinetuneClient:
         """Remove a finetune with its files."""
         request = pb.DeleteFinetuneRequest(account=account, finetune=name)
         with control_errors():
-            gone = await self._stub().DeleteFinetune(request, timeout=self._call_s)
+            gone = await self._stub().DeleteFinetune(
+                request, timeout=self._call_s, metadata=self._metadata
+            )
         return _written(gone.finetune, gone.version)
 
     async def fetch(self, sha256: str) -> AsyncGenerator[bytes, None]:
         """Yield a file in pieces."""
-        call = self._stub().FetchAsset(pb.FetchAssetRequest(sha256=sha256), timeout=TRANSFER_S)
+        call = self._stub().FetchAsset(
+            pb.FetchAssetRequest(sha256=sha256), timeout=TRANSFER_S, metadata=self._metadata
+        )
         try:
             with control_errors():
                 async for message in call:

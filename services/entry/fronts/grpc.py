@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
@@ -22,6 +22,8 @@ from libs.common.rpc import Context
 from libs.common.trace_context import TRACEPARENT, TRACESTATE
 from libs.common.world_map import Scope, Token
 from libs.eager import promised
+from libs.http1 import TlsFiles
+from libs.live_tls import Live
 from services.entry.auth import Auth
 from services.entry.calls import NOT_READ, Call, Plan, Told
 from services.entry.cancelling import Cancelling
@@ -174,9 +176,16 @@ class Bindings(BindingServiceServicer):
         )
 
 
-def credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
-    """Return what the port says that it is; the files are read once."""
-    return grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+def credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Return what the port says that it is, as the files have it. Raises OSError."""
+
+    def load() -> Any:
+        tls.load()  # refuses what does not fit together, which grpc would take
+        pair = (tls.key.read_bytes(), tls.cert.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair])
+
+    live = Live(load, (tls.cert, tls.key))
+    return grpc.dynamic_ssl_server_credentials(live.now(), live.now)
 
 
 @contextmanager
