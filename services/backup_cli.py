@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from services.arguments import Add, read_folder
 
 if TYPE_CHECKING:
     from services.backup.manifest import Manifest
 
+STREAM: Final = Path("-")
 LABELS: Mapping[str, str] = {
     "control.db": "accounts, tokens, finetunes",
     "assets": "files of finetunes",
@@ -32,9 +34,15 @@ LABELS: Mapping[str, str] = {
 def add_commands(commands: Any, add: Add) -> None:
     """Add both commands; `add` makes one with the flags that all have."""
     backup = add(commands, "backup", "the state of a deployment as one file", _backup)
-    backup.add_argument("--to", type=read_folder, required=True, metavar="FILE", help="a new file")
+    about = "a new file, or - for standard output"
+    backup.add_argument("--to", type=_file, required=True, metavar="FILE", help=about)
     restore = add(commands, "restore", "a backup into an empty state folder", _restore)
-    restore.add_argument("file", type=read_folder, metavar="FILE", help="what backup has made")
+    about = "what backup has made, or - for standard input"
+    restore.add_argument("file", type=_file, metavar="FILE", help=about)
+
+
+def _file(text: str) -> Path:
+    return STREAM if text == str(STREAM) else read_folder(text)
 
 
 async def _backup(arguments: argparse.Namespace) -> None:
@@ -46,26 +54,42 @@ async def _backup(arguments: argparse.Namespace) -> None:
 
     state: Path = arguments.state_dir
     to: Path = arguments.to
+    is_stream = to == STREAM
     _refuse(state, to)
     config = load_config(arguments.config, os.environ)
     settings = config.settings("analytics", AnalyticsConfig, state_dir=state)
     found = sources(config, state_dir=state, config_dir=arguments.config)
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as name:
+    beside = state if is_stream else to.parent
+    with tempfile.TemporaryDirectory(prefix=".backup.", dir=beside) as name:
         folder = Path(name) / "parts"
+        file = Path(name) / "backup.tar.gz" if is_stream else to
         collecting = Collecting(found, folder, copy_s=settings.copy_seconds)
         await collecting.run()
-        manifest = write(folder, to, left_out=(*found.elsewhere, *collecting.missing))
-    took = time.monotonic() - arguments.began
-    sys.stdout.write(f"backed up {state} to {to}: {_size_of(to)} in {took:.1f} s\n")
-    _tell(manifest)
+        manifest = write(folder, file, left_out=(*found.elsewhere, *collecting.missing))
+        took, size = time.monotonic() - arguments.began, _size_of(file)
+        if is_stream:
+            _send(file)
+    out = sys.stderr if is_stream else sys.stdout
+    where = "standard output" if is_stream else to
+    out.write(f"backed up {state} to {where}: {size} in {took:.1f} s\n")
+    _tell(manifest, out)
+
+
+def _send(path: Path) -> None:
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
 def _refuse(state: Path, to: Path) -> None:
     from services.backup.manifest import CannotBackUp
 
-    if to.exists():
+    if to == STREAM:
+        if sys.stdout.isatty():
+            raise CannotBackUp("--to -: standard output is a terminal: send it into a file")
+    elif to.exists():
         raise CannotBackUp(f"{to} is there already: give --to a new file")
-    if not to.parent.is_dir():
+    elif not to.parent.is_dir():
         raise CannotBackUp(f"there is no folder {to.parent}: give --to a file in one that there is")
     if not state.is_dir():
         raise CannotBackUp(f"there is no state folder {state}: give --state-dir")
@@ -78,7 +102,7 @@ async def _restore(arguments: argparse.Namespace) -> None:
     manifest, config = restore(arguments.file, state_dir=state, config_dir=arguments.config)
     made = f"{manifest.created}, by version {manifest.version}"
     sys.stdout.write(f"restored {state} as it was at {made}\n")
-    _tell(manifest)
+    _tell(manifest, sys.stdout)
     if config != arguments.config:
         sys.stderr.write(
             f"constellation: {arguments.config} is another configuration and stays as it is; "
@@ -86,8 +110,8 @@ async def _restore(arguments: argparse.Namespace) -> None:
         )
 
 
-def _tell(manifest: Manifest) -> None:
-    """Print what is in it, and on the error stream what is not."""
+def _tell(manifest: Manifest, out: TextIO) -> None:
+    """Write what is in it, and on the error stream what is not."""
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for part in manifest.parts:
@@ -99,7 +123,7 @@ def _tell(manifest: Manifest) -> None:
         if name in counts:
             files = "1 file" if counts[name] == 1 else f"{counts[name]} files"
             size = _shown(sizes[name])
-            sys.stdout.write(f"  {name:<13}  {files:<9}  {size:>9}  {label}\n")
+            out.write(f"  {name:<13}  {files:<9}  {size:>9}  {label}\n")
     for each in manifest.left_out:
         sys.stderr.write(f"constellation: not in it: {each}\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from libs.common.incoming import sync_folder
 from services.backup import manifest as manifests
 from services.backup.manifest import CannotBackUp, Manifest, Part
 
+STREAM: Final = Path("-")  # standard input, as a file
 PIECE_BYTES: Final = 1 << 20
 QUICK: Final = 1  # of gzip: it costs a third of the usual, for a tenth more of size
 BROKEN: Final = (tarfile.TarError, EOFError, zlib.error, OSError)
@@ -72,18 +74,23 @@ def _add(tar: tarfile.TarFile, name: str, source: IO[bytes]) -> None:
 def opened(path: Path) -> Iterator[Reader]:
     """Open a backup, and read its manifest. CannotBackUp."""
     try:
-        with tarfile.open(path, mode="r|gz") as tar:
-            yield Reader(tar, path)
+        file = sys.stdin.buffer if path == STREAM else path.open("rb")
+        shown = "standard input" if path == STREAM else str(path)
+    except OSError as error:
+        raise CannotBackUp(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        with file, tarfile.open(fileobj=file, mode="r|gz") as tar:
+            yield Reader(tar)
     except CannotBackUp as error:
-        raise CannotBackUp(f"{path}: {error}") from error
+        raise CannotBackUp(f"{shown}: {error}") from error
     except BROKEN as error:
-        raise CannotBackUp(f"{path} is no whole backup: {error}") from error
+        raise CannotBackUp(f"{shown} is no whole backup: {error}") from error
 
 
 class Reader:
     """Reads a backup from its beginning to its end."""
 
-    def __init__(self, tar: tarfile.TarFile, path: Path) -> None:
+    def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
         first = tar.next()
         if first is None or first.name != manifests.NAME or first.size > manifests.MOST_BYTES:

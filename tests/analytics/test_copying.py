@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -113,8 +114,8 @@ async def test_who_leaves_in_the_middle_leaves_nothing(folder: Path) -> None:
 
 
 async def test_without_room_it_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = copying.shutil.disk_usage(folder)._replace(free=10)
-    monkeypatch.setattr(copying.shutil, "disk_usage", lambda _: free)
+    free = shutil.disk_usage(folder)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
 
     async with running(folder) as (_, _, client):
         with pytest.raises(UsageUnavailable, match="there is no room for a copy"):

@@ -131,5 +131,5 @@ def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(CannotBackUp, match="is no whole backup: not a gzip file"):
         extracted(tmp_path / "b", tmp_path / "out")
-    with pytest.raises(CannotBackUp, match="No such file"):
+    with pytest.raises(CannotBackUp, match="c cannot be read: No such file"):
         extracted(tmp_path / "c", tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -130,8 +131,8 @@ def test_events_of_a_newer_version_are_not_restored(parts: Path) -> None:
 def test_a_disk_without_room_is_told_before_anything_is_written(
     parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = restoring.shutil.disk_usage(parts)._replace(free=10)
-    monkeypatch.setattr(restoring.shutil, "disk_usage", lambda _: free)
+    free = shutil.disk_usage(parts)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
 
     with pytest.raises(CannotBackUp, match=r"there is no room in .*/s: \d+ bytes needed, 10 free"):
         restored(parts)

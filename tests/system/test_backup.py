@@ -25,6 +25,29 @@ def fails(state: Path, *words: str) -> str:
     return done.stderr
 
 
+def through_a_pipe(state: Path, to: Path) -> set[str]:
+    """Back up to standard output, restore from standard input; what there is."""
+    command = [sys.executable, "-m", "services.cli"]
+    backup, restore = ["backup", "--to", "-"], ["restore", "-"]
+    made = subprocess.run(
+        [*command, *backup, "--state-dir", str(state)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert b"to standard output" in made.stderr
+    subprocess.run(
+        [*command, *restore, "--state-dir", str(to)],
+        cwd=ROOT,
+        input=made.stdout,
+        check=True,
+        timeout=60,
+    )
+    assert not list(state.glob(".backup*"))
+    return {each.name for each in to.iterdir()}
+
+
 def test_a_backup_under_load_is_a_deployment_again(
     own: Callable[..., Up], state: Path, tmp_path: Path, told: Callable[[str, object], None]
 ) -> None:
@@ -49,6 +72,7 @@ def test_a_backup_under_load_is_a_deployment_again(
     with short_dir() as folder, cleaned_up(folder):
         fresh = folder / "s"
         constellation(fresh, "restore", str(backup))
+        assert through_a_pipe(fresh, folder / "t") == {each.name for each in fresh.iterdir()}
         assert "is not empty" in fails(fresh, "restore", str(backup))
         again = Up(fresh).start()
         try:
