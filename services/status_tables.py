@@ -219,11 +219,7 @@ def _last_lines(facts: Facts) -> str:
     told = [p.process for p in facts.peers]
     told += [facts.status.process] if facts.status is not None else []
     events = [each.events for each in told if each is not None and each.events is not None]
-    colos = sorted(facts.world.table(Colo).values(), key=lambda each: each.name)
-    shown = ", ".join(
-        f"{each.name} ({each.region})" if each.region else each.name for each in colos
-    )
-    rows = [("colos", _short(shown, 70))]
+    rows = [("colos", _short(_colos(facts.world), 70))]
     if events:
         waiting, spooled = sum(e.waiting for e in events), sum(e.spooled for e in events)
         on_disk = f"{spooled} on disk ({size(sum(e.spool_bytes for e in events))})"
@@ -234,6 +230,17 @@ def _last_lines(facts: Facts) -> str:
     if facts.status is not None and facts.status.mistakes:
         rows.append(("catalog", _short(f"an edit is refused: {facts.status.mistakes[0]}", 70)))
     return table(rows)
+
+
+def _colos(world: World) -> str:
+    """Return those in which something runs, and how many there are besides."""
+    used = {each.colo for kind in KINDS for each in _of_kind(world, kind).values()}
+    colos = sorted(world.table(Colo).values(), key=lambda each: each.name)
+    told = [each for each in colos if each.name in used]
+    names = [f"{each.name} ({each.region})" if each.region else each.name for each in told]
+    if others := len(colos) - len(told):
+        names.append(f"{others} with nothing in {'it' if others == 1 else 'them'}")
+    return ", ".join(names)
 
 
 def _cut(text: str, everything: bool) -> str:

@@ -125,6 +125,12 @@ def test_an_older_control_is_told_by_what_the_world_says() -> None:
     assert line(lines, "server").startswith("server s1 ams - - -")
 
 
+def test_colos_that_nobody_uses_are_only_counted() -> None:
+    lines = shown(facts(world=world(Colo(name="lhr", region="eu"), Colo(name="iad"))))
+
+    assert line(lines, "colos") == "colos ams (eu), 2 with nothing in them"
+
+
 def test_a_model_that_sleeps_is_only_counted() -> None:
     known = facts(world=world(replace(DECISION, desired=0), without=[Instance]))
 
@@ -164,7 +170,7 @@ async def test_a_control_without_services_is_degraded_and_told_so(
 
         looking = asyncio.create_task(_status(flags(folder, watch=0.05)))
         seen = ""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while seen.count("degraded") < 2:
                 await asyncio.sleep(0.05)
                 seen += capsys.readouterr().out

@@ -7,6 +7,7 @@ import asyncio
 import os
 import time
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +28,6 @@ async def gather(arguments: argparse.Namespace, *, apart_s: float = 0.0) -> Fact
     """Return all that can be known; loads are looked at twice where `apart_s` is given."""
     state_dir: Path = arguments.state_dir
     address = arguments.control or f"unix:{state_dir}/control.sock"
-    machine = None
-    if not arguments.control:
-        machine = await asyncio.to_thread(look, state_dir, arguments.config, os.environ)
     world, earlier, status, unreachable = World(), {}, None, ""
     try:
         async with open_control(arguments) as control:
@@ -37,9 +35,12 @@ async def gather(arguments: argparse.Namespace, *, apart_s: float = 0.0) -> Fact
             status = await control.status()
     except RequestError as error:
         unreachable = str(error)
-    analytics, analytics_away = None, ""
-    if machine is not None and not unreachable:
-        analytics, analytics_away = await _analytics(state_dir / "usage.sock")
+    machine, analytics, analytics_away = None, None, ""
+    if not arguments.control:
+        seen = partial(look, state_dir, arguments.config, os.environ, runs=not unreachable)
+        machine = await asyncio.to_thread(seen)
+        if not unreachable:
+            analytics, analytics_away = await _analytics(state_dir / "usage.sock")
     return Facts(
         at_ms=time.time_ns() // 1_000_000,
         control=address,

@@ -16,6 +16,7 @@ def secrets(facts: Facts) -> Iterator[Finding]:
             what=f"others on this machine may read {path}: its mode is {mode:o}",
             why="who reads it can call as that account, or look into what is kept",
             mend=f"chmod {wanted} {path}",
+            is_grave=wanted == "600",  # in an open folder the secrets may still be closed
         )
 
 

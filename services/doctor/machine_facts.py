@@ -15,11 +15,15 @@ PORTS: Final = {"CONSTELLATION_HTTP_PORT": "8080", "CONSTELLATION_GRPC_PORT": "8
 OTHERS: Final = 0o077
 
 
-def look(state_dir: Path, config: Path, env: Mapping[str, str]) -> Machine:
-    """Return what is here; it changes and locks nothing."""
+def look(state_dir: Path, config: Path, env: Mapping[str, str], *, runs: bool) -> Machine:
+    """Return what is here; it changes and locks nothing.
+
+    What a start would need is looked at where nothing `runs`.
+    """
     holders, left = _holders(state_dir)
     size, free = disk_of(state_dir)
-    mistakes = "" if holders else _mistakes(config, env)
+    runs = runs or bool(holders)
+    mistakes = "" if runs else _mistakes(config, env)
     return Machine(
         state_dir=state_dir,
         holders=holders,
@@ -27,9 +31,9 @@ def look(state_dir: Path, config: Path, env: Mapping[str, str]) -> Machine:
         loose=_loose(state_dir),
         disk_bytes=size,
         disk_free_bytes=free,
-        taken_ports=() if holders else _taken(env),
+        taken_ports=() if runs else _taken(env),
         mistakes=mistakes,
-        lacks_triton=not (holders or mistakes) and _lacks_triton(config, env),
+        lacks_triton=not (runs or mistakes) and _lacks_triton(config, env),
     )
 
 

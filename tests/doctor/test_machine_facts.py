@@ -18,7 +18,7 @@ NO_PORTS = {"CONSTELLATION_HTTP_PORT": "0", "CONSTELLATION_GRPC_PORT": "0"}
 
 def test_who_holds_the_folder_is_told_and_keeps_it(folder: Path) -> None:
     with state_folder(folder, owner="up"):
-        found = look(folder, CONFIG, NO_PORTS)
+        found = look(folder, CONFIG, NO_PORTS, runs=False)
 
         assert found.holders == {"up": os.getpid()}
         assert found.left == {}
@@ -28,7 +28,7 @@ def test_who_has_held_it_and_is_gone_is_told_and_another_may_take_it(folder: Pat
     with state_folder(folder, owner="server-s1"):
         pass
 
-    found = look(folder, CONFIG, NO_PORTS)
+    found = look(folder, CONFIG, NO_PORTS, runs=False)
 
     assert (found.holders, found.left) == ({}, {"server-s1": os.getpid()})
     with (folder / "server-s1.lock").open() as lock:
@@ -41,7 +41,7 @@ def test_a_token_that_others_may_read_is_told(folder: Path, mode: int, is_loose:
     (folder / "token").touch()
     (folder / "token").chmod(mode)
 
-    found = look(folder, CONFIG, NO_PORTS)
+    found = look(folder, CONFIG, NO_PORTS, runs=False)
 
     assert found.loose == ({folder / "token": mode} if is_loose else {})
 
@@ -52,7 +52,7 @@ def test_a_port_that_another_has_is_told(folder: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
 
-        found = look(folder, CONFIG, {**NO_PORTS, "CONSTELLATION_HTTP_PORT": str(port)})
+        found = look(folder, CONFIG, {**NO_PORTS, "CONSTELLATION_HTTP_PORT": str(port)}, runs=False)
 
     assert found.taken_ports == (port,)
 
@@ -61,7 +61,7 @@ def test_a_configuration_that_nothing_starts_with_is_told(folder: Path) -> None:
     (folder / "models").mkdir()
     (folder / "constellation.yaml").write_text("colos: [{name: x}]\nserver: {permitz: 1}\n")
 
-    found = look(folder / "state", folder, NO_PORTS)
+    found = look(folder / "state", folder, NO_PORTS, runs=False)
 
     assert "permitz" in found.mistakes
 
@@ -79,6 +79,6 @@ def test_a_triton_that_is_not_set_up_is_told(
         "name: m\ntask: dumb-pipe\nbackend: {repository: m}\nscaling: {max: 1}\n"
     )
 
-    found = look(folder / "state", config, {**NO_PORTS, **env})
+    found = look(folder / "state", config, {**NO_PORTS, **env}, runs=False)
 
     assert (found.mistakes, found.lacks_triton) == ("", lacks)
