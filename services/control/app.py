@@ -98,7 +98,9 @@ async def serve(
     sink: UnixSocketSink | None = None
 
     def add(server: grpc.aio.Server) -> None:
-        process = OwnProcess(folder=config.state_dir, clock=SystemClock(), sink=sink)
+        process = OwnProcess(
+            folder=config.state_dir, clock=SystemClock(), sink=sink, certificate=config.hop_cert
+        )
         status = StatusOf(control, name=config.name, process=process, tick_s=tick_s)
         add_ControlServiceServicer_to_server(ControlServicer(control, status), server)
         add_FinetuneServiceServicer_to_server(FinetuneServicer(control.finetunes), server)

@@ -98,7 +98,9 @@ def build(
         driver=driver,
         fetching=fetching,
         reports=reports,
-        process=OwnProcess(folder=config.state_dir, clock=clock, world=world),
+        process=OwnProcess(
+            folder=config.state_dir, clock=clock, world=world, certificate=config.hop_cert
+        ),
         posts=posts.everyone,
     )
 
