@@ -51,7 +51,9 @@ FROM ${PYTHON_IMAGE} AS constellation
 # Kubernetes and others tell by the number alone that it is not root.
 RUN groupadd --gid 10001 constellation \
  && useradd --uid 10001 --gid 10001 --home-dir /var/lib/constellation --no-create-home constellation \
- && install -d -m 0700 -o 10001 -g 10001 /var/lib/constellation /srv/assets /srv/certs /srv/colo
+ && install -d -m 0700 -o 10001 -g 10001 /var/lib/constellation /srv/assets /srv/colo \
+    /srv/certs /srv/certs/authority /srv/certs/scheduler-cluster /srv/certs/analytics-cluster \
+    /srv/certs/server-cluster /srv/certs/node-cluster /srv/certs/entry-cluster /certs
 WORKDIR /app
 # Orphans become children of the first process: tini reaps them, and passes signals on.
 COPY --from=packages /usr/bin/tini /usr/bin/tini

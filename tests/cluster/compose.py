@@ -76,9 +76,9 @@ class Project:
         self.compose("--profile", "*", "down", "-v", "--remove-orphans")
 
     def services(self) -> list[str]:
-        """Return those that the profile has, but for what is left out."""
+        """Return those that the profile runs, but for what is left out."""
         found = self.compose("config", "--services").split()
-        return [each for each in found if each not in self.left_out]
+        return [each for each in found if each not in (*self.left_out, "certs")]
 
     def left(self) -> dict[str, list[str]]:
         """Return what the engine has of it: containers, networks, volumes."""

@@ -24,6 +24,7 @@ pytestmark = [
 COLOS = ("ams", "iad")
 PORT_OF = {"ams": "HTTP_PORT", "iad": "HTTP_PORT_2"}
 READY = ("python3", "-IS", "/app/services/health.py", "http://127.0.0.1:9100/readyz")
+OURS = ("ams-entry", "ams-server-1", "iad-server-2", "ams-node", "usage", "scheduler-a")
 OTHERS = ("postgres", "kafka", "valkey", "prometheus")
 CALLS, STREAMS = 2, 1
 NEXT_TAG = "ctest-next"
@@ -144,6 +145,42 @@ def test_from_outside_only_what_is_published_is_open(
         f"compose full: of {len(targets)} ports of {len(addresses)} addresses 0 are open to a"
         f" container outside, {len(within)} to one on the network of ams"
     )
+
+
+ASK = """
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.set_alpn_protocols(["h2"])
+for over_tls in (True, False):
+    try:
+        with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5) as connection:
+            spoken = context.wrap_socket(connection) if over_tls else connection
+            settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+            spoken.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + settings)
+            print(len(spoken.recv(100)))
+    except (ConnectionError, ssl.SSLError):
+        print(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("service", "port"), [("ams-server-1", 7000), ("scheduler-a", 7100), ("usage", 8090)]
+)
+def test_within_the_networks_nobody_answers_without_a_certificate(
+    full: Project, service: str, port: int
+) -> None:
+    answers = full["ams-entry"].execute("python3", "-c", ASK, service, str(port))
+
+    assert answers.split() == ["0", "0"], "over TLS, and without it"
+
+
+def test_only_who_has_its_role_has_a_key(full: Project) -> None:
+    held = {each: full[each].execute("sh", "-c", "sha256sum </certs/key.pem") for each in OURS}
+
+    assert len(set(held.values())) == 5
+    assert held["ams-server-1"] == held["iad-server-2"] != held["ams-entry"]
+    assert not full["ams-entry"].tried("ls", "/srv/certs/authority/key.pem")
 
 
 @contextmanager
