@@ -27,6 +27,7 @@ READY = ("python3", "-IS", "/app/services/health.py", "http://127.0.0.1:9100/rea
 OURS = ("ams-entry", "ams-server-1", "iad-server-2", "ams-node", "usage", "scheduler-a")
 OTHERS = ("postgres", "kafka", "valkey", "prometheus")
 CALLS, STREAMS = 2, 1
+TIMED_OUT = 408  # what was in flight there as it was cut off, at the end of its own time
 NEXT_TAG = "ctest-next"
 
 
@@ -211,8 +212,8 @@ def test_a_colo_that_is_cut_off_is_served_by_the_other(full: Project, told: Tell
         goes_on(load, seconds=3)
 
     told(f"compose full, ams cut off for 14 s: {load}")
-    assert set(meanwhile) == {200}
-    assert set(load.ends(back)) == {200}
+    assert set(meanwhile) <= {200, TIMED_OUT}
+    assert set(load.ends(back)) <= {200, TIMED_OUT}
     assert load.ends()[LOST] == 0
     assert load.failed <= 2 * CALLS, "in flight there, and who asked once more"
 
