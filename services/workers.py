@@ -130,5 +130,5 @@ def _hold(address: str, held: list[socket.socket]) -> str:
 
 def _launched(command: Sequence[str], nice: int) -> list[str]:
     """Return how a command is started so that it ends with this process, even by kill -9."""
-    launch = [sys.executable, "-m", "services.node.launch", "--parent", str(os.getpid())]
+    launch = [sys.executable, "-m", "services.node.launch", "--ours", "--parent", str(os.getpid())]
     return [*launch, "--nice", str(nice), "--", *command]

