@@ -1,6 +1,6 @@
-"""Everything that can go wrong with a request, one class per reason; fronts decide nothing.
+"""All that can go wrong with a request, a class per reason: fronts decide nothing.
 
-`make docs` writes docs/errors.md: docstrings say what it means, `again` what its caller can do.
+`make docs` makes docs/errors.md of docstrings and `again`: what it means, what a caller can do.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class RequestError(Exception):
         self.pointer = pointer
         self.sent = sent
         self.headers: tuple[tuple[str, str], ...] = ()  # that its answer has besides
-        # What the server adds that answers with it:
-        self.free_permits: int | None = None  # of the shard, where it is known, and
+        self.free_permits: int | None = None  # the server's: of the shard, where it is known, and
         self.queue_length = 0
         self.recorded = False  # an event tells of it already
 
