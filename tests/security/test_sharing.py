@@ -13,8 +13,9 @@ import pytest
 from libs.common.pb import binding_pb2 as pb
 from libs.common.pb.binding_pb2_grpc import BindingServiceStub
 from tests.security.attempts import OURS, SHORT, THEIRS
-from tests.security.site import OWNER, OWNERS, PRIVATE, STOLEN, THIEF, Site, bearer
+from tests.security.site import OWNER, OWNERS, PRIVATE, STOLEN, THIEF, Site, bearer, form
 from tests.security.test_attempts import streaming
+from tests.system.finetunes import PIRATE
 from tests.system.harness import CHAT
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("up")]
@@ -87,6 +88,22 @@ def test_only_the_owner_deletes(site: Site) -> None:
     deleted, _ = site.ask("DELETE", OURS + path, OWNERS)
 
     assert (refused, there, deleted) == ([403, 404], True, 200)
+
+
+def test_a_public_finetune_is_for_all_to_run_and_its_owners_to_change(site: Site) -> None:
+    new = {"model": CHAT, "name": "for-all", "public": True}
+    _, made = told(site, f"{OURS}/finetunes", OWNERS, new)
+    number = made["result"]["id"]
+    file, kind = form("adapter_config.json", (PIRATE / "adapter_config.json").read_bytes())
+
+    for name in (number, "cf-public-for-all", "for-all"):
+        path = f"{THEIRS}/finetunes/{name}"
+        deleted, _ = site.ask("DELETE", path, STOLEN)
+        put, _ = site.send("POST", f"{path}/finetune-assets", [*bearer(STOLEN), kind], file)
+        assert (name, deleted, put) == (name, 404, 404)
+    path = f"{OURS}/finetunes/{number}"
+    put, _ = site.send("POST", f"{path}/finetune-assets", [*bearer(OWNERS), kind], file)
+    assert (put, site.ask("DELETE", path, OWNERS)[0]) == (200, 200)
 
 
 @pytest.mark.parametrize(
