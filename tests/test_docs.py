@@ -230,6 +230,8 @@ def test_every_error_has_a_reason_and_a_meaning_of_its_own() -> None:
 
     assert len(told) == len(BY_REASON)
     assert len({row[2] for row in told}) == len({row[4] for row in told}) == len(told)
+    own = [cls.code for cls in BY_REASON.values() if "code" in vars(cls)]
+    assert len(set(own)) == len(own)
     assert all(
         cls.http in (408, 409) or cls.should_retry is not False or cls is NeuronsUsedUp
         for cls in BY_REASON.values()

@@ -79,7 +79,7 @@ class WrongRole(RequestError):
 class RpcTokenMissing(RequestError):
     """Between services: control or usage has an `rpc_token`, which the call does not show."""
 
-    code, status, http, reason = 7008, "UNAUTHENTICATED", 503, "rpc_token_missing"
+    code, status, http, reason = 7011, "UNAUTHENTICATED", 503, "rpc_token_missing"
 
 
 class ModelNotAllowed(RequestError):
