@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,16 @@ CALLS: dict[str, Call] = {
 }
 
 
+async def settled(call: Callable[[], Coroutine[Any, Any, Any]]) -> Exception | None:
+    """Ask again, as a reporter does: grpcio loses a refusal that meets a message on its way."""
+    error: Exception | None = None
+    for _ in range(5):
+        error = await outcome(call())
+        if not isinstance(error, Unavailable):
+            break
+    return error
+
+
 async def outcome(call: Coroutine[Any, Any, Any]) -> Exception | None:
     try:
         await call
@@ -136,7 +147,7 @@ async def test_who_reports_must_be_what_it_reports_as(authority: Authority) -> N
         for role in ("entry", "server", "node"):
             async with ControlClient(tcp, caller=Caller(tls=authority.issue(role))) as client:
                 for kind in ("entry", "server", "node"):
-                    error = await outcome(reported(kind)(client))
+                    error = await settled(partial(reported(kind), client))
                     assert isinstance(error, WrongRole) == (kind != role), (role, kind, error)
 
 
