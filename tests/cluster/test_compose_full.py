@@ -194,6 +194,28 @@ def a_network(full: Project) -> Iterator[str]:
         docker("network", "rm", name)
 
 
+def test_a_rolling_upgrade_of_every_service_fails_no_request(full: Project, told: Tell) -> None:
+    for name in IMAGES.values():
+        docker("tag", f"{name}:{TAG}", f"{name}:{NEXT_TAG}")
+    env = {**full.env, "CONSTELLATION_TAG": NEXT_TAG}
+    began = time.monotonic()
+    before = {each: full[each].facts["Id"] for each in full.services()}
+    with under_load(full) as load:
+        steps = run(ROOT / "deploy/compose/upgrade", env=env, seconds=800)
+        steps += run(ROOT / "deploy/compose/upgrade", *OTHERS, env=env, seconds=300)
+
+    took = {line.split()[0]: line for line in steps.splitlines()}
+    assert set(took) == set(full.services()), steps
+    assert all(before[each] != full[each].facts["Id"] for each in before)
+    assert all(
+        full[each].facts["Config"]["Image"].endswith(NEXT_TAG) for each in {*took} - {*OTHERS}
+    )
+    told(f"compose full, rolling upgrade in {time.monotonic() - began:.0f} s: {load}")
+    late = [(round(when - began), text) for when, text in load.refused]
+    assert load.failed == 0, f"{late}\n{steps}"
+    assert not load.broken, load.broken[:3]
+
+
 def test_a_colo_that_is_cut_off_is_served_by_the_other(full: Project, told: Tell) -> None:
     with under_load(full) as load:
         cut = full.cut("ams")
@@ -235,27 +257,6 @@ def test_a_standby_takes_over_from_a_killed_scheduler(full: Project, told: Tell)
     told(f"compose full, kill -9 of the active scheduler: another after {took_s:.1f} s; {load}")
     assert load.failed == 0
     assert not load.broken
-
-
-def test_a_rolling_upgrade_of_every_service_fails_no_request(full: Project, told: Tell) -> None:
-    for name in IMAGES.values():
-        docker("tag", f"{name}:{TAG}", f"{name}:{NEXT_TAG}")
-    env = {**full.env, "CONSTELLATION_TAG": NEXT_TAG}
-    began = time.monotonic()
-    before = {each: full[each].facts["Id"] for each in full.services()}
-    with under_load(full) as load:
-        steps = run(ROOT / "deploy/compose/upgrade", env=env, seconds=800)
-        steps += run(ROOT / "deploy/compose/upgrade", *OTHERS, env=env, seconds=300)
-
-    took = {line.split()[0]: line for line in steps.splitlines()}
-    assert set(took) == set(full.services()), steps
-    assert all(before[each] != full[each].facts["Id"] for each in before)
-    assert all(
-        full[each].facts["Config"]["Image"].endswith(NEXT_TAG) for each in {*took} - {*OTHERS}
-    )
-    told(f"compose full, rolling upgrade in {time.monotonic() - began:.0f} s: {load}")
-    assert load.failed == 0, load.refused
-    assert not load.broken, load.broken[:3]
 
 
 def test_no_log_has_a_secret_or_a_bug(full: Project) -> None:
