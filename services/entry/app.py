@@ -86,25 +86,8 @@ class Entry:
         self.clients = clients
         self.draining = False
         self.health = Health()
-        most = config.max_body_bytes
-        self.bindings = Bindings(
-            gateway=gateway,
-            cancelling=cancelling,
-            auth=auth,
-            clients=clients,
-            metrics=metrics,
-            max_body_bytes=most,
-        )
-        self.hot = HotRoutes(
-            workers_ai=WorkersAi(gateway=gateway, auth=auth, rng=rng, max_body_bytes=most),
-            openai=openai_work(
-                gateway=gateway, auth=auth, clock=clock, most_bytes=most, choices=config.max_choices
-            ),
-            metrics=metrics,
-            gateway=gateway,
-            cors=config.cors,
-            clients=clients,
-        )
+        self.bindings = self._bindings(auth, cancelling, metrics)
+        self.hot = self._hot(auth, metrics, clock, rng)
         self.before_others = counting(clients, gateway=gateway, metrics=metrics)
         cold = ColdRoutes(gateway=gateway, auth=auth, metrics=metrics)
         tuning = Finetunes(
@@ -122,13 +105,6 @@ class Entry:
             clock=clock,
             bounds=config.consoles,
         )
-        ops = Ops(
-            registry=metrics.registry,
-            not_ready=self.not_ready,
-            is_hot=lambda path: self.hot.find(path) is not None,
-            shows_metrics=config.metrics,
-            cors=config.cors,
-        )
         self.others = (
             *(self.console.routes() if config.console else ()),
             *(Docs(gateway=gateway, world=world).routes() if config.docs else ()),
@@ -137,13 +113,48 @@ class Entry:
             *WorkersAiCatalog(gateway=gateway, cold=cold, clock=clock).routes(),
             *tuning.routes(),
             *UsageRoutes(source=usage, cold=cold, admins=admins, answer_s=config.usage_s).routes(),
-            *ops.routes(),
+            *self._ops(metrics).routes(),
         )  # the last one takes all that is left
         self.access_log = AccessLog(config.access_log) if config.access_log else None
         traces = traced(spans, entry=config.name, colo=config.colo, share=config.trace_share)
         tell_ends(metrics, log=self.access_log, traces=traces)
         self._world = world
         self._boot_epoch = clock.unix_ms()
+
+    def _bindings(self, auth: Auth, cancelling: Cancelling, metrics: EntryMetrics) -> Bindings:
+        return Bindings(
+            gateway=self.gateway,
+            cancelling=cancelling,
+            auth=auth,
+            clients=self.clients,
+            metrics=metrics,
+            max_body_bytes=self.config.max_body_bytes,
+        )
+
+    def _hot(
+        self, auth: Auth, metrics: EntryMetrics, clock: Clock, rng: random.Random
+    ) -> HotRoutes:
+        gateway, config = self.gateway, self.config
+        most, choices = config.max_body_bytes, config.max_choices
+        return HotRoutes(
+            workers_ai=WorkersAi(gateway=gateway, auth=auth, rng=rng, max_body_bytes=most),
+            openai=openai_work(
+                gateway=gateway, auth=auth, clock=clock, most_bytes=most, choices=choices
+            ),
+            metrics=metrics,
+            gateway=gateway,
+            cors=config.cors,
+            clients=self.clients,
+        )
+
+    def _ops(self, metrics: EntryMetrics) -> Ops:
+        return Ops(
+            registry=metrics.registry,
+            not_ready=self.not_ready,
+            is_hot=lambda path: self.hot.find(path) is not None,
+            shows_metrics=self.config.metrics,
+            cors=self.config.cors,
+        )
 
     def __repr__(self) -> str:
         return f"<Entry {self.config.name} draining={self.draining} {self.gateway!r}>"

@@ -30,10 +30,12 @@ def event_of(record: Record, colo: str) -> InferenceEvent:
     lease, units, visited_colos = record.lease, usage.units, request.visited_colos
     if visited_colos:
         visited_colos = elsewhere(visited_colos, colo)
-    shard = record.shard
+    shard, hops, first_part_at = record.shard, len(visited_colos), record.first_part_at
     endpoint = lease.endpoint if lease else None
     wait_us, forward_us = timings.permit_wait_us, timings.forward_us
-    first_part_at = record.first_part_at
+    flags = flags_of(
+        request, shard=shard, lease=lease, queued=record.queued, error=error, hops=hops
+    )
     return InferenceEvent(
         account_id=request.account,
         model_id=request.model,
@@ -68,18 +70,11 @@ def event_of(record: Record, colo: str) -> InferenceEvent:
         bytes_out=record.bytes_out,
         error_code=error.code if error else 0,
         http_status=error.http if error else 200,
-        flags=flags_of(
-            request,
-            shard=shard,
-            lease=lease,
-            queued=record.queued,
-            error=error,
-            hops=len(visited_colos),
-        ),
+        flags=flags,
         colo_id=colo,
         source_colo_id=request.source_colo,
         visited_colos=visited_colos,
-        hops=len(visited_colos),  # without this one
+        hops=hops,  # without this one
         model_container_id=endpoint.instance if endpoint else "",
         endpoint=endpoint.address if endpoint else "",
         chosen_because=lease.because if lease else "",
