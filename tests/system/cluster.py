@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from httpx2 import TransportError
 
@@ -15,6 +16,7 @@ from tests.system.harness import (
     free_ports,
     tritons_of,
     until,
+    usage,
 )
 
 COLOS = ("ams", "iad")
@@ -98,6 +100,16 @@ class Cluster:
         """Read a metric, summed over a colo's servers; 0 of one that does not answer."""
         names = [each for each in self.servers if each.startswith(colo)]
         return sum(self.metric_of(each, name, **labels) for each in names)
+
+    def counted(self) -> dict[str, dict[str, Any]]:
+        """Usage by model, once analytics has stored every event there is."""
+        waiting = "constellation_server_events_waiting"
+
+        def is_stored() -> bool:
+            return all(self.metric_of(each, waiting) == 0 for each in self.servers)
+
+        until(is_stored, seconds=30, what="events are stored")
+        return usage(self.state)
 
     def metric_of(self, server: str, name: str, **labels: str) -> float:
         """Read a server's metric; 0 while it does not answer."""

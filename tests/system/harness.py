@@ -189,3 +189,9 @@ class Up:
     def start(self) -> Up:
         self.service.start().wait_for("Constellation is up")
         return self
+
+    def counted(self) -> dict[str, dict[str, Any]]:
+        """Usage by model, once analytics has stored every event there is."""
+        waiting = "constellation_server_events_waiting"
+        until(lambda: self.client.metric(waiting) == 0, seconds=30, what="events are stored")
+        return usage(self.state)

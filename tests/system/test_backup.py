@@ -85,7 +85,7 @@ def test_a_backup_under_load_is_a_deployment_again(
             assert called.status_code == 200, called.text
             with Cloudflare(api_token=TOKEN, base_url=f"{again.client.base}/client/v4") as client:
                 until(heard(client, finetune.name), seconds=20, what="the finetune answers again")
-            found = usage(fresh)
+            found = again.counted()
         finally:
             again.client.close()
             again.service.stop()

@@ -30,7 +30,6 @@ from tests.system.harness import (
     constellation,
     processes_of,
     until,
-    usage,
 )
 from tests.system.load import Load, Streamed, counts, streamed
 
@@ -151,12 +150,11 @@ def test_streams_of_a_killed_server_go_on_in_another_colo(
 
 
 def test_every_request_is_an_event(cluster: Cluster) -> None:
-    until(lambda: usage(cluster.state), seconds=10, what="usage")
-    before = usage(cluster.state)[CHAT]["requests"]
+    before = cluster.counted()[CHAT]["requests"]
     for _ in range(7):
         assert cluster.client.run(CHAT, prompt="Hi", max_tokens=2).status_code == 200
 
-    assert usage(cluster.state)[CHAT]["requests"] == before + 7
+    assert cluster.counted()[CHAT]["requests"] == before + 7
     last = cluster.client.http.get(f"{cluster.client.account}/ai/usage/requests?limit=7").json()
     assert {each["model_id"] for each in last["result"]} == {CHAT}
 

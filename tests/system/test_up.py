@@ -28,7 +28,6 @@ from tests.system.harness import (
     processes_of,
     tritons_of,
     until,
-    usage,
 )
 from tests.system.load import LOST, Load
 
@@ -122,13 +121,13 @@ def test_adapters_mixed_in_one_instance_answer_as_each_does_alone(up: Up) -> Non
 
 
 def test_every_request_is_an_event(up: Up) -> None:
-    before = usage(up.state)
+    before = up.counted()
     for _ in range(5):
         up.client.run(CHAT, prompt="Hi", max_tokens=2)
         up.client.run(EMBED, text="hi")
     up.client.run(CHAT, prompt="x", max_tokens=9999)  # refused by entry: no event
 
-    after = usage(up.state)
+    after = up.counted()
 
     grown = {
         model: after[model]["requests"] - before.get(model, {"requests": 0})["requests"]
@@ -237,7 +236,7 @@ def test_analytics_killed_costs_no_call_and_no_event(
 
     told("kill -9 of the analytics of `up`", load)
     assert set(load.ends()) == {200}
-    ran = sum(each["requests"] for each in usage(up.state).values())
+    ran = sum(each["requests"] for each in up.counted().values())
     assert ran == len(load.statuses)
 
 
@@ -256,7 +255,7 @@ def test_up_killed_under_load_leaves_nothing_and_starts_again(
     told("kill -9 of `up`, and its start", load)
     assert set(load.ends()) <= {200, LOST}  # nobody is there to answer
     good = load.ends()[200]
-    counted = usage(state)[CHAT]
+    counted = up.counted()[CHAT]
     assert good - 10 <= counted["requests"] - counted["errors"] <= good + 10
     assert up.service.stop() == 0
     assert processes_of(state) == {}
