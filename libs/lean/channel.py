@@ -163,6 +163,7 @@ class Channel:
             tls=self._tls,
             server_hostname=self._server_hostname,
             timeout_s=self.limits.connect_s,
+            silence_s=self.limits.silence_s,
         )
 
     def _use(self, connection: ClientConnection) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from libs.lean.addresses import host_port, unix_path
 from libs.lean.client import ClientConnection
+from libs.lean.probing import probe
 
 FIRST_BACKOFF_S: Final = 0.1
 LONGEST_BACKOFF_S: Final = 1.0
@@ -107,11 +108,15 @@ async def connect(
     tls: ssl.SSLContext | None,
     server_hostname: str | None,
     timeout_s: float,
+    silence_s: float,
 ) -> ClientConnection:
-    """Return a connection over which the server's SETTINGS have come. Raises OSError."""
+    """Return a connection over which the server's SETTINGS have come. Raises OSError.
+
+    It breaks where the server's kernel acknowledges nothing for `silence_s`.
+    """
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await _reach(address, make, tls, server_hostname)
+            connection = await _reach(address, make, tls, server_hostname, silence_s)
             try:
                 await asyncio.shield(connection.opened)
             except asyncio.CancelledError:
@@ -130,6 +135,7 @@ async def _reach(
     make: Callable[[], ClientConnection],
     tls: ssl.SSLContext | None,
     server_hostname: str | None,
+    silence_s: float,
 ) -> ClientConnection:
     loop = asyncio.get_running_loop()
     path = unix_path(address)
@@ -142,12 +148,13 @@ async def _reach(
     failed: list[OSError] = []
     for *_, place in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
-            _, reached = await loop.create_connection(
+            transport, reached = await loop.create_connection(
                 make, str(place[0]), port, ssl=tls, server_hostname=name
             )
         except OSError as error:
             failed.append(error)
         else:
+            probe(transport.get_extra_info("socket"), silence_s)
             return reached
     uncertain = [error for error in failed if not isinstance(error, CERTAIN)]
     raise (uncertain or failed)[0]

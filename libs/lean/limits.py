@@ -30,6 +30,7 @@ class Limits:
     connect_s: float = 3.0  # also for a server: the time until preface and SETTINGS are there
     keepalive_s: float = 10.0  # of silence while calls are in flight, then a PING
     keepalive_timeout_s: float = 5.0
+    silence_s: float = 8.0  # of the other side's kernel, whether or not there are calls
 
     max_resets_per_s: int = 5000  # not so few that a load of timeouts could look like an attack
     max_control_per_s: int = 1000  # PING, SETTINGS, PRIORITY, unknown and empty frames

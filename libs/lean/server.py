@@ -13,6 +13,7 @@ from libs.eager import Timers
 from libs.lean.addresses import unix_path
 from libs.lean.limits import Limits
 from libs.lean.listening import bind
+from libs.lean.probing import probe
 from libs.lean.server_call import Handler
 from libs.lean.server_connection import ServerConnection
 
@@ -54,6 +55,7 @@ class Server:
             self._paths.append((path, os.stat(path).st_ino))
         for each in sockets:
             if path is None:
+                probe(each, self._limits.silence_s)  # connections inherit it
                 listener = await loop.create_server(
                     self._connection, sock=each, backlog=BACKLOG, ssl=self._tls
                 )
