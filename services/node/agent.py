@@ -33,6 +33,7 @@ from services.node.reconcile import (
     Managed,
     backoff_s,
     decide,
+    is_other,
     note_deaths,
     with_room,
 )
@@ -185,12 +186,13 @@ class Agent:
     def _adopt(
         self, wanted: Mapping[str, InstanceSpec], running: Mapping[str, RunningInstance]
     ) -> None:
-        """Take over what runs already: it was started before this agent was.
+        """Take over what runs already: started before this agent was, or by others in its place.
 
         What is not wanted, too: it may be in use, and is drained like any other.
         """
-        for id_ in running.keys() - self._managed.keys():
-            found = running[id_]
+        for id_, found in running.items():
+            if not is_other(self._managed.get(id_), found):
+                continue
             spec = wanted.get(id_) or self._spec_of(found)
             # with no adapters that are known: so it is given those that it should have
             bare = replace(found.spec or spec, adapters={}, resources=spec.resources)

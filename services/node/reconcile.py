@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from libs.common.room import Room
 from libs.common.world_map import InstanceState, Node
-from services.node.ports import InstanceSpec
+from services.node.ports import InstanceSpec, RunningInstance
 
 STEADY_S = 60.0  # who has run for so long starts again without a wait
 ALIVE: tuple[InstanceState, ...] = ("ready", "draining")
@@ -84,6 +84,13 @@ def with_room(
             room.take(spec.resources)
             able.append(spec)
     return able
+
+
+def is_other(known: Managed | None, found: RunningInstance) -> bool:
+    """Whether what runs is not what we know under its id, or nothing is known."""
+    if known is None:
+        return True
+    return known.state in ALIVE and found.spec is not None and known.spec.differs_from(found.spec)
 
 
 def note_deaths(

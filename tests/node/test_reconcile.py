@@ -7,13 +7,14 @@ import pytest
 
 from libs.common.catalog import Resources
 from libs.common.world_map import Node
-from services.node.ports import InstanceSpec
+from services.node.ports import InstanceSpec, RunningInstance
 from services.node.reconcile import (
     STEADY_S,
     Actions,
     Managed,
     backoff_s,
     decide,
+    is_other,
     note_deaths,
     with_room,
 )
@@ -123,6 +124,26 @@ def test_what_has_no_room_beside_what_goes_waits_for_it(
     )
 
     assert [each.id for each in found] == started
+
+
+@pytest.mark.parametrize(
+    ("known", "runs", "is_another"),
+    [
+        (None, SPEC, True),
+        (managed("ready"), SPEC, False),
+        (managed("ready"), OTHER, False),  # adapters alone
+        (managed("ready"), None, False),  # its driver does not know
+        (managed("ready"), ANEW, True),
+        (managed("draining"), ANEW, True),
+        (managed("booting"), ANEW, False),  # what was there before may still be seen
+    ],
+)
+def test_what_took_the_place_of_an_instance_is_not_taken_for_it(
+    known: Managed | None, runs: InstanceSpec | None, is_another: bool
+) -> None:
+    found = RunningInstance(id=SPEC.id, model="m", address="127.0.0.1:1", spec=runs)
+
+    assert is_other(known, found) is is_another
 
 
 def test_a_death_is_noticed_and_mended_at_once() -> None:
