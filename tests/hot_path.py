@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from libs.common import wire
 from libs.common.catalog import Backend, Model, Permits, UsageTensors
 from libs.common.clock import SystemClock
+from libs.common.events.occurrences import Occurrence
 from libs.common.events.values import Event
 from libs.common.pb import kserve_pb2 as kserve
 from libs.common.spans import Spans
@@ -126,7 +127,7 @@ class NoSink:
     def __init__(self) -> None:
         self.count = 0
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event | Occurrence) -> None:
         self.count += 1
 
 

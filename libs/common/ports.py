@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from libs.common.envelope import InferReply, InferRequest, Outcome
+from libs.common.events.occurrences import Occurrence
 from libs.common.events.values import Event
 from libs.common.explanation import Explanation, Question
 from libs.common.limit_shares import Shares
@@ -93,6 +94,6 @@ class SnapshotFile(Protocol):
 class EventSink(Protocol):
     """Takes events away; never waits, never raises."""
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event | Occurrence) -> None:
         """Hand over one event."""
         ...

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from libs.common.envelope import InferRequest
 from libs.common.errors import Aborted, RequestError
+from libs.common.events.occurrences import Occurrence
 from libs.common.events.values import Flag, InferenceEvent
 from services.server.following import Following
 from services.server.records import Record
@@ -24,65 +25,68 @@ BACKGROUND = int(Flag.BACKGROUND)
 IDEMPOTENCY_REPLAY = int(Flag.IDEMPOTENCY_REPLAY)
 
 
-def event_of(record: Record, colo: str) -> InferenceEvent:
+def event_of(record: Record, colo: str) -> Occurrence:
     """Return the event; event.capnp says what each field means."""
-    request, timings, usage, error = record.request, record.timings, record.usage, record.error
-    lease, units, visited_colos = record.lease, usage.units, request.visited_colos
+    timings, usage, error = record.timings, record.usage, record.error
+    units, request, first_part_at = usage.units, record.request, record.first_part_at
+    is_begun = first_part_at > 0
+    own = (  # as OWN names them
+        record.arrived_ms,
+        record.took_s * 1000,
+        timings.forward_us / 1000,
+        timings.permit_wait_us / 1000,
+        (first_part_at - record.arrived) * 1000 if request.stream and is_begun else 0.0,
+        timings.queue_us,
+        timings.permit_wait_us,
+        timings.forward_us,
+        timings.first_part_us if is_begun else 0,
+        usage.neurons,
+        usage.tokens_in,
+        usage.tokens_out,
+        units.input_characters,
+        units.pixels,
+        units.steps,
+        error.code if error else 0,
+        units.audio_seconds,
+        request.bytes_in,
+        record.bytes_out,
+    )
+    return Occurrence(request.request_id, common=_common(record, colo), own=own)
+
+
+def _common(record: Record, colo: str) -> tuple[object, ...]:
+    """Return what calls have in common: the fields that COMMON names."""
+    request, shard, lease, error = record.request, record.shard, record.lease, record.error
+    endpoint = lease.endpoint if lease else None
+    visited_colos = request.visited_colos
     if visited_colos:
         visited_colos = elsewhere(visited_colos, colo)
-    shard, hops, first_part_at = record.shard, len(visited_colos), record.first_part_at
-    endpoint = lease.endpoint if lease else None
-    wait_us, forward_us = timings.permit_wait_us, timings.forward_us
-    flags = flags_of(
-        request, shard=shard, lease=lease, queued=record.queued, error=error, hops=hops
-    )
-    return InferenceEvent(
-        account_id=request.account,
-        model_id=request.model,
-        request_id=request.request_id,
-        timestamp_ms=record.arrived_ms,
-        task=request.task,
-        finetune=request.finetune,
-        adapter=request.adapter,
-        request_source=request.request_source,
-        client_request_id=request.client_request_id,
-        attempt=request.attempt,
-        continued_from=request.continued_from,
-        traceparent=request.traceparent,
-        request_time_ms=record.took_s * 1000,
-        inference_time_ms=forward_us / 1000,
-        queuing_time_ms=wait_us / 1000,
-        time_to_first_token=(first_part_at - record.arrived) * 1000
-        if request.stream and first_part_at
-        else 0.0,
-        queue_us=timings.queue_us,
-        permit_wait_us=wait_us,
-        forward_us=forward_us,
-        first_part_us=timings.first_part_us if first_part_at else 0,
-        neurons=usage.neurons,
-        tokens_in=usage.tokens_in,
-        tokens_out=usage.tokens_out,
-        input_characters=units.input_characters,
-        pixels=units.pixels,
-        steps=units.steps,
-        audio_seconds=units.audio_seconds,
-        bytes_in=request.bytes_in,
-        bytes_out=record.bytes_out,
-        error_code=error.code if error else 0,
-        http_status=error.http if error else 200,
-        flags=flags,
-        colo_id=colo,
-        source_colo_id=request.source_colo,
-        visited_colos=visited_colos,
-        hops=hops,  # without this one
-        model_container_id=endpoint.instance if endpoint else "",
-        endpoint=endpoint.address if endpoint else "",
-        chosen_because=lease.because if lease else "",
-        local_queue_size=record.queue_size,
-        cost=request.cost,
-        priority=request.priority,
-        shard=request.shard,
-        shard_epoch=shard.epoch if shard is not None else request.shard_epoch,
+    hops = len(visited_colos)
+    return (  # as COMMON names them
+        request.account,
+        request.model,
+        request.task,
+        request.finetune,
+        request.adapter,
+        int(request.request_source),  # an enum's own hash is slow
+        request.client_request_id,
+        request.attempt,
+        request.continued_from,
+        request.traceparent,
+        error.http if error else 200,
+        flags_of(request, shard=shard, lease=lease, queued=record.queued, error=error, hops=hops),
+        colo,
+        request.source_colo,
+        visited_colos,
+        hops,  # without this one
+        endpoint.instance if endpoint else "",
+        endpoint.address if endpoint else "",
+        lease.because if lease else "",
+        record.queue_size,
+        request.cost,
+        request.priority,
+        request.shard,
+        shard.epoch if shard is not None else request.shard_epoch,
     )
 
 

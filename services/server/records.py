@@ -152,7 +152,7 @@ class Record:
             endpoint=lease.endpoint.address,
             chosen_because=lease.because,
             hops=hops(visited_colos, shard.colo) if visited_colos else 0,
-            free_permits=shard.turnstile.free,
+            free_permits=shard.turnstile.room.free,
             queue_length=shard.turnstile.queue.size,
         )
 

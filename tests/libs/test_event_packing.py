@@ -12,8 +12,18 @@ from msgspec.structs import replace
 from libs.common.events import codec
 from libs.common.events.codec import decode, encode, encode_unusual
 from libs.common.events.framing import LENGTH, decode_batch, encode_batch
+from libs.common.events.occurrences import COMMON, OWN, Occurrence
 from libs.common.events.values import InferenceEvent
 from tests.libs.events import IDENTITY, USUAL, texts, valid
+
+
+def occurrence(event: InferenceEvent) -> Occurrence:
+    """Return an event as it is emitted."""
+    return Occurrence(
+        event.request_id,
+        common=tuple(getattr(event, name) for name in COMMON),
+        own=tuple(getattr(event, name) for name in OWN),
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,17 +84,42 @@ def test_both_ways_to_write_an_event_read_the_same(
 def test_events_written_into_copies_of_others_read_as_themselves(
     events: list[InferenceEvent],
 ) -> None:
-    names = ("timestamp_ms", "request_time_ms", "neurons", "tokens_in", "error_code", "bytes_out")
     first = replace(events[0], request_id="A" * 26, client_request_id="", traceparent="")
     alike = [
-        replace(first, **{name: getattr(each, name) for name in names}, request_id=number * 26)
+        replace(first, **{name: getattr(each, name) for name in OWN}, request_id=number * 26)
         for number, each in zip("BCDE", events, strict=False)
     ]
     for sequence, each in enumerate((first, *alike, first), 1):
-        written = encode(each, server="ams-0", boot_epoch=1, sequence=sequence)
+        written = encode(occurrence(each), server="ams-0", boot_epoch=1, sequence=sequence)
 
         assert decode(written).event == each
         assert decode(written).sequence == sequence
+
+
+@given(valid(InferenceEvent))
+def test_what_occurs_once_reads_as_its_event(event: InferenceEvent) -> None:
+    assert occurrence(event).event() == event
+    assert decode(encode(occurrence(event), **IDENTITY)).event == event
+
+
+@pytest.mark.parametrize(
+    ("changes", "read"),
+    [
+        ({"neurons": -0.5}, {"neurons": 0.0}),
+        ({"neurons": float("nan")}, {"neurons": 0.0}),
+        ({"tokens_in": -1}, {"tokens_in": 0}),
+        ({"tokens_in": 2**64}, {"tokens_in": 2**64 - 1}),
+        ({"task": "a\ud800b"}, {"task": "a?b"}),
+        ({"visited_colos": ["fra"]}, {"visited_colos": ("fra",)}),
+    ],
+)
+def test_what_occurs_with_values_out_of_range_is_clamped(
+    changes: dict[str, Any], read: dict[str, Any]
+) -> None:
+    for each in (USUAL, replace(USUAL, **changes)):  # the first one is a template for the other
+        written = encode(occurrence(each), server="ams-0", boot_epoch=1, sequence=1)
+
+    assert decode(written).event == replace(USUAL, **read)
 
 
 def test_packed_events_read_in_a_row() -> None:

@@ -60,7 +60,7 @@ def a_record(**changes: Any) -> Record:
 
 
 def told(record: Record) -> InferenceEvent:
-    return event_of(record, "ams")
+    return event_of(record, "ams").event()
 
 
 def test_each_value_lands_in_its_field() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import capnp
 
 from libs.common.events.fields import Fields
+from libs.common.events.occurrences import Occurrence
 from libs.common.events.packing import NOT_PACKED, Packer
 from libs.common.events.values import Event, InferenceEvent, LifecycleEvent, Recorded
 
@@ -44,9 +45,16 @@ _PACKER = Packer(
 )
 
 
-def encode(event: Event, *, server: str, boot_epoch: int, sequence: int) -> bytes:
+def encode(event: Event | Occurrence, *, server: str, boot_epoch: int, sequence: int) -> bytes:
     """Return one message; no value in the event makes this fail."""
-    if isinstance(event, InferenceEvent):
+    if isinstance(event, Occurrence):
+        try:
+            return _PACKER.pack_occurrence(
+                event, server=server, boot_epoch=boot_epoch, sequence=sequence
+            )
+        except NOT_PACKED:
+            event = event.event()
+    elif isinstance(event, InferenceEvent):
         try:
             return _PACKER.pack(event, server=server, boot_epoch=boot_epoch, sequence=sequence)
         except NOT_PACKED:

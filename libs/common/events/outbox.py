@@ -15,6 +15,7 @@ from typing import Protocol
 
 from libs.common.events.codec import encode
 from libs.common.events.framing import MAX_SERVER, body_of, encode_batch
+from libs.common.events.occurrences import Occurrence
 from libs.common.events.spool_records import Chunk
 from libs.common.events.values import Ack, Boot, Event
 
@@ -81,7 +82,7 @@ class Outbox:
         self._batch_bytes = batch_bytes
         self._max_pending = pending_events
         self._shelf: Shelf = NoShelf() if shelf is None else shelf
-        self._loose: deque[Event] = deque()
+        self._loose: deque[Event | Occurrence] = deque()
         self._slots: deque[Slot] = deque()
         self._done: dict[Boot, int] = {}  # the last sequence that the collector has, of each boot
         self.sealed = 0  # the last sequence given out
@@ -124,7 +125,7 @@ class Outbox:
         """Whether another batch may be sent."""
         return len(self._slots) < self._max_slots
 
-    def add(self, event: Event) -> bool:
+    def add(self, event: Event | Occurrence) -> bool:
         """Take the event; return False when everything is full."""
         if len(self._loose) >= self._max_pending:
             return False

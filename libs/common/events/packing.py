@@ -2,8 +2,9 @@
 
 Where the parts of a message lie depends on nothing but how long its texts are. So the layout,
 pointers included, is worked out once for each such shape, from the schema. And most events of a
-model are the same but for their times and counts, which lie together: those are written into a
-copy of an earlier one. codec.py goes the way of pycapnp, field by field, with all that is unusual.
+model are the same but for their times and counts (occurrences.py), which lie together: those are
+written into a copy of an earlier one. codec.py goes the way of pycapnp, field by field, with all
+that is unusual.
 
 The format is at https://capnproto.org/encoding.html: one segment, all numbers little-endian.
 """
@@ -16,12 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from libs.common.events.occurrences import OWN, Occurrence
 from libs.common.events.values import InferenceEvent
 
 CODES = {"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "float64": "d", "enum": "H"}
 MOST_SHAPES = 1024  # a kilobyte each
 MOST_TEMPLATES = 1024
-VARYING = "timestamp_ms", "bytes_out"  # the first and the last of the fields that lie together
 IDS = "client_request_id", "traceparent"  # with one of them, an event is like no other
 # struct Event, whose fields never move: version, kind, boot epoch, sequence; then two pointers.
 EVENT, EVENT_WORDS, EVENT_POINTERS = "HH4xQQ", 3, 2
@@ -64,38 +65,54 @@ class Packer:
         self._texts = attrgetter(*texts)
         self._id = 1 + list(texts).index("request_id")
         self._ids = attrgetter(*IDS)
-        first, last = map(in_order.index, VARYING)
-        varying = in_order[first : last + 1]
-        self._varying = attrgetter(*varying)
-        together = "".join(CODES[_kind(slots[name])] for name in varying)
-        self._write_varying = struct.Struct(f"<{together}").pack_into
+        first = in_order.index(OWN[0])
+        if tuple(in_order[first : first + len(OWN)]) != OWN:
+            raise ValueError("the schema has other fields between those that vary")
+        self._own_floats = [at for at, name in enumerate(OWN) if _kind(slots[name]) == "float64"]
+        together = "".join(CODES[_kind(slots[name])] for name in OWN)
+        self._write_own = struct.Struct(f"<{together}").pack_into
         # The start of a message, up to the numbers: the frame, the root, struct Event.
-        self._varying_at = 8 * (2 + EVENT_WORDS + EVENT_POINTERS + slots[VARYING[0]].offset)
-        others = [name for name in in_order + list(texts) if name not in varying]
-        others.remove("request_id")
-        self._rest = attrgetter(*others)
+        self._own_at = 8 * (2 + EVENT_WORDS + EVENT_POINTERS + slots[OWN[0]].offset)
         self._templates: dict[tuple[object, ...], _Template] = {}
         self._slots = [slot.offset for slot in texts.values()]
         self._sources = len(schema.fields["requestSource"].schema.enumerants)
         self._shapes: dict[bytes, _Shape] = {}
 
+    def pack_occurrence(
+        self, told: Occurrence, *, server: str, boot_epoch: int, sequence: int
+    ) -> bytes:
+        """Return the message, as `pack` does of the event."""
+        alike = (server, boot_epoch, told.common)
+        template, number = self._templates.get(alike), told.request_id.encode()
+        if template is None or template.id_at + len(number) != template.id_end:
+            event = told.event()
+            whole, id_at = self._whole(event, server, boot_epoch, sequence)
+            if not any(self._ids(event)):
+                self._keep(alike, whole, id_at, len(number))
+            return whole
+        own = told.own
+        for at in self._own_floats:
+            _check(own[at])
+        message = bytearray(template.message)
+        SEQUENCE.pack_into(message, SEQUENCE_AT, sequence)
+        self._write_own(message, self._own_at, *own)
+        message[template.id_at : template.id_end] = number
+        return bytes(message)
+
     def pack(self, event: InferenceEvent, *, server: str, boot_epoch: int, sequence: int) -> bytes:
         """Return the message; raises one of NOT_PACKED where a value needs more care."""
-        for number in self._floats(event):  # integers have their bounds in the format
-            if not 0.0 <= number < math.inf:
-                raise ValueError("a number out of range")
+        return self._whole(event, server, boot_epoch, sequence)[0]
+
+    def _whole(
+        self, event: InferenceEvent, server: str, boot_epoch: int, sequence: int
+    ) -> tuple[bytes, int]:
+        """Return the message, and where its id is."""
+        for number in self._floats(event):
+            _check(number)
         if event.visited_colos:
             raise ValueError("a list")
         if event.request_source >= self._sources:
             raise ValueError("an unknown source")
-        rest = (server, boot_epoch, self._rest(event))
-        template, number = self._templates.get(rest), str.encode(event.request_id)
-        if template is not None and template.id_at + len(number) == template.id_end:
-            message = bytearray(template.message)
-            SEQUENCE.pack_into(message, SEQUENCE_AT, sequence)
-            self._write_varying(message, self._varying_at, *self._varying(event))
-            message[template.id_at : template.id_end] = number
-            return bytes(message)
         texts = list(map(str.encode, (server, *self._texts(event))))
         shape = self._shape(texts)
         whole = shape.pack(
@@ -109,14 +126,12 @@ class Packer:
             shape.pointers,
             *texts,
         )
-        if not any(self._ids(event)):
-            self._keep(rest, whole, shape.texts_at[self._id], len(number))
-        return whole
+        return whole, shape.texts_at[self._id]
 
-    def _keep(self, rest: tuple[object, ...], message: bytes, id_at: int, id_size: int) -> None:
+    def _keep(self, alike: tuple[object, ...], message: bytes, id_at: int, id_size: int) -> None:
         if len(self._templates) >= MOST_TEMPLATES:
             self._templates.clear()
-        self._templates[rest] = _Template(message, id_at, id_at + id_size)
+        self._templates[alike] = _Template(message, id_at, id_at + id_size)
 
     def _shape(self, texts: Sequence[bytes]) -> _Shape:
         lengths = bytes(map(len, texts))  # a text of more than 255 bytes is unusual
@@ -154,6 +169,12 @@ class Packer:
             pointers=struct.pack(f"<{self._pointers}Q", *pointers.values()),
             texts_at=tuple(texts_at),
         )
+
+
+def _check(number: Any) -> None:
+    """Refuse what no time and no count can be; integers have their bounds in the format."""
+    if not 0.0 <= number < math.inf:
+        raise ValueError("a number out of range")
 
 
 def _kind(slot: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Self
 
 from libs.common.backoff import Backoff
 from libs.common.events.framing import MAX_ACK_BYTES, decode_ack, read_frame
+from libs.common.events.occurrences import Occurrence
 from libs.common.events.outbox import Outbox
 from libs.common.events.spool import Spool
 from libs.common.events.spooling import Spooling, SpoolingConfig
@@ -63,9 +64,9 @@ class MemorySink:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event | Occurrence) -> None:
         """Keep the event."""
-        self.events.append(event)
+        self.events.append(event.event() if isinstance(event, Occurrence) else event)
 
 
 class UnixSocketSink:
@@ -135,7 +136,7 @@ class UnixSocketSink:
             is_away=self._is_away,
         )
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event | Occurrence) -> None:
         """Take the event: it is on its way within `flush_seconds`, or counted as dropped."""
         if self._left or not self._outbox.add(event):
             self.counts.dropped += 1
