@@ -122,13 +122,16 @@ class HeldTransport(asyncio.Transport):
 
 
 class NoSink:
-    """Takes events, as the real one does while a request runs: it only keeps them."""
+    """Takes events, as the real one does while a request runs: it keeps them, here the last."""
+
+    last: Event | Occurrence
 
     def __init__(self) -> None:
         self.count = 0
 
     def emit(self, event: Event | Occurrence) -> None:
         self.count += 1
+        self.last = event
 
 
 class HotPath:

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 from libs.eager.promise import Promise
 
 T = TypeVar("T")
+
+
+class Ended:
+    """What a coroutine has returned."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _steps(coroutine: Coroutine[Any, Any, Any]) -> Iterator[Any]:
+    """Yield what the coroutine waits for, and its end: compiled, StopIteration costs far more."""
+    value = yield from coroutine.__await__()
+    yield Ended(value)
 
 
 class EagerTask(Generic[T]):
@@ -31,6 +46,7 @@ class EagerTask(Generic[T]):
         "_loop",
         "_must_cancel",
         "_on_done",
+        "_steps",
         "_value",
         "_waits_for",
         "error",
@@ -43,6 +59,7 @@ class EagerTask(Generic[T]):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._coroutine = coroutine
+        self._steps = _steps(coroutine)
         self._on_done = on_done
         self._loop = loop
         self._waits_for: Any = None
@@ -106,7 +123,7 @@ class EagerTask(Generic[T]):
             return
         self._waits_for = None
         try:
-            waits_for = self._throw() if self._must_cancel else self._coroutine.send(None)
+            waits_for = self._throw() if self._must_cancel else next(self._steps)
         except StopIteration as stop:
             self._value, self._done = stop.value, True
         except (KeyboardInterrupt, SystemExit) as error:
@@ -130,7 +147,10 @@ class EagerTask(Generic[T]):
         return self._coroutine.throw(asyncio.CancelledError())
 
     def _wait(self, waits_for: Any) -> None:
-        """Wait for whatever asyncio's tasks can wait for."""
+        """Wait for whatever asyncio's tasks can wait for; the end is nothing to wait for."""
+        if type(waits_for) is Ended:
+            self._value, self._done = waits_for.value, True
+            return
         if type(waits_for) is Promise:
             waits_for.waiter = self
         elif waits_for is None:  # as asyncio.sleep(0) does

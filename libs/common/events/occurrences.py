@@ -33,7 +33,7 @@ class Occurrence(Value):
     __slots__ = ("common", "own", "request_id")
 
     def __init__(
-        self, request_id: str, *, common: tuple[object, ...], own: tuple[object, ...]
+        self, request_id: str, *, common: tuple[object, ...], own: tuple[Any, ...]
     ) -> None:
         self.request_id = request_id
         self.common = common

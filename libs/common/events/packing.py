@@ -15,7 +15,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from libs.common.events.occurrences import OWN, Occurrence
 from libs.common.events.values import InferenceEvent
@@ -28,6 +28,7 @@ IDS = "client_request_id", "traceparent"  # with one of them, an event is like n
 EVENT, EVENT_WORDS, EVENT_POINTERS = "HH4xQQ", 3, 2
 # Before them are the frame of one segment and the root pointer.
 SEQUENCE, SEQUENCE_AT = struct.Struct("<Q"), 8 * (2 + 2)
+INFINITY: Final = math.inf
 NOT_PACKED = (struct.error, TypeError, ValueError, OverflowError)
 
 
@@ -41,12 +42,9 @@ class _Shape(NamedTuple):
     texts_at: tuple[int, ...]  # bytes from the start, of the server's name and of each text
 
 
-class _Template(NamedTuple):
-    """An earlier event, and where the next one's id goes."""
-
-    message: bytes
-    id_at: int
-    id_end: int
+# An earlier event, cut where the next one differs: before its sequence, its own numbers, its id,
+# and after that; and how long the id is.
+_Template: TypeAlias = tuple[bytes, bytes, bytes, bytes, int]
 
 
 class Packer:
@@ -70,9 +68,11 @@ class Packer:
             raise ValueError("the schema has other fields between those that vary")
         self._own_floats = [at for at, name in enumerate(OWN) if _kind(slots[name]) == "float64"]
         together = "".join(CODES[_kind(slots[name])] for name in OWN)
-        self._write_own = struct.Struct(f"<{together}").pack_into
+        own = struct.Struct(f"<{together}")
+        self._pack_own = own.pack
         # The start of a message, up to the numbers: the frame, the root, struct Event.
         self._own_at = 8 * (2 + EVENT_WORDS + EVENT_POINTERS + slots[OWN[0]].offset)
+        self._own_end = self._own_at + own.size
         self._templates: dict[tuple[object, ...], _Template] = {}
         self._slots = [slot.offset for slot in texts.values()]
         self._sources = len(schema.fields["requestSource"].schema.enumerants)
@@ -84,20 +84,19 @@ class Packer:
         """Return the message, as `pack` does of the event."""
         alike = (server, boot_epoch, told.common)
         template, number = self._templates.get(alike), told.request_id.encode()
-        if template is None or template.id_at + len(number) != template.id_end:
-            event = told.event()
-            whole, id_at = self._whole(event, server, boot_epoch, sequence)
-            if not any(self._ids(event)):
-                self._keep(alike, whole, id_at, len(number))
-            return whole
-        own = told.own
-        for at in self._own_floats:
-            _check(own[at])
-        message = bytearray(template.message)
-        SEQUENCE.pack_into(message, SEQUENCE_AT, sequence)
-        self._write_own(message, self._own_at, *own)
-        message[template.id_at : template.id_end] = number
-        return bytes(message)
+        if template is not None:
+            start, between, before_id, rest, size = template
+            if size == len(number):
+                for at in self._own_floats:
+                    _check(told.own[at])
+                numbers = self._pack_own(*told.own)
+                put = SEQUENCE.pack(sequence)
+                return b"".join((start, put, between, numbers, before_id, number, rest))
+        event = told.event()
+        whole, id_at = self._whole(event, server, boot_epoch, sequence)
+        if not any(self._ids(event)):
+            self._keep(alike, whole, id_at, len(number))
+        return whole
 
     def pack(self, event: InferenceEvent, *, server: str, boot_epoch: int, sequence: int) -> bytes:
         """Return the message; raises one of NOT_PACKED where a value needs more care."""
@@ -131,7 +130,13 @@ class Packer:
     def _keep(self, alike: tuple[object, ...], message: bytes, id_at: int, id_size: int) -> None:
         if len(self._templates) >= MOST_TEMPLATES:
             self._templates.clear()
-        self._templates[alike] = _Template(message, id_at, id_at + id_size)
+        self._templates[alike] = (
+            message[:SEQUENCE_AT],
+            message[SEQUENCE_AT + SEQUENCE.size : self._own_at],
+            message[self._own_end : id_at],
+            message[id_at + id_size :],
+            id_size,
+        )
 
     def _shape(self, texts: Sequence[bytes]) -> _Shape:
         lengths = bytes(map(len, texts))  # a text of more than 255 bytes is unusual
@@ -171,9 +176,9 @@ class Packer:
         )
 
 
-def _check(number: Any) -> None:
-    """Refuse what no time and no count can be; integers have their bounds in the format."""
-    if not 0.0 <= number < math.inf:
+def _check(number: float) -> None:
+    """Refuse what no time and no price can be; integers have their bounds in the format."""
+    if not 0.0 <= number < INFINITY:
         raise ValueError("a number out of range")
 
 
