@@ -1,4 +1,4 @@
-"""The experts: seven ways to tell from past errors how large the load may become.
+"""The experts: eight ways to tell from past errors how large the load may become.
 
 With x the load now, l = log(1 + x), L the smoothed l, X = exp(y) - 1 the target, and (c, s) the
 ridge's centre and scale, the quantile q_p of
@@ -10,9 +10,12 @@ ridge's centre and scale, the quantile q_p of
     by level    as added, of minutes with a load like x
     by fall     as added, of minutes after a fall from the last half hour's maximum like this one
     rooted      sqrt(X) - sqrt(x)             (sqrt(x) + q_p)^2, which levels a Poisson spread
+    swung       (sqrt(X) - sqrt(x)) / r       (sqrt(x) + r q_p)^2, r = 1/2 + how far sqrt(x) went up
+                                              and down in the last hour: rough hours follow rough ones
 
 from the last 7 days' errors, those alone whose target is known, read anew every hour.
-Unit: permits; shape: (experts, P). Source: reference measurements; `rooted` is Anscombe (1948).
+Unit: permits; shape: (experts, P). Source: reference measurements; `rooted` is Anscombe (1948),
+`swung` measures volatility by ranges as Parkinson (1980) does.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ from services.scheduler.deciding import residuals
 from services.scheduler.deciding.minutes import DAY, WEEK, Floats, Minutes, Singles, levels
 from services.scheduler.deciding.target import rolling_max, targets
 
-NAMES = ("ratio", "centred", "added", "multiplied", "by level", "by fall", "rooted")
+NAMES = ("ratio", "centred", "added", "multiplied", "by level", "by fall", "rooted", "swung")
 LEAST_MINUTES = 60  # fewer errors say nothing of a tail
 _FALL_MINUTES = 30
 _FALLS = np.array([0.1, 0.35, 0.7])  # in log units: a tenth, a third, a half
 _LEVELS = np.array([0.25, 0.5, 0.75])  # of the loads of the week
+_SWING_MINUTES = 60
+_CHANCE = 0.5  # what a Poisson number's square root deviates by, whatever its mean
 _LEAST_OF_A_KIND = 120  # else those of all kinds are taken
 
 
@@ -46,6 +51,7 @@ class Tables:
     by_level: Floats
     by_fall: Floats
     rooted: Floats
+    swung: Floats
 
 
 def learn(minutes: Minutes, horizon: int) -> Tables | None:
@@ -60,6 +66,7 @@ def learn(minutes: Minutes, horizon: int) -> Tables | None:
     load, most = np.expm1(now), np.expm1(wanted)
     added = most - load
     levels = np.quantile(now, _LEVELS)
+    rooted = np.sqrt(most) - np.sqrt(load)
     ratio, centred = _around_ridge(minutes, first, wanted, most)
     return Tables(
         ratio=ratio,
@@ -69,7 +76,8 @@ def learn(minutes: Minutes, horizon: int) -> Tables | None:
         levels=levels,
         by_level=_by_kind(added, np.searchsorted(levels, now), len(levels) + 1),
         by_fall=_by_kind(added, _fall_kinds(logs, wanted.size), len(_FALLS) + 1),
-        rooted=residuals.quantiles(np.sqrt(most) - np.sqrt(load)),
+        rooted=residuals.quantiles(rooted),
+        swung=residuals.quantiles(rooted / _swings(np.sqrt(load))),
     )
 
 
@@ -86,6 +94,13 @@ def _around_ridge(
     ratio = ((wanted - middle) / scale)[expected]
     centred = (most - np.expm1(middle))[expected]
     return residuals.quantiles(ratio), residuals.quantiles(centred)
+
+
+def _swings(roots: Singles) -> Singles:
+    """Return r of each minute: (n,) to (n,)."""
+    before = np.concatenate([np.full(_SWING_MINUTES - 1, roots[0]), roots])
+    swings: Singles = rolling_max(before, _SWING_MINUTES) + rolling_max(-before, _SWING_MINUTES)
+    return swings + np.float32(_CHANCE)
 
 
 def _fall_kinds(logs: Singles, size: int) -> NDArray[np.intp]:
@@ -120,7 +135,10 @@ def quantiles(tables: Tables, minutes: Minutes, centre: float, scale: float) -> 
     said[3] = np.expm1(np.minimum(log + tables.multiplied, _MOST_LOG))
     said[4] = load + tables.by_level[np.searchsorted(tables.levels, log)]
     said[5] = load + tables.by_fall[np.searchsorted(_FALLS, fall)]
-    said[6] = np.maximum(np.sqrt(load) + tables.rooted, 0.0) ** 2
+    root, roots = np.sqrt(load), np.sqrt(np.expm1(logs[-_SWING_MINUTES:]))
+    swing = float(roots.max() - roots.min()) + _CHANCE
+    said[6] = np.maximum(root + tables.rooted, 0.0) ** 2
+    said[7] = np.maximum(root + swing * tables.swung, 0.0) ** 2
     return np.asarray(np.maximum(said, 0.0))
 
 

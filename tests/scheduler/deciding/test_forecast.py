@@ -119,8 +119,25 @@ def test_every_expert_keeps_its_quantiles_in_order(loads: list[float]) -> None:
     if tables is not None:
         said = experts.quantiles(tables, minutes, math.nan, math.nan)
         spoken = said[~np.isnan(said[:, 0])]
-        assert len(spoken) == 5
+        assert len(spoken) == 6
         assert np.all(np.diff(spoken, axis=1) >= -1e-6 * (1 + spoken[:, 1:]))
+
+
+def test_a_rough_hour_is_expected_to_go_on() -> None:
+    rng = np.random.default_rng(1)
+    loads = np.where(np.arange(DAY) % 480 < 360, 40.0, rng.choice([5.0, 40.0, 160.0], DAY))
+    minutes = minutes_of(np.concatenate([loads, np.full(120, 40.0)]))
+    tables = experts.learn(minutes, 3)
+    assert tables is not None
+
+    calm = experts.quantiles(tables, minutes, math.nan, math.nan)[-1]
+    for index, load in enumerate((160.0, 5.0, 40.0), start=minutes.last + 1):
+        minutes.add(index, load)
+    rough = experts.quantiles(tables, minutes, math.nan, math.nan)[-1]
+
+    at = int(np.searchsorted(residuals.PROBABILITIES, 0.9))
+    assert calm[at] < 60.0
+    assert rough[at] > 120.0
 
 
 def test_the_mixture_turns_to_who_has_said_better() -> None:
