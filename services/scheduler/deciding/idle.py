@@ -8,7 +8,7 @@ the SLO. With idle(t) the minutes since the last call, each minute is replayed a
 
     a call is cold at T_k     where idle(t) > T_k; so are those of the boot's h minutes after it
     share_k = sum cold calls / sum calls       halved every 5 days
-    T       = least T_k with share_k <= aim * slo
+    T       = least T_k with share_k <= 0.8 aim * slo,  as what comes is not what was
 
 Unit: minutes. An idle series has no quantiles worth a word, and its next call hardly depends on
 more than how long it has been idle. Source: Shahrad et al., Serverless in the Wild (2020).
@@ -30,6 +30,7 @@ LADDER: Floats = np.array(
 START = 60.0  # minutes, before anything is known
 GUESS = 0.1  # share of cold calls below it
 PRIOR_CALLS = 30.0  # by so many calls is that believed
+MARGIN = 0.8
 HALF_LIFE = 5.0 * DAY
 _KEPT = 0.5 ** (1 / HALF_LIFE)
 
@@ -63,7 +64,7 @@ class Idle:
         """Return the keep-alive that would have kept the SLO."""
         guess = np.where(LADDER < START, GUESS, 0.0)
         share = (self.cold + guess * PRIOR_CALLS) / (self.calls + PRIOR_CALLS)
-        kept = share <= aim * slo
+        kept = share <= MARGIN * aim * slo
         return float(LADDER[kept.argmax()] if kept.any() else LADDER[-1])
 
     def is_cold(self, index: int, minutes: float) -> bool:

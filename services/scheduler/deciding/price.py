@@ -8,13 +8,16 @@ Each minute is replayed for a ladder of prices p_k at once. With n_k(t) the requ
 
 and, with sums that halve every 5 days and a prior that counts as much as 6 hours,
 
-    over_k = truth * (sum late_k / sum arrivals) / (aim * slo)
+    left   = 1 + known * (1 - seen / (aim * slo * sum arrivals)),  between 1/2 and 2
+    over_k = truth * (sum late_k / sum arrivals) / (left * aim * slo)
     kept   = least p with over(p) <= 1                          log-linear between the rungs
     worth  = argmin_p  sum w_k / min_k sum w_k + KNEE * max(over_k - 1, 0)
     price  = min(kept, worth)
 
-The second ends what the first would begin where calls are late at any price, as after a jump that
-nothing foretold: three more fleets are paid for one SLO's worth of late calls, and no more.
+`left` makes a budget of the SLO: what was late lately, `seen`, is missing from what may be late
+now, and what was not may be. `known` grows with the minutes n that were seen, n / (n + a day).
+`worth` ends what `kept` would begin where calls are late at any price, as after a jump that
+nothing foretold: one more fleet is paid for one SLO's worth of late calls, and no more.
 It has no say while the prior counts for more than what was seen: the prior says little of late
 calls at low prices, and nothing of what they cost.
 
@@ -42,9 +45,10 @@ PRICES: Floats = np.geomspace(0.004, 524.0, 35)
 HALF_LIFE = 5.0 * DAY
 PRIOR_MINUTES = 360.0
 START = 0.5  # instance-minutes that suit an SLO of 0.3 %, before anything is known
-KNEE = 3.0  # fleets that one more of what the SLO allows is worth
+KNEE = 1.0  # fleets that one more of what the SLO allows is worth
 _KEPT = 0.5 ** (1 / HALF_LIFE)
 _MOST_TRUTH = 4.0
+_MOST_LEFT = 2.0
 _PRIOR: Floats = 0.003 * START / PRICES
 _LOGS: Floats = np.log(PRICES)
 
@@ -116,9 +120,17 @@ class Price:
         found = (self.seen + usual) / (self.replayed + usual)
         return min(max(found, 1 / _MOST_TRUTH), _MOST_TRUTH)
 
+    def left(self, allowed: float) -> float:
+        """Return how many times the share `allowed` may be late now, for what was late lately."""
+        known = self.minutes / (self.minutes + DAY)
+        spent = self.seen / (allowed * self.arrivals + 1.0)
+        return min(max(1 + known * (1 - spent), 1 / _MOST_LEFT), _MOST_LEFT)
+
     def now(self, slo: float, aim: float) -> float:
         """Return the price that keeps a share `aim` of the SLO."""
-        over = np.maximum(self.shares() * (self.truth(slo) / (aim * slo)), 1e-12)
+        allowed = aim * slo
+        over = self.shares() * (self.truth(slo) / (self.left(allowed) * allowed))
+        over = np.maximum(over, 1e-12)
         kept = float(np.exp(np.interp(0.0, -np.log(over), _LOGS)))
         if self.minutes < PRIOR_MINUTES or not self.cost[0] > 0:
             return kept

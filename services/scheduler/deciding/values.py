@@ -35,7 +35,7 @@ class Situation:
     min: int = 0
     max: int = 100
     slo: float = 0.003  # share of calls that may wait 1 s or more
-    aim: float = 0.8  # share of the SLO aimed at, as what comes is not what was
+    aim: float = 1.0  # share of the SLO aimed at
     keep_alive_s: float | None = None  # after the last call, where min is 0; None: as the SLO asks
 
 

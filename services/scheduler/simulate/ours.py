@@ -73,5 +73,5 @@ def _span(seen: Observation) -> Span:
 FAMILY = Family(
     name="ours",
     make=Ours,
-    configurations=grid({"aim": 0.8}, aim=(0.6, 0.8, 1.0)),
+    configurations=grid({"aim": 1.0}, aim=(0.6, 0.8, 1.0)),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.scheduler.deciding.idle import LADDER, START, Idle
+from services.scheduler.deciding.idle import LADDER, MARGIN, START, Idle
 from services.scheduler.deciding.signal import Minute
 
 
@@ -27,7 +27,7 @@ def test_before_anything_is_known_it_stays_for_an_hour() -> None:
 def test_it_stays_as_long_as_the_slo_asks(slo: float, minutes: float) -> None:
     idle = lived(([30] * 99 + [200]) * 20)
 
-    assert idle.minutes(slo, 1.0) == minutes
+    assert idle.minutes(slo, 1 / MARGIN) == minutes
 
 
 def test_a_call_to_nobody_is_cold_and_so_are_those_of_its_boot() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.scheduler.deciding import Series, Situation, Span
+from services.scheduler.deciding.minutes import DAY
 from services.scheduler.deciding.price import PRICES, START, Price, Terms
 from services.scheduler.deciding.signal import Minute
 
@@ -48,6 +49,21 @@ def test_late_calls_that_the_replay_does_not_know_raise_the_price() -> None:
 
     assert late.truth(0.003) == pytest.approx(4.0, rel=0.5)
     assert late.now(0.003, 1.0) > calm.now(0.003, 1.0)
+
+
+def test_what_was_not_late_lately_may_be_late_now() -> None:
+    price = lived(Price(), minutes=3000)
+    arrivals = price.arrivals
+
+    left = []
+    for spent in (0.0, 0.5, 1.0, 1.5, 9.0):
+        price.seen = spent * 0.003 * arrivals
+        left.append(price.left(0.003))
+
+    assert left[2] == pytest.approx(1.0, rel=0.01)
+    assert left == sorted(left, reverse=True)
+    assert left[0] == pytest.approx(1 + price.minutes / (price.minutes + DAY), rel=0.01)
+    assert left[-1] == 0.5
 
 
 def test_a_jump_is_late_until_a_boot_is_over() -> None:
