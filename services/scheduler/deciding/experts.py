@@ -10,8 +10,8 @@ ridge's centre and scale, the quantile q_p of
     by level    as added, of minutes with a load like x
     by fall     as added, of minutes after a fall from the last half hour's maximum like this one
     rooted      sqrt(X) - sqrt(x)             (sqrt(x) + q_p)^2, which levels a Poisson spread
-    swung       (sqrt(X) - sqrt(x)) / r       (sqrt(x) + r q_p)^2, r = 1/2 + how far sqrt(x) went up
-                                              and down in the last hour: rough hours follow rough ones
+    swung       (sqrt(X) - sqrt(x)) / r       (sqrt(x) + r q_p)^2, r = 1/2 + the range of sqrt(x)
+                                              in the last hour: rough ones follow rough ones
 
 from the last 7 days' errors, those alone whose target is known, read anew every hour.
 Unit: permits; shape: (experts, P). Source: reference measurements; `rooted` is Anscombe (1948),
