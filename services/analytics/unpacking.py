@@ -10,7 +10,6 @@ The format is at https://capnproto.org/encoding.html.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -26,12 +25,14 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 TYPES = {"uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "float64": "f8"}
-FRAME = struct.Struct("<II")  # segments less one, words of the first
 # Words from the start of a message: the frame, the root, struct Event, its two pointers.
 ROOT_AT, EVENT_AT = 1, 2
+ONE_SEGMENT = 0xFFFFFFFF  # of a frame, the bits that are zero then
 SEQUENCE_AT = EVENT_AT + 2
 POINTERS_AT = EVENT_AT + EVENT_WORDS
 NUMBERS_AT = POINTERS_AT + EVENT_POINTERS
+# Texts in which most events differ, in the order in which they lie.
+OWN_TEXTS = "account_id", "request_id", "client_request_id", "traceparent"
 U = np.uint64
 
 
@@ -56,8 +57,14 @@ class Unpacker:
         kinds = {name: str(slot.type.which()) for name, slot in slots.items()}
         at = NUMBERS_AT + numbers_words
         texts = {n: at + slots[n].offset for n, kind in kinds.items() if kind == "text"}
-        self._text_names, self._text_places = tuple(texts), tuple(texts.values())
-        self._texts = Texts(self._text_places)
+        shared = [name for name in texts if name not in OWN_TEXTS]
+        self._text_names = (*OWN_TEXTS, *shared)
+        self._text_places = tuple(texts[name] for name in self._text_names)
+        self._texts = Texts(
+            own=self._text_places[: len(OWN_TEXTS)],
+            shared=self._text_places[len(OWN_TEXTS) :],
+            start=self._words,
+        )
         self._lists = {n: at + slots[n].offset for n, kind in kinds.items() if kind == "list"}
         codes = {name: TYPES.get(kind, "u2") for name, kind in kinds.items()}
         numbers = [n for n in slots if n not in texts and n not in self._lists]
@@ -76,6 +83,8 @@ class Unpacker:
         """Read a batch's messages. Raises Unusual where they are not `count` whole ones."""
         starts, sizes = _messages(body, count)
         words: Words = np.frombuffer(body, "<u8")
+        if (words[starts] & U(ONE_SEGMENT)).any():
+            raise Unusual("several segments")
         long_enough = np.flatnonzero(sizes >= self._words)
         heads = words[starts[long_enough, None] + np.arange(self._words)]
         usual = self._are_usual(heads)
@@ -86,7 +95,7 @@ class Unpacker:
         others = [(int(n), body[WORD * starts[n] : WORD * (starts[n] + sizes[n])]) for n in rest]
         pointers = heads[:, self._text_places].tobytes()
         texts = self._texts.read(body, starts[at], sizes[at], pointers)
-        columns = self._number_columns(heads) | dict(zip(self._text_names, texts.T, strict=True))
+        columns = self._number_columns(heads) | dict(zip(self._text_names, texts, strict=True))
         return Unpacked(columns, at, tuple(others))
 
     def _are_usual(self, heads: Words) -> npt.NDArray[np.bool_]:
@@ -108,19 +117,17 @@ class Unpacker:
 
 def _messages(body: bytes, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return where the messages begin, and how long they are, in words."""
-    if len(body) % WORD:
-        raise Unusual("half a word")
+    if not body or len(body) % WORD:
+        raise Unusual("no whole words")
+    words = memoryview(body).cast("Q")
     starts: list[int] = []
-    at, read = 0, FRAME.unpack_from
-    while at < len(body):
-        more_segments, words = read(body, at)
-        if more_segments:
-            raise Unusual("several segments")
-        starts.append(at // WORD)
-        at += WORD * (1 + words)
-    if at != len(body) or len(starts) != count:
+    at = 0
+    while at < len(words):
+        starts.append(at)
+        at += 1 + (words[at] >> 32)  # a frame: the segments less one, the words of the first
+    if at != len(words) or len(starts) != count:
         raise Unusual("more or less than there should be")
-    edges = np.array([*starts, at // WORD], dtype=np.intp)
+    edges = np.array([*starts, at], dtype=np.intp)
     return edges[:-1], np.diff(edges)
 
 

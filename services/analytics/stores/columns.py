@@ -93,7 +93,8 @@ def _usual(batch: Batch, events: Received, seen: int) -> Columns:
     }
     for name in InferenceEvent.__struct_fields__:
         if name == "visited_colos":  # events with some are not among them
-            columns[name] = _lists([()] * count)
+            columns[name] = np.empty(count, dtype=object)
+            columns[name].fill([])
         elif name == "request_source":
             known = np.minimum(events.columns[name][start:], len(SOURCES) - 1)
             columns[name] = SOURCES[known.astype(np.intp)]

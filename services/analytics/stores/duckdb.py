@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import duckdb
 
@@ -25,14 +25,10 @@ from libs.common.events.values import Batch
 from libs.common.usage import RecentQuery, RecordedEvent, UsageQuery, UsageRow
 from services.analytics.ports import StoreError
 from services.analytics.stores import duckdb_rollup as rollup
-from services.analytics.stores.columns import (
-    Columns,
-    Source,
-    fresh,
-    watermark_columns,
-)
+from services.analytics.stores.columns import Source, fresh, watermark_columns
 from services.analytics.stores.duckdb_copy import copy_open
 from services.analytics.stores.duckdb_hours import HourBook, Keeping
+from services.analytics.stores.duckdb_insert import insert
 from services.analytics.stores.duckdb_recent import recent_statement
 from services.analytics.stores.duckdb_schema import MIGRATIONS, VERSION_TABLE
 from services.analytics.stores.duckdb_usage import Hours, usage_rows
@@ -41,9 +37,10 @@ from services.analytics.stores.recent_rows import recorded
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-# DuckDB's file has groups of 122,880 rows. One that is not full is written anew when more comes, so
-# what comes is left in the log until that has a group of events, or is worth it after a minute.
-MOST_LOGGED, WORTH_BYTES = "64MB", 4 << 20
+# DuckDB's file has groups of 122,880 rows, one or more for each time that the log comes into it.
+# Those that others would fill are written anew then. So the log is left to grow to nearly a group:
+# one write more might be beyond it. Or it is worth it after a minute, or its events are long.
+NEARLY_A_GROUP, MOST_LOGGED, WORTH_BYTES = 100_000, "128MB", 4 << 20
 CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
@@ -86,6 +83,7 @@ class DuckDBStore:
         self._watermarks: dict[Source, int] = {}
         self._identity = ""
         self._writes = 0
+        self._logged = 0  # events, as far as is known
         self._keeping = keeping or Keeping()
         self._clock = clock or SystemClock()
         self._hours = HourBook(opened=(), rolled=())
@@ -124,6 +122,8 @@ class DuckDBStore:
     async def write(self, batches: Sequence[Batch]) -> None:
         """Keep what is new of the batches, all in one transaction."""
         await asyncio.wrap_future(self._writing.submit(self._write, batches))
+        if self._logged >= NEARLY_A_GROUP:
+            await self._write_with(self._empty_log)
         self._writes += 1
         if self._writes >= CACHED_WRITES and not self._one_query.locked():
             self._writes = 0
@@ -198,7 +198,13 @@ class DuckDBStore:
             is_dirty |= rollup.sweep(connection)
             self._has_leavings = False
         if is_dirty or self._logged_bytes() >= WORTH_BYTES:
+            self._empty_log(connection)
+
+    def _empty_log(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Bring what is logged into the file, unless an hour is just being rolled up."""
+        with suppress(duckdb.TransactionException):
             connection.execute("CHECKPOINT")
+            self._logged = 0
 
     def _logged_bytes(self) -> int:
         """Return the size of the log, whose rows are in memory, too."""
@@ -286,11 +292,11 @@ class DuckDBStore:
             change = self._hours.change(inferences)
             connection.begin()
             rollup.add_open(connection, change.opened, change.reopened)
-            _insert(connection, "inference_events", inferences)
-            _insert(connection, "lifecycle_events", lifecycles)
+            insert(connection, "inference_events", inferences)
+            insert(connection, "lifecycle_events", lifecycles)
             begun = {k: v for k, v in new.watermarks.items() if k not in self._watermarks}
             raised = [(v, *k) for k, v in new.watermarks.items() if k in self._watermarks]
-            _insert(connection, "watermarks", watermark_columns(begun))
+            insert(connection, "watermarks", watermark_columns(begun))
             if raised:
                 connection.executemany(RAISE, raised)
             connection.commit()
@@ -298,6 +304,7 @@ class DuckDBStore:
             self._close()
             raise StoreError(_line(self._path, error)) from error
         self._watermarks |= new.watermarks
+        self._logged += sum(len(batch.events) for batch, _ in new.batches)
         self._hours.apply(change)
         self._has_leavings |= bool(change.reopened)
 
@@ -352,18 +359,6 @@ def _usage(reader: duckdb.DuckDBPyConnection, query: UsageQuery, max_rows: int) 
     finally:
         with suppress(duckdb.Error):
             reader.rollback()
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: Columns) -> None:
-    """Add rows to a table; nothing, where there are no columns."""
-    if not columns:
-        return
-    view: Any = columns  # DuckDB reads a dict of arrays as a table; its annotations do not tell
-    connection.register("batch", view)
-    try:
-        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM batch")
-    finally:
-        connection.unregister("batch")
 
 
 def _line(path: Path, error: duckdb.Error) -> str:
