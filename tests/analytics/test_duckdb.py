@@ -234,3 +234,41 @@ async def test_memory_does_not_follow_the_file(file: Path, monkeypatch: pytest.M
         assert connection.execute(LIMIT).fetchall() == [(limit,)]  # as it was
         (row,) = await store.usage(UsageQuery(), max_rows=10)
         assert row.requests == 60_001
+
+
+async def test_the_log_comes_into_the_file_when_a_group_of_events_is_in_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.analytics.stores.duckdb.NEARLY_A_GROUP", 10)
+    log = file.with_name(f"{file.name}.wal")
+    async with DuckDBStore(file) as store:
+        await store.write([batch(1, 9)])
+        assert log.exists()
+
+        await store.write([batch(10, 1)])
+        assert not log.exists()
+
+        reader = store._reader
+        assert reader is not None
+        reader.begin()
+        reader.execute("INSERT INTO usage_open VALUES (1)")  # as an hour that is rolled up
+        await store.write([batch(11, 10)])
+        assert log.exists()
+        reader.rollback()
+
+        await store.write([batch(21, 1)])
+        assert not log.exists()
+        (row,) = await store.usage(UsageQuery(), max_rows=10)
+        assert row.requests == 21
+
+
+async def test_lists_are_kept_beside_events_without_one(file: Path) -> None:
+    visited = event(1, visited_colos=("fra", "lhr"))
+    both = Batch(server="ams-0", boot_epoch=1, first_sequence=1, events=(visited, event(2)))
+    async with DuckDBStore(file) as store:
+        await store.write([both])
+        await store.write([batch(3, 1)])
+
+    with duckdb.connect(str(file)) as connection:
+        rows = connection.execute("SELECT visited_colos FROM inference_events ORDER BY sequence")
+        assert rows.fetchall() == [(["fra", "lhr"],), ([],), ([],)]

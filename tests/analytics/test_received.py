@@ -9,10 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from libs.common.events.codec import BrokenEvent, decode_many, encode
+from libs.common.events.codec import (
+    INFERENCE_KIND,
+    INFERENCE_NODE,
+    INFERENCE_SLOTS,
+    BrokenEvent,
+    decode_many,
+    encode,
+)
 from libs.common.events.values import Batch, Event, InferenceEvent, LifecycleEvent
 from services.analytics.received import FEWEST, Received, read_events
 from services.analytics.stores.columns import fresh
+from services.analytics.texts import Unusual
+from services.analytics.unpacking import Unpacker
 from tests.analytics.support import event
 from tests.libs.events import texts, valid
 
@@ -98,6 +107,25 @@ def test_columns_are_made_without_structs() -> None:
     assert len(inferences["sequence"]) == len(received) == 100
     assert received.count(None) == 0
     assert not received.has_structs
+
+
+def test_shared_texts_are_forgotten_when_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.analytics.texts.MOST_ALIKE", 3 * FEWEST)
+    unpacker = Unpacker(INFERENCE_NODE, slots=INFERENCE_SLOTS, kind=INFERENCE_KIND)
+
+    for models in ("a", "b", "c", "a", "d"):
+        events: list[Event] = [
+            event(n, model_id=f"{models}{n}", client_request_id=f"{n}") for n in range(2 * FEWEST)
+        ]
+        read = unpacker.unpack(body(events), first_sequence=FIRST, count=len(events)).columns
+        for name in ("model_id", "account_id", "request_id", "client_request_id", "endpoint"):
+            assert read[name].tolist() == [getattr(each, name) for each in events]
+
+    with pytest.raises(Unusual):
+        many: list[Event] = [event(n) for n in range(4 * FEWEST)]
+        unpacker.unpack(body(many), first_sequence=FIRST, count=len(many))
 
 
 def test_a_few_events_are_read_one_by_one() -> None:
