@@ -25,6 +25,7 @@ from bench.ours import BOOT_S, COMMAND
 from bench.processes import Failure, Process, cpu_seconds, memory_mb, prepare, running, until
 from bench.report import number, say, table
 from libs import compiled
+from libs.common.events.occurrences import COMMON, OWN, Occurrence
 from libs.common.events.sinks import SinkConfig, UnixSocketSink
 from libs.common.events.spool import SpoolConfig
 from libs.common.events.spooling import SpoolingConfig
@@ -118,7 +119,14 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def several(count: int) -> Iterator[InferenceEvent]:
+def several(count: int) -> Iterator[Occurrence]:
+    """Yield events as servers emit them."""
+    for event in whole(count):
+        common, own = (tuple(getattr(event, name) for name in part) for part in (COMMON, OWN))
+        yield Occurrence(event.request_id, common=common, own=own)
+
+
+def whole(count: int) -> Iterator[InferenceEvent]:
     """Yield events of several accounts and models, one in ten with an id of its client's."""
     now_ms = int(time.time() * 1000)
     for n in range(count):
@@ -213,7 +221,7 @@ def costs(
     }
 
 
-async def emitting(folder: Path, events: Sequence[InferenceEvent]) -> Row:
+async def emitting(folder: Path, events: Sequence[Occurrence]) -> Row:
     """Return what `emit` alone takes, while nobody listens."""
     spent = 0.0
     async with sink(folder, spool=False) as box:
@@ -226,7 +234,7 @@ async def emitting(folder: Path, events: Sequence[InferenceEvent]) -> Row:
 
 
 async def paced(
-    folder: Path, events: Sequence[InferenceEvent], count: int, per_s: int, *, spool: bool
+    folder: Path, events: Sequence[Occurrence], count: int, per_s: int, *, spool: bool
 ) -> None:
     """Emit at a rate, in turns of the loop as requests have them."""
     async with sink(folder, spool=spool) as box:
@@ -235,8 +243,8 @@ async def paced(
 
 
 async def at_rate(
-    emit: Callable[[InferenceEvent], None],
-    events: Sequence[InferenceEvent],
+    emit: Callable[[Occurrence], None],
+    events: Sequence[Occurrence],
     count: int,
     per_s: int,
 ) -> None:
@@ -249,14 +257,14 @@ async def at_rate(
         await asyncio.sleep(max(began + first / per_s - time.monotonic(), 0.0))
 
 
-def pacing_us(events: Sequence[InferenceEvent], count: int, per_s: int) -> float:
+def pacing_us(events: Sequence[Occurrence], count: int, per_s: int) -> float:
     """Return what calling at that rate costs by itself, per event: it is not the sink's."""
     began = time.process_time()
     uvloop.run(at_rate(lambda _: None, events, count, per_s))
     return 1e6 * (time.process_time() - began) / count
 
 
-async def saturated(folder: Path, events: Sequence[InferenceEvent], count: int) -> None:
+async def saturated(folder: Path, events: Sequence[Occurrence], count: int) -> None:
     """Emit as fast as it is stored."""
     async with sink(folder) as box:
         for number in range(count):
@@ -268,7 +276,7 @@ async def saturated(folder: Path, events: Sequence[InferenceEvent], count: int) 
         await stored(box, count)
 
 
-async def absent(folder: Path, events: Sequence[InferenceEvent], count: int) -> Row:
+async def absent(folder: Path, events: Sequence[Occurrence], count: int) -> Row:
     """Return what a sink keeps in memory, and on disk, of what comes while nobody listens."""
     pid = [os.getpid()]
     async with sink(folder) as box:

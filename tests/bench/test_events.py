@@ -41,7 +41,7 @@ def test_its_events_are_usual_ones() -> None:
 
     assert isinstance(received, Received)
     assert len(received.at) == 100
-    assert list(received) == made
+    assert list(received) == [each.event() for each in made]
 
 
 @pytest.mark.long
