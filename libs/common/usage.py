@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from msgspec import Struct
+
 from libs.common.events.values import InferenceEvent
 
 MOST_RECENT = 1_000  # attempts of one page, and
@@ -46,8 +48,7 @@ class UsageQuery:
     group_by: tuple[UsageGroup, ...] = (UsageGroup.MODEL,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
+class UsageRow(Struct, frozen=True, kw_only=True):  # thousands are made for one answer
     """Totals of one group; what was not grouped by is empty."""
 
     model: str = ""

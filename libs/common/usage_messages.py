@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from msgspec.structs import asdict as struct_values
@@ -22,7 +21,7 @@ from libs.common.usage import (
 )
 from libs.common.usage_texts import position
 
-ROW = tuple(field.name for field in dataclass_fields(UsageRow))
+ROW = UsageRow.__struct_fields__
 EVENT = InferenceEvent.__struct_fields__
 
 
@@ -52,7 +51,7 @@ def query_from_message(message: pb.QueryRequest) -> UsageQuery:
 
 def row_to_message(row: UsageRow) -> pb.UsageRow:
     """Return a row as a message."""
-    return pb.UsageRow(**asdict(row))
+    return pb.UsageRow(**struct_values(row))
 
 
 def row_from_message(message: pb.UsageRow) -> UsageRow:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from msgspec import structs
+
 from libs.common.errors import BadInput, UsageUnavailable
 from libs.common.usage import MOST_RECENT, RecentPage, RecentQuery, UsageQuery, UsageRow
 from services.analytics.ports import StoreError, UsageStore
@@ -42,7 +44,7 @@ class Usage:
             rows = await self._store.usage(query, max_rows=self._max_rows + 1)
         if len(rows) > self._max_rows:
             raise BadInput(f"more than {self._max_rows} rows: ask for a shorter range")
-        return [replace(row, cost_usd=row.neurons * self._usd_per_neuron) for row in rows]
+        return [structs.replace(row, cost_usd=row.neurons * self._usd_per_neuron) for row in rows]
 
     async def recent(self, query: RecentQuery) -> RecentPage:
         """Return the last attempts, newest first."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from libs.common.envelope import RequestSource
 from libs.common.events.values import Batch, InferenceEvent
@@ -115,7 +115,7 @@ def same(answer: Sequence[Sequence[UsageRow]]) -> list[list[UsageRow]]:
 
 def counted(answer: Sequence[Sequence[UsageRow]]) -> list[list[UsageRow]]:
     """Without percentiles, which stores find differently where requests are few."""
-    percentiles = [name for name in UsageRow.__dataclass_fields__ if "p5" in name or "p9" in name]
+    percentiles = [name for name in UsageRow.__struct_fields__ if "p5" in name or "p9" in name]
     return [[replace(row, **dict.fromkeys(percentiles, 0)) for row in rows] for rows in answer]
 
 

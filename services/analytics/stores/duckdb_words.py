@@ -18,6 +18,7 @@ SPAN_MS = HOUR_MS
 
 PER_DOUBLING = 16
 LEAST, MOST = -10 * PER_DOUBLING, 31 * PER_DOUBLING  # from a microsecond to 24 days, in ms
+BUCKETS = MOST - LEAST + 1
 
 HOUR = f"(timestamp_ms // {HOUR_MS} * {HOUR_MS})"
 
