@@ -77,6 +77,8 @@ async def _watch(client: UsageClient, query: UsageQuery, every_s: float) -> None
             shown = as_table(await client.query(query), query.group_by)
         except Unavailable as error:
             shown = f"no answer now: {error}\n"
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError  # grpcio loses one that comes together with an answer
         sys.stdout.write(f"{CLEAR}{shown}" if sys.stdout.isatty() else f"{shown}\n")
         sys.stdout.flush()
         await asyncio.sleep(every_s)

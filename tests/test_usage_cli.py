@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -140,6 +140,29 @@ async def test_watching_goes_on_until_it_is_interrupted(folder: Path) -> None:
     ]
     assert shown[4:7] == shown[:3]  # after an empty line
     assert (process.returncode, errors) == (130, "")
+
+
+async def test_an_interrupt_that_comes_with_an_answer_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupts = 1
+
+    async def answered_as_grpcio_does(*_: object) -> list[UsageRow]:
+        nonlocal interrupts
+        if interrupts:
+            interrupts -= 1
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        return []
+
+    monkeypatch.setattr("libs.common.clients.usage.UsageClient.query", answered_as_grpcio_does)
+    watching = asyncio.create_task(print_usage("unix:/nowhere", parsed("--watch", "0.1")))
+    await asyncio.wait([watching], timeout=2)
+    was_heard = watching.cancelled()
+    watching.cancel()
+
+    assert was_heard
 
 
 def _lines(process: subprocess.Popen[str], count: int) -> list[str]:

@@ -136,17 +136,8 @@ class Site:
         )
 
         async def spans(service: str, name: str) -> Spans | None:
-            if not is_traced:
-                return None
-            exporter = OtlpExporter(
-                f"{collector_at or self.collector.url}/v1/traces",
-                resource={"service.name": service, "service.instance.id": name},
-                version="1",
-                counts=self.counts,
-                every_s=0.01,
-                leave_s=0.1,
-            )
-            return await enter(exporter)
+            exporter = self._exporter(service, name, collector_at or self.collector.url)
+            return await enter(exporter) if is_traced else None
 
         triton, backend = TritonBackend(connect), OpenAiBackend(keys=Keys(None))
         self._stack.push_async_callback(backend.close)
@@ -180,6 +171,16 @@ class Site:
         bound = await enter(serve(config, entry))
         self.url, self.grpc = f"http://{bound.http}", bound.grpc
         self.client = await enter(ClientSession())
+
+    def _exporter(self, service: str, name: str, collector_at: str) -> OtlpExporter:
+        return OtlpExporter(
+            f"{collector_at}/v1/traces",
+            resource={"service.name": service, "service.instance.id": name},
+            version="1",
+            counts=self.counts,
+            every_s=0.01,
+            leave_s=0.1,
+        )
 
     async def run(
         self, body: dict[str, Any], *, model: str = TEXT, secret: str = SECRET, **headers: str

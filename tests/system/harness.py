@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -33,15 +34,25 @@ QUICK = {  # the scheduler decides each second instead of each minute
 }
 
 
+PORTS, LAST_PORT = 2_000, 32_000  # of each worker, and where Linux's own begin, nearly
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_PORTS = itertools.cycle(range(LAST_PORT - (_WORKER + 1) * PORTS, LAST_PORT - _WORKER * PORTS))
+
+
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Return ports that nobody listens on, and that nobody else is given.
+
+    They are below those that the system gives to connections, each worker of the tests has its
+    own, and none comes twice.
+    """
+    found: list[int] = []
+    for port in _PORTS:
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 def until(condition: Callable[[], Any], *, seconds: float, what: str | Callable[[], str]) -> Any:
