@@ -113,12 +113,17 @@ async def a_cluster(folder: Path, entries: int = 2) -> AsyncIterator[Cluster]:
 
 
 def serve_locally(entry: Entry) -> None:
-    """Let the entry's world have the fake server, whatever control says, also when it says all."""
+    """Let the entry's world have the fake server, whatever control says, and whenever it does."""
+    is_ours = False
 
-    def serve() -> None:
-        put(entry._world, *place(TEXT_MODEL.name, "ams"))
+    def serve(_: object = None) -> None:
+        nonlocal is_ours
+        if not is_ours:
+            is_ours = True
+            put(entry._world, *place(TEXT_MODEL.name, "ams"))
+            is_ours = False
 
-    entry._world.listen(lambda update: serve() if update.complete else None)
+    entry._world.listen(serve)
     serve()
 
 
