@@ -28,7 +28,7 @@ IDS = "client_request_id", "traceparent"  # with one of them, an event is like n
 EVENT, EVENT_WORDS, EVENT_POINTERS = "HH4xQQ", 3, 2
 # Before them are the frame of one segment and the root pointer.
 SEQUENCE, SEQUENCE_AT = struct.Struct("<Q"), 8 * (2 + 2)
-INFINITY: Final = math.inf
+INFINITY: Final = math.inf  # compiled, another module's name is looked up each time
 NOT_PACKED = (struct.error, TypeError, ValueError, OverflowError)
 
 
