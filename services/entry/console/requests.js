@@ -44,7 +44,8 @@ function view() {
     (each) =>
       (!chosen.filter || each.model_id === chosen.filter) && (!chosen.errors || each.error_code),
   );
-  const shown = found.slice(0, SHOWN * chosen.pages);
+  const marked = found.findIndex((each) => each.request_id === chosen.marked);
+  const shown = found.slice(0, Math.max(SHOWN * chosen.pages, marked + 1));
   return h(
     "div",
     null,
