@@ -42,6 +42,18 @@ class Counts(dict[Labels, int]):
     def __missing__(self, labels: Labels) -> int:
         return 0
 
+    def add(self, labels: Labels, count: int) -> None:
+        """Add what was counted elsewhere; nothing adds no labels."""
+        if count:
+            self[labels] += count
+
+    def copied(self) -> Counts:
+        """Return the same with the counts that there are now."""
+        made = Counts(self._name, self._text, self._labels, kind=self._kind)
+        # A copy is made in one step, while the thread that counts may add labels.
+        made.update(self.copy())
+        return made
+
     def empty(self) -> Family:
         """Return the family without its values: what it is, for who registers it."""
         return self._kind(self._name, self._text, labels=self._labels)

@@ -1,13 +1,14 @@
 """Outcomes in the layout of our own writers: valid protobuf, written and read by hand.
 
-    outcome { usage { tokens_in, tokens_out, units?, neurons? }
+    occupancy { free_permits, queue_length }
+    outcome { usage { tokens_in, tokens_out, units { input_characters }, neurons }
               timings { queue_us, permit_wait_us, forward_us, first_part_us }
               where: serving_colo, endpoint, chosen_because, hops }
-    occupancy { free_permits, queue_length }
 
-Every number is written, zero too, so that each has its place. Where a call was served hardly
-varies: those bytes are looked up. What another writer lays out otherwise is None to these
-readers, and left to protobuf. An answer and the last part of a stream have the same fields.
+Every number is written, zero too, and in four bytes, which protobuf allows: so all have their
+places, and are written and read in one go. Where a call was served hardly varies: those bytes are
+looked up. What another writer lays out otherwise is None to these readers, and left to protobuf.
+An answer and the last part of a stream have the same fields.
 """
 
 from __future__ import annotations
@@ -20,19 +21,24 @@ from google.protobuf.message import DecodeError
 from libs.common.envelope import NO_UNITS, Outcome, Timings, Units, Usage
 from libs.common.pb import inference_pb2 as pb
 from libs.common.remembering import remember
-from libs.common.varint import SHORT_BITS, read_short, varint
+from libs.common.varint import LARGEST_WIDE, WIDE_ZERO, are_wide, narrow, wide
 
-OUTCOME: Final = 0x1A
-OCCUPANCY: Final = 0x22
-USAGE: Final = 0x0A  # in an outcome
-TIMINGS: Final = 0x12
-UNITS: Final = 0x1A  # in a usage
-NEURONS: Final = 0x21
-FIRST: Final = 0x08  # numbers, by their place in their message
-SECOND: Final = 0x10
-THIRD: Final = 0x18
-FOURTH: Final = 0x20
-DOUBLE: Final = Struct("<d")
+# What stands between the numbers: tags, and the sizes of messages that have only numbers.
+BEFORE_FREE: Final = b"\x22\x0a\x08"
+BEFORE_SIZE: Final = b"\x1a"  # of the outcome, whose size follows
+BEFORE_TOKENS_IN: Final = b"\x0a\x1a\x08"
+BEFORE_CHARACTERS: Final = b"\x1a\x05\x08"
+BEFORE_NEURONS: Final = b"\x21"
+BEFORE_QUEUE_US: Final = b"\x12\x14\x08"
+SECOND: Final = b"\x10"
+THIRD: Final = b"\x18"
+FOURTH: Final = b"\x20"
+LAYOUT: Final = Struct("<3sIcI cI 3sIcI3sIcd 3sIcIcIcI")
+BETWEEN: Final = (
+    *(BEFORE_FREE, SECOND, BEFORE_SIZE, BEFORE_TOKENS_IN, SECOND, BEFORE_CHARACTERS),
+    *(BEFORE_NEURONS, BEFORE_QUEUE_US, SECOND, THIRD, FOURTH),
+)
+OWN: Final = LAYOUT.size - Struct("<3sIcI cI").size  # bytes of the outcome that are not its where
 
 
 class Where:
@@ -67,32 +73,41 @@ read: Final[dict[bytes, Where]] = {}
 def outcome_to_layout(outcome: Outcome) -> bytes | None:
     """Return both fields; None for an outcome with numbers that are out of the way."""
     usage, timings = outcome.usage, outcome.timings
-    units, neurons = usage.units, usage.neurons
+    units = usage.units
     tokens_in, tokens_out = usage.tokens_in, usage.tokens_out
     queue, wait = timings.queue_us, timings.permit_wait_us
     forward, first = timings.forward_us, timings.first_part_us
     free, queued = outcome.free_permits, outcome.queue_length
     characters = units.input_characters
     numbers = tokens_in | tokens_out | queue | wait | forward | first | free | queued | characters
-    if numbers >> SHORT_BITS or units.pixels or units.steps or units.audio_seconds:
+    if not 0 <= numbers <= LARGEST_WIDE or units.pixels or units.steps or units.audio_seconds:
         return None
-    used = [b"\x08", varint(tokens_in), b"\x10", varint(tokens_out)]
-    if units is not NO_UNITS:
-        told = varint(characters)
-        used += (b"\x1a", varint(len(told) + 1), b"\x08", told)
-    if neurons:
-        used += (b"\x21", DOUBLE.pack(neurons))
-    took = [b"\x08", varint(queue), b"\x10", varint(wait)]
-    took += (b"\x18", varint(forward), b"\x20", varint(first))
-    served = [*_message(b"\x0a", used), *_message(b"\x12", took), _where_to_bytes(outcome)]
-    full = [b"\x08", varint(free), b"\x10", varint(queued)]
-    return b"".join([*_message(b"\x1a", served), *_message(b"\x22", full)])
-
-
-def _message(tag: bytes, chunks: list[bytes]) -> tuple[bytes, bytes, bytes]:
-    """Return the chunks as a field."""
-    data = b"".join(chunks)
-    return tag, varint(len(data)), data
+    where = _where_to_bytes(outcome)
+    numbers_first = LAYOUT.pack(
+        BEFORE_FREE,
+        wide(free),
+        SECOND,
+        wide(queued),
+        BEFORE_SIZE,
+        wide(OWN + len(where)),
+        BEFORE_TOKENS_IN,
+        wide(tokens_in),
+        SECOND,
+        wide(tokens_out),
+        BEFORE_CHARACTERS,
+        wide(characters),
+        BEFORE_NEURONS,
+        usage.neurons,
+        BEFORE_QUEUE_US,
+        wide(queue),
+        SECOND,
+        wide(wait),
+        THIRD,
+        wide(forward),
+        FOURTH,
+        wide(first),
+    )
+    return numbers_first + where
 
 
 def _where_to_bytes(outcome: Outcome) -> bytes:
@@ -106,71 +121,52 @@ def _where_to_bytes(outcome: Outcome) -> bytes:
 
 def outcome_from_layout(data: bytes, at: int) -> Outcome | None:
     """Read both fields, up to the message's end; None where they are laid out otherwise."""
-    try:
-        return _read(data, at)
-    except IndexError:  # a number that is long, or cut, or none
+    where_at = at + LAYOUT.size
+    if where_at > len(data):
         return None
-
-
-def _read(data: bytes, at: int) -> Outcome | None:
-    served_to, at = _inside(data, at, OUTCOME)
-    used_to, at = _inside(data, at, USAGE)
-    tokens_in, at = _number(data, at, FIRST)
-    tokens_out, at = _number(data, at, SECOND)
-    units, neurons = NO_UNITS, 0.0
-    if at < used_to and data[at] == UNITS:
-        units_to, at = _inside(data, at, UNITS)
-        characters, at = _number(data, at, FIRST)
-        if at != units_to:
-            return None
-        units = Units(input_characters=characters)
-    if at + 9 == used_to and data[at] == NEURONS:
-        neurons = DOUBLE.unpack_from(data, at + 1)[0]
-        at = used_to
-    took_to, took_at = _inside(data, at, TIMINGS)
-    queue, wait_at = _number(data, took_at, FIRST)
-    wait, forward_at = _number(data, wait_at, SECOND)
-    forward, first_at = _number(data, forward_at, THIRD)
-    first, where_at = _number(data, first_at, FOURTH)
-    if at != used_to or where_at != took_to or where_at > served_to:
+    found = LAYOUT.unpack_from(data, at)
+    if found[::2] != BETWEEN:
         return None
-    full_to, full_at = _inside(data, served_to, OCCUPANCY)
-    free, queued_at = _number(data, full_at, FIRST)
-    queued, at = _number(data, queued_at, SECOND)
-    if at != full_to or at != len(data):
+    free: int = found[1]
+    queued: int = found[3]
+    size: int = found[5]
+    tokens_in: int = found[7]
+    tokens_out: int = found[9]
+    characters: int = found[11]
+    neurons: float = found[13]
+    queue: int = found[15]
+    wait: int = found[17]
+    forward: int = found[19]
+    first: int = found[21]
+    common = free & queued & size & tokens_in & tokens_out & characters & queue & wait & forward
+    joined = free | queued | size | tokens_in | tokens_out | characters | queue | wait | forward
+    data = data[where_at:]
+    if not are_wide(common & first, joined | first) or narrow(size) != OWN + len(data):
         return None
-    where = _where_from_bytes(data[where_at:served_to])
+    where = _where_from_bytes(data)
     if where is None:
         return None
+    units = Units(input_characters=narrow(characters)) if characters != WIDE_ZERO else NO_UNITS
     return Outcome(
-        usage=Usage(tokens_in=tokens_in, tokens_out=tokens_out, units=units, neurons=neurons),
+        usage=Usage(
+            tokens_in=narrow(tokens_in),
+            tokens_out=narrow(tokens_out),
+            units=units,
+            neurons=neurons,
+        ),
         timings=Timings(
-            queue_us=queue, permit_wait_us=wait, forward_us=forward, first_part_us=first
+            queue_us=narrow(queue),
+            permit_wait_us=narrow(wait),
+            forward_us=narrow(forward),
+            first_part_us=narrow(first),
         ),
         serving_colo=where.serving_colo,
         endpoint=where.endpoint,
         chosen_because=where.chosen_because,
         hops=where.hops,
-        free_permits=free,
-        queue_length=queued,
+        free_permits=narrow(free),
+        queue_length=narrow(queued),
     )
-
-
-def _inside(data: bytes, at: int, tag: int) -> tuple[int, int]:
-    """Return where the message ends, and where it begins, whose tag has to be at `at`."""
-    if data[at] != tag:
-        raise IndexError("another field")
-    size, at = read_short(data, at + 1)
-    if at + size > len(data):
-        raise IndexError("a message is cut short")
-    return at + size, at
-
-
-def _number(data: bytes, at: int, tag: int) -> tuple[int, int]:
-    """Return the number whose tag has to be at `at`, and where it ends."""
-    if data[at] != tag:
-        raise IndexError("another field")
-    return read_short(data, at + 1)
 
 
 def _where_from_bytes(data: bytes) -> Where | None:

@@ -43,7 +43,11 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     }.items()
 }
 _PACKED = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
-_COUNTS = {("INT32", 4): True, ("UINT32", 4): False, ("INT64", 8): True, ("UINT64", 8): False}
+_COUNTS = {
+    name: struct.Struct(letters)
+    for name, letters in {"INT32": "<i", "UINT32": "<I", "INT64": "<q", "UINT64": "<Q"}.items()
+}
+_LENGTH = struct.Struct("<I")
 
 
 class StreamError(Exception):
@@ -66,9 +70,10 @@ class Tensor(Value):
 
     def array(self) -> NDArray[np.generic]:
         """Return the numbers, shaped; TypeError for BYTES."""
-        if self.datatype not in _DTYPES:
+        dtype = _DTYPES.get(self.datatype)
+        if dtype is None:
             raise TypeError(f"tensor {self.name!r} is {self.datatype}, which has no numbers")
-        return np.frombuffer(self.data, _DTYPES[self.datatype]).reshape(self.shape)
+        return np.frombuffer(self.data, dtype).reshape(self.shape)
 
     def texts(self) -> list[bytes]:
         """Return the elements of a BYTES tensor."""
@@ -139,10 +144,15 @@ def texts_to_payload(name: str, values: Sequence[str]) -> bytes:
     for each in values:
         raw = each.encode()
         length = len(raw)
-        chunks += (length.to_bytes(4, "little"), raw)
+        chunks += (_LENGTH.pack(length), raw)
         size += 4 + length
-    head = _described(((name, "BYTES", (len(values),)),))
-    return b"".join((head, RAW_INPUT, varint(size), *chunks))
+    return b"".join((_texts_described(name, len(values)), varint(size), *chunks))
+
+
+@lru_cache(maxsize=1024)
+def _texts_described(name: str, count: int) -> bytes:
+    """Return all that stands before the size of so many texts."""
+    return _described(((name, "BYTES", (count,)),)) + RAW_INPUT
 
 
 @lru_cache(maxsize=1024)
@@ -219,9 +229,10 @@ def total(tensor: Tensor | None) -> int | None:
     """Return the sum of a counting tensor; None where there is nothing to add up."""
     if tensor is None:
         return None
-    signed = _COUNTS.get((tensor.datatype, len(tensor.data)))
-    if signed is not None:  # one whole number, as mostly
-        return int.from_bytes(tensor.data, "little", signed=signed)
+    count = _COUNTS.get(tensor.datatype)
+    if count is not None and count.size == len(tensor.data):  # one whole number, as mostly
+        (number,) = count.unpack(tensor.data)
+        return int(number)
     try:
         return int(tensor.array().sum())
     except (TypeError, ValueError):

@@ -31,16 +31,41 @@ class Traced(Protocol):
         ...
 
 
+class OfColo:
+    """What is counted of every request, in plain integers: look-ups by labels cost more."""
+
+    __slots__ = ("in_flight", "ok")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.ok: dict[str, int] = {}  # answered with 200, by task
+
+    def __repr__(self) -> str:
+        return f"<OfColo in flight={self.in_flight} ok={self.ok}>"
+
+
 class Counted:
     """One request while it is answered, with what its front learns of it; a context manager."""
 
-    __slots__ = ("began", "colo", "error", "is_over", "metrics", "plan", "task", "trace", "what")
+    __slots__ = (
+        "began",
+        "colo",
+        "error",
+        "is_over",
+        "metrics",
+        "of_colo",
+        "plan",
+        "task",
+        "trace",
+        "what",
+    )
 
     def __init__(self, metrics: EntryMetrics, colo: str, what: str = "") -> None:
         """`what` is asked, such as a method and a path, for the access log."""
         self.metrics = metrics
         self.what = what
         self.colo = colo
+        self.of_colo = metrics.of(colo)
         self.task = ""
         self.error: RequestError | None = None  # of a stream that broke after its 200, too
         self.is_over = False
@@ -68,7 +93,7 @@ class Counted:
         return f"<Counted {self.colo} {self.task or 'no task'}{' over' if self.is_over else ''}>"
 
     def __enter__(self) -> Counted:
-        self.metrics.in_flight[(self.colo,)] += 1
+        self.of_colo.in_flight += 1
         return self
 
     def __exit__(
@@ -116,26 +141,38 @@ class EntryMetrics(Collector):
             " fallbacks.",
             ("colo", "model", "to"),
         )
-        self.in_flight = Counts(
-            f"{PREFIX}in_flight", "Requests being answered.", ("colo",), kind=GaugeMetricFamily
-        )
-        self._all = (
-            self.requests,
-            self.errors,
-            self.refused,
-            self.broken,
-            self.fallbacks,
-            self.in_flight,
-        )
+        self._colos: dict[str, OfColo] = {}
         registry.register(self)
+
+    def of(self, colo: str) -> OfColo:
+        """Return what is counted of every request in a colo."""
+        found = self._colos.get(colo)
+        if found is None:
+            found = self._colos[colo] = OfColo()
+        return found
 
     def describe(self) -> Iterator[Metric]:
         """Name what `collect` yields."""
-        return (counts.empty() for counts in self._all)
+        return self.collect()
 
     def collect(self) -> Iterator[Metric]:
         """Show every count as it is now."""
-        return (counts.family() for counts in self._all)
+        in_flight = Counts(
+            f"{PREFIX}in_flight", "Requests being answered.", ("colo",), kind=GaugeMetricFamily
+        )
+        for colo, of_colo in self._colos.copy().items():
+            in_flight[(colo,)] = of_colo.in_flight
+        yield self.answered().family()
+        for counts in (self.errors, self.refused, self.broken, self.fallbacks, in_flight):
+            yield counts.family()
+
+    def answered(self) -> Counts:
+        """Return the requests by status and task, those that ended well with the others."""
+        requests = self.requests.copied()
+        for colo, of_colo in self._colos.copy().items():
+            for task, count in of_colo.ok.copy().items():
+                requests[colo, 200, task] += count
+        return requests
 
     def request(self, colo: str, what: str = "") -> Counted:
         """Count the request that is answered inside, whatever becomes of it."""
@@ -150,9 +187,12 @@ class EntryMetrics(Collector):
         if counted.is_over:
             return
         counted.is_over = True
-        colo = counted.colo
-        self.in_flight[(colo,)] -= 1
-        self.requests[colo, status, counted.task] += 1
+        colo, of_colo = counted.colo, counted.of_colo
+        of_colo.in_flight -= 1
+        if status == 200:
+            of_colo.ok[counted.task] = of_colo.ok.get(counted.task, 0) + 1
+        else:
+            self.requests[colo, status, counted.task] += 1
         if error is not None:
             counted.error = error
         if counted.error is not None:

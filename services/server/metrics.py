@@ -32,7 +32,6 @@ class ServerMetrics(Collector):
             "Calls by what the turnstile did: leased, queued, rejected.",
             "outcome",
         )
-        self.tokens = _counts("tokens", "Tokens, by direction: in, out.", "direction")
         self.retries = _counts(
             "retries",
             "Calls that lost their endpoint with nothing sent, and had neither been retried nor run"
@@ -83,13 +82,8 @@ class ServerMetrics(Collector):
     def _counted(self, shards: Iterable[OwnedShard]) -> Iterator[Metric]:
         models = {(shard.colo, shard.model.name) for shard in shards}
         causes = [(*each, cause) for each in models for cause in CAUSES]
-        for counts in (
-            self.requests,
-            self.errors,
-            self.turnstile,
-            self.tokens,
-            *self._inferences(),
-        ):
+        yield self.errors.family()
+        for counts in self.tallied():
             yield counts.family()
         yield self.retries.family()
         yield self.ejections.family(causes)
@@ -97,7 +91,13 @@ class ServerMetrics(Collector):
         yield self.forwarded.family()
         yield self.forward_failures.family(models)
 
-    def _inferences(self) -> tuple[Counts, Counts]:
+    def tallied(self) -> tuple[Counts, ...]:
+        """Return requests, outcomes of the turnstile, tokens, and inferences by backend and state.
+
+        With what shards count themselves, in their tallies.
+        """
+        requests, turnstile = self.requests.copied(), self.turnstile.copied()
+        tokens = _counts("tokens", "Tokens, by direction: in, out.", "direction")
         per_backend = _counts("infer_per_backend", "Inferences by kind of backend.", "backend")
         per_state = _counts(
             "infer_per_health_state",
@@ -106,11 +106,16 @@ class ServerMetrics(Collector):
             "state",
         )
         for (colo, model, backend), tally in self.durations.tallies.copy().items():
+            requests.add((colo, model, 200), tally.ok)
+            turnstile.add((colo, model, "queued"), tally.queued)
+            turnstile.add((colo, model, "leased"), tally.ok - tally.queued)
+            tokens.add((colo, model, "in"), tally.tokens_in)
+            tokens.add((colo, model, "out"), tally.tokens_out)
             for state, count in tally.states.items():
                 per_backend[colo, model, backend] += count
                 # what an ejected endpoint ran it ran because too few others were healthy
                 per_state[colo, model, "panic" if state == EJECTED else state] += count
-        return per_backend, per_state
+        return requests, turnstile, tokens, per_backend, per_state
 
 
 def _counts(name: str, text: str, *labels: str) -> Counts:

@@ -99,27 +99,33 @@ class Outcomes:
 
     def record(self, record: Record) -> None:
         """Take down how a call ended; never waits, never raises."""
-        metrics, colo, model = self.metrics, self._colo, record.request.model
-        shard = record.shard
         if record.error is not None:
             self._failed(record, record.error)
-        elif shard:
-            metrics.requests[colo, model, 200] += 1
-            metrics.turnstile[colo, model, "queued" if record.queued else "leased"] += 1
+        if record.shard is not None:
+            self._count(record, record.shard)
+        self._health.ended(record)
+        if record.lease is not None or record.tells:
+            self._sink.emit(event_of(record, self._colo))
+
+    def _count(self, record: Record, shard: OwnedShard) -> None:
+        """Add a call to what its shard counts, in plain integers: look-ups by labels cost more."""
+        durations = self.metrics.durations
+        tally = shard.tally or durations.tally(shard)
+        if record.error is None:
+            tally.ok += 1
+            if record.queued:
+                tally.queued += 1
             shard.served(record.timings.forward_us / 1_000_000)
             if len(shard.turnstile.endpoints) > 1:
                 _tell_latency(record, shard)
-        if shard and record.timings.permit_wait_us >= LATE_US:
+        if record.timings.permit_wait_us >= LATE_US:
             shard.counters.waited_1s += 1
-        metrics.durations.took(record)
-        self._health.ended(record)
+        durations.took(record)
         # A model may tell anything, and a counter never goes down.
         if (came := record.usage.tokens_in) > 0:
-            metrics.tokens[colo, model, "in"] += came
+            tally.tokens_in += came
         if (went := record.usage.tokens_out) > 0:
-            metrics.tokens[colo, model, "out"] += went
-        if record.lease is not None or record.tells:
-            self._sink.emit(event_of(record, colo))
+            tally.tokens_out += went
 
     def traced(self, record: Record) -> None:
         """Take down how a call ended, and its spans."""

@@ -39,7 +39,7 @@ def test_what_was_never_counted_is_named_all_the_same(
 
     lines = [line for line in text.splitlines() if "_events_" not in line]  # those are of sinks
     names = [line.split()[2] for line in lines if line.startswith("# HELP")]
-    counters = "requests errors turnstile_outcomes tokens infer_per_backend"
+    counters = "errors requests turnstile_outcomes tokens infer_per_backend"
     counters += " infer_per_health_state retries ejections panics forwarded forward_failures"
     gauges = "total_permits available_permits permits_held_back queue_size full_fraction"
     gauges += " mean_used_permits mean_queue_size endpoints_removed external_endpoints"
@@ -68,24 +68,32 @@ def test_what_should_never_happen_is_shown_before_it_does(
 
 
 def test_counts_have_their_labels(registry: CollectorRegistry, metrics: ServerMetrics) -> None:
-    metrics.requests[*KEY, 200] += 1
+    metrics.requests[*KEY, 429] += 2
     metrics.errors[*KEY, 3040, 429] += 2
-    metrics.turnstile[*KEY, "leased"] += 3
-    metrics.tokens[*KEY, "in"] += 4
+    metrics.turnstile[*KEY, "leased"] += 1
+    for index in range(2):  # both shards of the model count in one place
+        tally = metrics.durations.tally(a_shard(index))
+        tally.ok += 2
+        tally.queued += 1
+        tally.tokens_in += 3
+        tally.tokens_out += 4
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"constellation_server_{name}_total", LABELS | labels)
 
-    assert value("requests", status="200") == 1
+    assert value("requests", status="200") == 4
+    assert value("requests", status="429") == 2
     assert value("errors", internal="3040", http="429") == 2
     assert value("turnstile_outcomes", outcome="leased") == 3
-    assert value("tokens", direction="in") == 4
+    assert value("turnstile_outcomes", outcome="queued") == 2
+    assert value("tokens", direction="in") == 6
+    assert value("tokens", direction="out") == 8
 
 
 def test_inferences_are_counted_by_backend_and_by_health(
     registry: CollectorRegistry, metrics: ServerMetrics
 ) -> None:
-    for index in range(2):  # both shards of the model count in one place
+    for index in range(2):
         tally = metrics.durations.tally(a_shard(index))
         tally.states["healthy"] += 2
         tally.states["trial"] += 1

@@ -99,7 +99,7 @@ class Exchange(Counted):
 
     def run(self, work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
         """Run what answers, until it is done or the client has left."""
-        self.metrics.in_flight[(self.colo,)] += 1
+        self.of_colo.in_flight += 1
         if "x-request-id" in self.request.headers:
             self.client_request_id = client_id(self.request.headers["x-request-id"])
         task = EagerTask(work, self._ended, loop)

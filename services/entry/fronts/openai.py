@@ -28,6 +28,7 @@ TEXT: Final[Mapping[str, str]] = {"text": "input"}
 CHATS: Final = ("text-generation", "image-text-to-text")
 EMBEDDINGS: Final = ("text-embeddings",)
 CHUNK: Final = "chat.completion.chunk"
+NUMBER: Final = (int, float)  # kept: `int | float` would be made anew for each call
 
 
 class OpenAi:
@@ -104,4 +105,4 @@ class OpenAi:
 def _dimensions(model: Model) -> int:
     """Return how long the model's vectors are, 0 where its listing does not tell."""
     told = model.listing.properties.get("output_dimensions")
-    return int(told) if isinstance(told, int | float) else 0
+    return int(told) if isinstance(told, NUMBER) else 0
