@@ -231,8 +231,8 @@ def total(tensor: Tensor | None) -> int | None:
         return None
     count = _COUNTS.get(tensor.datatype)
     if count is not None and count.size == len(tensor.data):  # one whole number, as mostly
-        (number,) = count.unpack(tensor.data)
-        return int(number)
+        number: int = count.unpack(tensor.data)[0]
+        return number
     try:
         return int(tensor.array().sum())
     except (TypeError, ValueError):
