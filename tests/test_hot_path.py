@@ -30,7 +30,7 @@ UNARY_CALLS = 221
 TRACED_CALLS = 312  # the same with its three spans
 UNTRACED_CALLS = 270  # where others are traced: it is told to the backend that this one is not
 EVENT_CALLS = 17  # to write the event of a call that was like others
-WAKEUP_CALLS = 60  # of a stream that gets one token
+WAKEUP_CALLS = 61  # of a stream that gets one token; one of them joins its chunk, in one copy
 TOKEN_CALLS = 6  # each further one that comes with it
 KEPT_BLOCKS = 0.5  # per request: what is never given back shows as one or more
 
