@@ -121,6 +121,7 @@ class Sizer:
             booting=usage.booting,
             permits=case.model.permits.per_instance,
             boot_s=allowed.boot_s,
+            current=case.current,
             min=allowed.min,
             max=allowed.max,
             slo=allowed.slo_late_share,

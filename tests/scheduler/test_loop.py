@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
+from libs.common.lifecycle import background
 from libs.common.spans import Span
 from libs.common.world_map import Decision, Node, Override, Ref
 from services.scheduler.usage import Key
@@ -204,6 +206,40 @@ def test_a_restart_changes_nothing() -> None:
         async with scheduling(site):
             await asyncio.sleep(120)
         assert site.instances() == before
+        assert len(site.told) == told
+
+    run(story())
+
+
+@pytest.mark.parametrize("has_history", [True, False])
+def test_a_killed_scheduler_costs_a_model_that_is_called_no_instance(has_history: bool) -> None:
+    async def calling(site: Site) -> None:
+        for count in itertools.count(1):
+            site.load(1, arrivals=count)
+            await asyncio.sleep(2)
+            site.load(0, arrivals=count)
+            await asyncio.sleep(18)
+
+    async def story() -> None:
+        model = replace(ASLEEP, scaling=replace(ASLEEP.scaling, keep_alive_s=60.0))
+        site = Site(model)
+        async with background(calling(site), name="calls"):
+            async with scheduling(site):
+                await asyncio.sleep(400)
+                assert site.archive.kept
+                site.archive.is_away = True
+                await asyncio.sleep(250)  # what is kept is that old as the scheduler is killed
+            site.archive.is_away = False
+            if not has_history:
+                site.archive.kept.clear()
+            told = len(site.told)
+            assert site.ready() == 1
+
+            await asyncio.sleep(9)
+            async with scheduling(site):
+                await asyncio.sleep(200)
+
+        assert site.ready() == 1
         assert len(site.told) == told
 
     run(story())

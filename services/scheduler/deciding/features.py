@@ -85,6 +85,9 @@ def _peaks(minutes: Minutes, start: int) -> Floats:
 def _seasons(minutes: Minutes, at: NDArray[np.int64], level: Floats, horizon: int) -> Floats:
     """Return the targets of the same minute on earlier days, L where there was none: (m, 3)."""
     then = at[:, None] - _DAYS
-    window = np.maximum(then, 0)[:, :, None] + np.arange(1, horizon + 1)
-    found = minutes.logs[np.minimum(window, minutes.count - 1)].max(axis=2)
+    if at.size > DAY:  # one pass over all, where there are many
+        found = rolling_max(minutes.logs[1:], horizon)[np.maximum(then, 0)]
+    else:
+        window = np.maximum(then, 0)[:, :, None] + np.arange(1, horizon + 1)
+        found = minutes.logs[np.minimum(window, minutes.count - 1)].max(axis=2)
     return np.where(then >= 0, found, level[:, None])

@@ -54,10 +54,9 @@ class Forecast:
     def quantiles(self, horizon: int, service_s: float) -> Floats:
         """Return the quantiles of the largest load within `horizon` minutes: (P,)."""
         minutes = self.minutes
-        if horizon != self._horizon:
-            self._start(horizon)
-        elif minutes.count:
+        if horizon == self._horizon and minutes.count:
             self._refresh()
+        self.prepare(horizon)
         guess = prior.quantiles(minutes.smoothed, service_s)
         if self._tables is None:
             self.weights = np.zeros(len(experts.NAMES))
@@ -86,14 +85,17 @@ class Forecast:
         self._week_peak = max(self._week_peak, load)
         return max(1.25 * self._week_peak, 1.6 * load + 3 * math.sqrt(load) + 2)
 
-    def _start(self, horizon: int) -> None:
-        """Learn all that the kept minutes tell about a horizon."""
+    def prepare(self, horizon: int) -> None:
+        """Learn all that the kept minutes tell about a horizon, unless that is known already."""
+        if horizon == self._horizon:
+            return
         self._horizon = horizon
         self._said.clear()
         self._fit()
         if self._ridge is not None:
-            centres, scales = self._ridge.predict(features.matrix(self.minutes, 0, horizon))
-            self.minutes.expected[:] = centres, scales
+            start = max(self.minutes.count - horizon - WEEK, 0)  # of what the experts read
+            found = self._ridge.predict(features.matrix(self.minutes, start, horizon))
+            self.minutes.expected[:, start:] = found
         self._read()
 
     def _refresh(self) -> None:

@@ -104,9 +104,9 @@ class Minutes:
 
     def unpack(self, first: int, packed: NDArray[np.uint16]) -> None:
         """Take in what `packed` returned; `first` is the number of its oldest minute."""
-        self.first, self.count = first, 0
-        for step in packed[-KEPT:].tolist():
-            self._append(step / _STEPS)
+        self._logs = packed[-KEPT:].astype(np.float32) / np.float32(_STEPS)
+        self.first, self.count = first, self._logs.size
+        self._expected = np.full((2, self.count), np.nan, dtype=np.float16)
 
 
 def levels(logs: Singles) -> Singles:

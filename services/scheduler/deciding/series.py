@@ -100,7 +100,11 @@ class Series:
 
     def decide(self, now: Situation) -> Decision:
         """Size anew; once a minute."""
-        self._terms = terms = _terms(now, self.service.known, self.peaked.z)
+        if self._made is None:
+            self._resume(now)
+        last = 0 if self._terms is None else self._terms.horizon
+        horizon = target.horizon(now.boot_s, last)
+        self._terms = terms = _terms(now, self.service.known, self.peaked.z, horizon)
         self._keep_s = self._keep_alive(now)
         loads = self.forecast.quantiles(terms.horizon, terms.service_s)
         instances = sizing.candidates(loads, now.permits, terms.z)
@@ -116,6 +120,12 @@ class Series:
     def floor(self, now: Situation) -> Decision:
         """Look at the last seconds; the same decision as before where they change nothing."""
         return self.decide(now) if self._made is None else self._limited(self._made, now)
+
+    def _resume(self, now: Situation) -> None:
+        """Take what there is already for needed, and called: what was kept may be minutes old."""
+        if now.current:
+            self.last_call = max(self.last_call, now.at)
+            self._damping.largest(now.at, now.current, damping.MOST_S)
 
     def _keep_alive(self, now: Situation) -> float:
         if now.keep_alive_s is not None:
@@ -231,12 +241,12 @@ class Series:
         return series
 
 
-def _terms(now: Situation, service_s: float, z: float) -> Terms:
+def _terms(now: Situation, service_s: float, z: float, horizon: int) -> Terms:
     return Terms(
         permits=now.permits,
         service_s=service_s,
         z=z,
-        horizon=target.horizon(now.boot_s),
+        horizon=horizon,
         hold=round(damping.hold_s(now.boot_s) / MINUTE_S),
         boot_minutes=surge.boot_minutes(now.boot_s),
         min=now.min,

@@ -3,7 +3,8 @@
     y(t) = max of l(t + 1) .. l(t + h),   h = ceil(boot / 60) + 1
 
 What is ordered at the end of minute t serves from minute t + 1 + boot on, and what is ordered a
-minute later one minute later: this decision answers for all minutes before that.
+minute later one minute later: this decision answers for all minutes before that. For another h
+all is learned anew, so it becomes smaller only for a boot that is SLACK_S shorter than it must be.
 Unit: log(1 + permits).
 """
 
@@ -17,10 +18,15 @@ from numpy.typing import NDArray
 Singles = NDArray[np.float32]
 
 MOST_MINUTES = 30
+SLACK_S = 6.0
 
 
-def horizon(boot_s: float) -> int:
-    """Return h for a boot time."""
+def horizon(boot_s: float, last: int = 0) -> int:
+    """Return h for a boot time; `last` is the one so far."""
+    return max(_least(boot_s), min(_least(boot_s + SLACK_S), last))
+
+
+def _least(boot_s: float) -> int:
     return min(max(math.ceil(boot_s / 60 - 1e-9), 0) + 1, MOST_MINUTES)
 
 

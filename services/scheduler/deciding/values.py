@@ -32,6 +32,7 @@ class Situation:
     booting: int
     permits: int  # of one instance
     boot_s: float  # from the decision to the first call served
+    current: int = 0  # instances that there should be as of now, whoever said so
     min: int = 0
     max: int = 100
     slo: float = 0.003  # share of calls that may wait 1 s or more

@@ -53,9 +53,33 @@ def test_the_oldest_minutes_are_let_go() -> None:
     assert minutes.logs.size == minutes.expected.shape[1] == minutes.count
 
 
+@pytest.mark.parametrize("count", [0, 1, 100, KEPT, KEPT + 500])
+def test_kept_minutes_go_on_as_those_that_were_kept(count: int) -> None:
+    minutes, again = minutes_of(np.arange(count) % 100), Minutes()
+    again.unpack(minutes.last + 1 - min(count, KEPT), minutes.packed())
+
+    for each in (minutes, again):
+        each.add(count + 3, 5.0)
+        each.expect(1.0, 2.0)
+
+    assert again.last == minutes.last
+    assert again.logs[-KEPT:].tolist() == minutes.logs[-KEPT:].tolist()
+    assert again.expected[:, -1].tolist() == [1.0, 2.0]
+
+
 @pytest.mark.parametrize(("boot_s", "minutes"), [(0, 1), (5, 2), (60, 2), (120, 3), (121, 4)])
 def test_the_horizon_ends_where_the_next_decision_helps(boot_s: float, minutes: int) -> None:
     assert horizon(boot_s) == minutes
+
+
+@pytest.mark.parametrize(
+    ("boot_s", "last", "minutes"),
+    [(61, 2, 3), (59, 3, 3), (54.5, 3, 3), (53.5, 3, 2), (59, 0, 2), (10, 9, 2), (115, 9, 4)],
+)
+def test_the_horizon_does_not_change_with_every_boot(
+    boot_s: float, last: int, minutes: int
+) -> None:
+    assert horizon(boot_s, last) == minutes
 
 
 @given(st.lists(st.floats(0, 9, width=32), min_size=12, max_size=40), st.integers(1, 12))

@@ -90,6 +90,39 @@ def test_an_idle_model_with_a_keep_alive_goes_and_comes_back_with_a_call() -> No
     assert found[300] >= 1
 
 
+@pytest.mark.parametrize(
+    ("kept", "current", "after_s", "instances"),
+    [
+        pytest.param(True, 1, 0, 1, id="a stale last call does not count against what is there"),
+        pytest.param(True, 1, 59, 1, id="for the keep-alive's time"),
+        pytest.param(True, 1, 61, 0, id="and no longer"),
+        pytest.param(False, 1, 0, 1, id="nor does none at all"),
+        pytest.param(False, 1, 61, 0, id="which goes as any other"),
+        pytest.param(True, 5, 59, 5, id="what there is stays for the hold of damping"),
+        pytest.param(False, 5, 59, 5, id="with no history, too"),
+        pytest.param(True, 5, 61, 0, id="and is let go then"),
+        pytest.param(True, 0, 0, 0, id="nothing is started for it"),
+        pytest.param(False, 0, 0, 0, id="nor without a history"),
+        pytest.param(True, 12, 0, 9, id="the maximum counts more"),
+    ],
+)
+def test_a_new_life_begins_with_what_is_there(
+    kept: bool, current: int, after_s: float, instances: int
+) -> None:
+    before = Series()
+    before.observe(Span(until=60.0, seconds=60, load=0.1, arrivals=3, service_s=2.0))
+    series = Series.from_bytes(before.to_bytes()) if kept else Series()
+    asked = replace(now(327.0, low=0, high=9), boot_s=20.0, keep_alive_s=60.0, current=current)
+    found = series.decide(asked)
+
+    for at in range(5, int(after_s) + 5, 5):
+        later = min(at, after_s)
+        series.observe(Span(until=327.0 + later, seconds=5, load=0.0, arrivals=0.0))
+        found = series.floor(replace(asked, at=327.0 + later, current=found.instances))
+
+    assert found.instances == instances
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(any_number, any_number, any_number, any_number), min_size=1, max_size=80),
