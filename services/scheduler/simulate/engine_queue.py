@@ -102,8 +102,15 @@ class EngineQueue:
             self.most_demand = max(self.most_demand, self.demand)
 
     def end(self, t: int) -> None:
-        """Count who is late by the end of all."""
+        """Count who is late by the end of all, and how long they waited who have no token yet."""
         self._look_at_line(t)
+        for cohort in self._waiting:
+            self._waited(t - cohort.arrived, cohort.last - cohort.first)
+        for request in (*self._unread, *self._reading):
+            waited = t - request.arrived
+            if not request.late and waited >= self._engine.ttft_s:
+                self._be_late(t, 1)
+            self._waited(waited, 1)
 
     def drain(self, t: int, ready: int, leaving: int) -> list[int]:
         """Take so many of the ready instances away, the least busy; return when each is empty."""

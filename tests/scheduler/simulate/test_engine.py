@@ -134,6 +134,26 @@ def test_who_waits_for_a_permit_is_late_and_then_gone() -> None:
     assert (line.queued, line.late, line.dropped, line.longest_wait) == (0, 1, 1, 4)
 
 
+def test_who_has_no_token_at_the_end_of_all_has_waited_so_long() -> None:
+    # one is read for a minute, one has a permit and waits for the engine, one waits for a permit
+    line = queue([(0, 30_000, 1), (1, 1, 1), (14, 1, 1)], permits=2)
+    line.run(0, 15, ready=1)
+    assert (line.late, line.very_late, line.longest_wait) == (0, 0, 0)
+
+    line.end(15)
+
+    assert (line.late, line.very_late, line.longest_wait) == (2, 2, 15)
+
+
+def test_who_waits_for_a_permit_at_the_end_of_all_has_waited_so_long() -> None:
+    line = queue([(2, 1, 1)])
+    line.run(0, 15, ready=0)
+
+    line.end(15)
+
+    assert (line.late, line.very_late, line.longest_wait) == (1, 1, 13)
+
+
 def test_without_instances_all_wait() -> None:
     line = queue([(0, 1, 1)])
 
