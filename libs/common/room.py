@@ -51,6 +51,11 @@ class Room:
         """Return what there is too little of for one more instance; nothing: it fits."""
         return tuple(name for name, fits in self._fits(need) if not fits)
 
+    @property
+    def used_gpus(self) -> int:
+        """GPUs that are taken, whole or in part."""
+        return self.gpus + self._touched(self._shares)
+
     def fullness(self) -> float:
         """Return how full the node is: the share taken of what is most scarce."""
         node = self.node

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from libs.common.catalog import Model
+from libs.common.room import Room
 from libs.common.world import World
 from libs.common.world_map import Instance, Node
 from services.scheduler.usage import regions
@@ -81,13 +82,15 @@ def external_instances(world: World) -> Counter[ExternalInstance]:
 
 
 def external_nodes(world: World) -> Counter[ExternalNode]:
-    """Count the GPUs of machines that others run: used where an instance is, free elsewhere."""
-    region_of = regions(world)
-    used = {each.node for each in world.table(Instance).values()}
+    """Count the GPUs of machines that others run: used, by instances that need them, or free."""
+    region_of, models = regions(world), world.table(Model)
+    rooms = {node.name: Room(node) for node in world.table(Node).values() if node.provider}
+    for each in world.table(Instance).values():
+        if each.node in rooms and each.model in models and each.state != "failed":
+            rooms[each.node].take(models[each.model].resources)
     counts: Counter[ExternalNode] = Counter()
-    for node in world.table(Node).values():
-        if node.provider:
-            state = "used" if node.name in used else "free"
-            region = region_of.get(node.colo, "")
-            counts[ExternalNode(node.provider, region, state)] += node.gpus
+    for room in rooms.values():
+        node, used = room.node, min(room.used_gpus, room.node.gpus)
+        for state, gpus in (("used", used), ("free", node.gpus - used)):
+            counts[ExternalNode(node.provider, region_of.get(node.colo, ""), state)] += gpus
     return counts

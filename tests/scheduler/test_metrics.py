@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
-from libs.common.catalog import Backend, Model
+import pytest
+
+from libs.common.catalog import Backend, Model, Resources
 from libs.common.world import World
-from libs.common.world_map import Colo, Instance, Node, Update
+from libs.common.world_map import Colo, Instance, Node, Ref, Update
 from services.scheduler.inventory import deployments, external_instances, external_nodes
 from tests.scheduler.fleet import Site, scheduling
 from tests.virtual_time import run
@@ -26,7 +29,7 @@ def world() -> World:
         ),
         *(OURS, THEIRS),
         Node(name="n1", colo="ams", gpus=2, gpu_model="H100"),
-        Node(name="n2", colo="sfo", gpus=8, gpu_model="A100", provider="cloudy"),
+        Node(name="n2", colo="sfo", gpus=8, gpu_memory_mb=80, gpu_model="A100", provider="cloudy"),
         Node(name="n3", colo="sfo", gpus=4, provider="cloudy"),
         Instance(id="a", model="m", colo="ams", node="n1", state="ready"),
         Instance(id="b", model="m", colo="ams", node="n1", state="booting"),
@@ -67,10 +70,32 @@ def test_what_others_run_is_counted_once_in_each_region() -> None:
     )
 
 
-def test_gpus_of_others_are_used_or_free() -> None:
-    assert external_nodes(world()) == Counter(
-        {("cloudy", "us", "used"): 8, ("cloudy", "us", "free"): 4}
-    )
+@pytest.mark.parametrize(
+    ("need", "instances", "used"),
+    [
+        ({}, 3, 0),
+        ({"gpus": 1}, 1, 1),
+        ({"gpus": 4, "gpu_memory_mb": 70}, 2, 8),
+        ({"gpu_memory_mb": 30}, 3, 2),
+        ({"gpus": 8}, 2, 8),
+    ],
+    ids=["no gpus", "one", "several each", "parts, two to a gpu", "more than there are"],
+)
+def test_gpus_of_others_are_used_by_what_needs_them_or_free(
+    need: dict[str, int], instances: int, used: int
+) -> None:
+    made = world()
+    there = [
+        Instance(id=f"i{at}", model="m", colo="sfo", node="n2", state="ready")
+        for at in range(instances)
+    ]
+    failed = Instance(id="failed", model="m", colo="sfo", node="n3", state="failed")
+    model = replace(OURS, resources=Resources(**need))  # type: ignore[arg-type]
+    made.apply(Update(version=2, puts=(model, *there, failed), deletes=(Ref("instance", "c"),)))
+
+    found = external_nodes(made)
+
+    assert found == {("cloudy", "us", "used"): used, ("cloudy", "us", "free"): 12 - used}
 
 
 def test_every_metric_has_the_labels_that_its_readers_know() -> None:
