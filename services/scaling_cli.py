@@ -19,6 +19,8 @@ from services.arguments import Add
 from services.moments import read_moment
 from services.scaling_tables import as_json, explained, history, scaled
 
+ALWAYS = 0  # as an override has it
+
 
 def add_commands(commands: Any, add: Add) -> None:
     """Add both commands; `add` makes one with the flags that all have."""
@@ -28,9 +30,10 @@ def add_commands(commands: Any, add: Add) -> None:
     scale.add_argument("instances", nargs="?", type=_count, help="exactly so many")
     scale.add_argument("--min", type=_count, metavar="N", help="at least so many")
     scale.add_argument("--max", type=_count, metavar="N", help="at most so many")
-    scale.add_argument("--freeze", action="store_true", help="neither up nor down")
-    scale.add_argument("--dry-run", action="store_true", help="decide, and change nothing")
-    scale.add_argument("--for", dest="lasts", type=seconds, help="so long: 90s, 30m, 12h; always")
+    either = argparse.BooleanOptionalAction
+    scale.add_argument("--freeze", action=either, help="neither up nor down")
+    scale.add_argument("--dry-run", action=either, help="decide, and change nothing")
+    scale.add_argument("--for", dest="lasts", type=_lasts, help="so long: 90s, 30m, 12h; always")
     scale.add_argument("--clear", action="store_true", help="the catalog's word counts again")
     about = "why a model has as many instances as it has, or had"
     explain = add(commands, "explain", about, _explain)
@@ -82,13 +85,19 @@ def override(
         made,
         min=made.min if low is None else low,
         max=made.max if high is None else high,
-        frozen=flags.freeze or made.frozen,
-        dry_run=flags.dry_run or made.dry_run,
-        expires_at_ms=now_ms + 1000 * flags.lasts if flags.lasts else made.expires_at_ms,
+        frozen=made.frozen if flags.freeze is None else flags.freeze,
+        dry_run=made.dry_run if flags.dry_run is None else flags.dry_run,
+        expires_at_ms=_expiry(flags.lasts, made, now_ms=now_ms),
     )
     if made.min is not None and made.max is not None and made.min > made.max:
         raise BadInput(f"a minimum of {made.min} is above the maximum, {made.max}")
     return made
+
+
+def _expiry(lasts: int | None, made: Override, *, now_ms: int) -> int:
+    if lasts is None:
+        return made.expires_at_ms
+    return now_ms + 1000 * lasts if lasts else ALWAYS
 
 
 async def _explain(arguments: argparse.Namespace) -> None:
@@ -125,10 +134,13 @@ def _check_region(world: World, region: str) -> None:
 
 
 def _says_something(flags: argparse.Namespace) -> bool:
-    numbers = (flags.instances, flags.min, flags.max)
-    return bool(
-        flags.freeze or flags.dry_run or flags.lasts or any(each is not None for each in numbers)
-    )
+    said = (flags.instances, flags.min, flags.max, flags.freeze, flags.dry_run, flags.lasts)
+    return any(each is not None for each in said)
+
+
+def _lasts(text: str) -> int:
+    """Read how long an override holds; ALWAYS: until it is cleared."""
+    return ALWAYS if text == "always" else seconds(text)
 
 
 def _count(text: str) -> int:

@@ -107,6 +107,19 @@ async def test_a_number_is_both_bounds_and_a_dry_run_changes_nothing(
     assert us == "us      3    3    -        -        min 3, max 3, dry run"
 
 
+async def test_what_an_override_says_is_taken_back_one_by_one(control: Control, say: Say) -> None:
+    await say("scale m --min 2 --freeze --dry-run --for 2h")
+
+    await say("scale m --for always")
+    assert [each.expires_at_ms for each in await overrides(control)] == [0]
+
+    await say("scale m --no-freeze")
+    assert await overrides(control) == [Override(model=MODEL.name, min=2, dry_run=True)]
+
+    await say("scale m --no-dry-run")
+    assert await overrides(control) == [Override(model=MODEL.name, min=2)]
+
+
 async def test_without_flags_it_only_shows(control: Control, say: Say) -> None:
     await control.put(DECISION)
 
