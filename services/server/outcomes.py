@@ -22,6 +22,7 @@ from services.server.traces import CallTrace, Traces
 
 log = logging.getLogger(__name__)
 LATE_US = 1_000_000  # who waited so long for a permit counts as late
+REFUSED = (429, 503)  # with these, entries count a call as refused: it is late already
 
 
 class Outcomes:
@@ -118,7 +119,7 @@ class Outcomes:
             shard.served(record.timings.forward_us / 1_000_000)
             if len(shard.turnstile.endpoints) > 1:
                 _tell_latency(record, shard)
-        if record.timings.permit_wait_us >= LATE_US:
+        if record.timings.permit_wait_us >= LATE_US and not _is_refused(record):
             shard.counters.waited_1s += 1
         durations.took(record)
         # A model may tell anything, and a counter never goes down.
@@ -170,6 +171,10 @@ def _tell_latency(record: Record, shard: OwnedShard) -> None:
             now=record.leased_at + timings.forward_us / 1_000_000,
             memory_s=shard.turnstile.preferences.latency_s,
         )
+
+
+def _is_refused(record: Record) -> bool:
+    return record.error is not None and record.error.http in REFUSED
 
 
 def _turned(record: Record, error: type[RequestError]) -> str:

@@ -12,7 +12,14 @@ from prometheus_client import CollectorRegistry
 from libs.common.catalog import Price
 from libs.common.clock import ManualClock
 from libs.common.envelope import TimeBounds, Timings, Usage
-from libs.common.errors import OutOfCapacity, RequestError, Unavailable
+from libs.common.errors import (
+    Aborted,
+    DeadlineExceeded,
+    OutOfCapacity,
+    QueueTimeUsedUp,
+    RequestError,
+    Unavailable,
+)
 from libs.common.events.sinks import MemorySink
 from libs.common.spans import Span
 from services.server.endpoints import Endpoint
@@ -143,6 +150,20 @@ def test_a_call_that_waited_long_is_late(outcomes: Outcomes, shard: OwnedShard) 
     assert shard.counters.waited_1s == 1
     _, turnstile, *_ = outcomes.metrics.tallied()
     assert turnstile == {(COLO, MODEL, "queued"): 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "late"),
+    [(QueueTimeUsedUp, 0), (Unavailable, 0), (DeadlineExceeded, 1), (Aborted, 1)],
+)
+def test_one_that_waited_long_and_is_refused_is_not_late_twice(
+    outcomes: Outcomes, shard: OwnedShard, error: type[RequestError], late: int
+) -> None:
+    timings = Timings(permit_wait_us=2 * LATE_US)
+
+    outcomes.record(a_record(shard, error=error, queued=True, timings=timings))
+
+    assert shard.counters.waited_1s == late
 
 
 def test_a_call_without_a_shard_is_counted_too(outcomes: Outcomes, sink: MemorySink) -> None:
