@@ -280,13 +280,32 @@ class InferenceServer:
                 self._wake()
             wait_ms = 1000 * shard.expected_wait_s(request)
             if request.reject_if_busy:
-                return _at_once(shard, request)
+                return self._at_once(shard, request)
             if record.refusal is None and self._forwarding.is_better(record, wait_ms):
                 return None
             return await self._wait(shard, record)
         except (OutOfCapacity, ServerLost) as why:
-            self._forwarding.must_leave(record, why, wait_ms)
+            self._must_leave(record, why, wait_ms)
             return None
+
+    def _must_leave(self, record: Record, why: RequestError, wait_ms: float) -> None:
+        """Set the `way` of a call that cannot stay; raises what is to be said if there is none."""
+        try:
+            self._forwarding.must_leave(record, why, wait_ms)
+        except OutOfCapacity:
+            shard = record.shard
+            if record.request.reject_if_busy and shard is not None and _is_starting(shard):
+                raise _starting(shard, self._boot_left_s(shard)) from None
+            raise
+
+    def _at_once(self, shard: OwnedShard, request: InferRequest) -> Lease:
+        """Lease to a call that never waits, if what is free is for none of those who do."""
+        lease = shard.turnstile.pass_by(request)
+        if lease is not None:
+            return lease
+        if not shard.turnstile.permits:
+            self._wake()
+        raise OutOfCapacity("no permit is free")
 
     async def _wait(self, shard: OwnedShard, record: Record) -> Lease:
         """Wait in line; what went wrong says when to try again."""
@@ -358,14 +377,6 @@ def _starting(shard: OwnedShard, boot_s: float) -> ModelStarting:
     """Say that a call's time ends before there is an instance, and when to try again."""
     text = f"{shard.model.name} has no instance that is ready; one is expected in {boot_s:.1f} s"
     return ModelStarting(text, retry_after_ms=honest(1000 * boot_s))
-
-
-def _at_once(shard: OwnedShard, request: InferRequest) -> Lease:
-    """Lease to a call that never waits, if what is free is for none of those who do."""
-    lease = shard.turnstile.pass_by(request)
-    if lease is None:
-        raise OutOfCapacity("no permit is free")
-    return lease
 
 
 def _with_wait(shard: OwnedShard, request: InferRequest, error: RequestError) -> RequestError:

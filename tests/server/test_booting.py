@@ -109,14 +109,29 @@ async def test_one_that_falls_back_does_not_wait_for_the_boot() -> None:
     assert load(server).rejected == {COLO: 1}
 
 
-async def test_one_that_never_waits_is_counted_so_that_the_model_wakes() -> None:
-    world = a_world(model=a_model(scaling=Scaling(min=0)))
-    server = a_server(world, ScriptedBackend(), MemorySink())
+async def test_one_that_never_waits_wakes_the_model_and_hears_how_long_it_boots() -> None:
+    world = a_world(model=a_model(scaling=Scaling(min=0, boot_s=7.5)))
+    woken: list[int] = []
+    server = a_server(world, ScriptedBackend(), MemorySink(), wake=lambda: woken.append(1))
+    woken.clear()
 
-    with pytest.raises(OutOfCapacity):
+    with pytest.raises(ModelStarting) as refused:
         await server.infer(a_request(reject_if_busy=True))
 
+    assert refused.value.retry_after_ms == 7_500
     assert load(server).rejected == {COLO: 1}
+    assert woken
+
+
+async def test_one_that_never_waits_hears_that_all_are_busy_where_an_instance_is() -> None:
+    world = a_world(an_instance(0), model=a_model(scaling=Scaling(min=0, boot_s=7.5)))
+    server = a_server(world, ScriptedBackend(), MemorySink())
+    (shard,) = server.shards
+    lease = shard.turnstile.try_lease(a_request(cost=shard.turnstile.permits))
+    assert lease is not None
+
+    with lease, pytest.raises(OutOfCapacity):
+        await server.infer(a_request(reject_if_busy=True))
 
 
 async def test_calls_that_entered_elsewhere_are_counted_by_where() -> None:
