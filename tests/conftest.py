@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ import hypothesis
 import pytest
 
 from libs import compiled
+from libs.common.databases import sqlite_url
 from tests.analytics.kafka_broker import Broker
+from tests.postgres import PostgreSQL, binaries
 from tests.short_dirs import short_dir
 from tests.system.harness import Up, cleaned_up, processes_of
 
 TRITON = Path(__file__).parents[1] / ".triton"
+# One worker starts it for all tests with it.
+ON_POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.xdist_group("postgresql"))
 
 # Processes that tests start find compiled modules, whatever the environment says: without them
 # each compiles all that it imports, which more than doubles what its start takes.
@@ -120,6 +124,32 @@ def kafka(broker: Broker) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A real one; a test that stops it starts it again."""
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL: apt install postgresql")
+    with short_dir() as folder:
+        server = PostgreSQL(found, folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(params=["sqlite", ON_POSTGRESQL])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database, in a file and in a real PostgreSQL."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path / "some.db")
+        return
+    server = request.getfixturevalue("postgresql")
+    with server.database() as name:
+        yield server.url(name)
+
+
+@pytest.fixture(scope="session")
 def triton_environment() -> Path:
     """Triton's own Python environment; where there could be one, there must be."""
     if not (TRITON / "environment.json").exists():
@@ -137,8 +167,18 @@ def clickhouse() -> Iterator[Any]:
         yield process
 
 
+@pytest.fixture
+def told(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
+    """Tell what a fault cost: printed at the end of the run, whether or not the test passed."""
+
+    def tell(fault: str, cost: object) -> None:
+        record_property("fault", f"{fault}: {cost}")
+
+    return tell
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the fault runs counted (the fixture `told` of tests/system), and the time."""
+    """Print what the fault runs counted (the fixture `told`), and the time."""
     stats = terminalreporter.stats
     reports = [each for end in ("passed", "failed") for each in stats.get(end, [])]
     found = [each.user_properties for each in reports if each.when == "call"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -11,6 +12,8 @@ from sqlalchemy import Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 ANSWER_S: Final = 10.0  # longest wait for a database on another machine
+# A process that hangs in a transaction holds its locks for so long, and keeps all others out.
+IDLE_S: Final = 5.0
 # What a power cut may cost, in SQLite: FULL nothing, NORMAL the last transactions.
 Durability = Literal["FULL", "NORMAL"]
 # What a driver raises: its own words for a lost connection are OSErrors.
@@ -27,6 +30,8 @@ def opened(url: str, metadata: MetaData, *, sqlite: Durability) -> Engine:
     engine = create_engine(url, **_options(url))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up(sqlite))
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _give_up_hanging)
     try:
         metadata.create_all(engine)
     except SQLAlchemyError:
@@ -61,3 +66,10 @@ def _set_up(durability: Durability) -> Callable[[Any, Any], None]:
             raise
 
     return set_up
+
+
+def _give_up_hanging(connection: Any, _record: Any) -> None:
+    """Have a PostgreSQL end the connection of whoever says nothing within a transaction."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {round(1000 * IDLE_S)}")
+    connection.commit()

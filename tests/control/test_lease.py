@@ -17,10 +17,8 @@ from libs.common.world_map import Account
 from services.control.lease import LAST_TRY, Lease, LeaseLost
 from services.control.ports import LeaseRow
 from services.control.store import SqlStore, metadata
-from tests.control.test_store import url
 from tests.virtual_time import VirtualClock, now, run
 
-__all__ = ["url"]
 LEASE_S, TRY_S = 5.0, 1.0
 
 
@@ -299,8 +297,8 @@ async def test_one_that_was_slow_itself_asks_before_it_gives_up() -> None:
         assert a.is_active
 
 
-async def test_the_store_gives_the_lease_to_one_and_fences_the_other(url: str) -> None:
-    first, second = SqlStore(url), SqlStore(url)
+async def test_the_store_gives_the_lease_to_one_and_fences_the_other(database_url: str) -> None:
+    first, second = SqlStore(database_url), SqlStore(database_url)
     seen = await first.lease()
     assert seen == await second.lease() == LeaseRow()
 

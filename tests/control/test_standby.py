@@ -17,7 +17,6 @@ import pytest
 from libs.common.backoff import Backoff
 from libs.common.clients import control as clients
 from libs.common.clients.control import ControlClient
-from libs.common.databases import sqlite_url
 from libs.common.errors import Unavailable
 from libs.common.lifecycle import background
 from libs.common.world import World, follow, keep_reporting
@@ -28,6 +27,7 @@ from tests.system.harness import free_ports
 
 pytestmark = pytest.mark.timeout(60)
 LEASE_S = 3.0
+FILE = "sqlite:///"
 CONTROL = """
 import asyncio, logging, sys
 from pathlib import Path
@@ -55,9 +55,9 @@ QUICK = Backoff(first_s=0.05, most_s=0.2)
 class Process:
     """A control that says when it is active."""
 
-    def __init__(self, folder: Path, name: str, listen: str, store: Path) -> None:
-        self.folder, self.store = folder, store
-        self._arguments = [str(folder), name, listen, sqlite_url(store), str(LEASE_S)]
+    def __init__(self, folder: Path, name: str, listen: str, store: str) -> None:
+        self.folder, self._store = folder, store
+        self._arguments = [str(folder), name, listen, store, str(LEASE_S)]
 
     async def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -76,10 +76,16 @@ class Process:
         self._process.send_signal(number)
 
     async def stop(self) -> None:
-        """Stop it while it holds no lock on the store: a file's would keep all others out."""
+        """Stop it while it holds no lock on the store: a file's would keep all others out.
+
+        PostgreSQL ends the connection of one that hangs.
+        """
         while True:
             self.signal(signal.SIGSTOP)
-            with closing(sqlite3.connect(self.store, isolation_level=None, timeout=0.1)) as store:
+            if not self._store.startswith(FILE):
+                return
+            file = self._store.removeprefix(FILE)
+            with closing(sqlite3.connect(file, isolation_level=None, timeout=0.1)) as store:
                 try:
                     store.execute("BEGIN IMMEDIATE")
                     return
@@ -103,12 +109,12 @@ class Process:
 
 
 @asynccontextmanager
-async def two_controls() -> AsyncIterator[tuple[Process, Process, ControlClient, World]]:
+async def two_controls(store: str) -> AsyncIterator[tuple[Process, Process, ControlClient, World]]:
     """The first is active; a client knows both addresses, and has a world that follows."""
     ports = [f"127.0.0.1:{port}" for port in free_ports(2)]
     with short_dir() as folder:
         first, second = (
-            Process(folder / name, name, listen, folder / "control.db")
+            Process(folder / name, name, listen, store)
             for name, listen in zip("ab", ports, strict=True)
         )
         async with AsyncExitStack() as stack:
@@ -136,8 +142,10 @@ async def a_node(client: ControlClient, world: World) -> AsyncIterator[None]:
         assert not task.done()
 
 
-async def test_a_standby_answers_nobody_until_it_replaces_the_one_that_is_killed() -> None:
-    async with two_controls() as (first, second, client, world), a_node(client, world):
+async def test_a_standby_answers_nobody_until_it_replaces_the_one_that_is_killed(
+    database_url: str,
+) -> None:
+    async with two_controls(database_url) as (first, second, client, world), a_node(client, world):
         async with ControlClient(f"unix:{second.folder}/control.sock") as standby:
             with pytest.raises(Unavailable):
                 await standby.put(Account(id="a"))
@@ -160,8 +168,10 @@ async def test_a_standby_answers_nobody_until_it_replaces_the_one_that_is_killed
         await client.put(Account(id="b"))
 
 
-async def test_a_control_that_was_stopped_finds_the_other_active_and_ends() -> None:
-    async with two_controls() as (first, second, client, world):
+async def test_a_control_that_was_stopped_finds_the_other_active_and_ends(
+    database_url: str,
+) -> None:
+    async with two_controls(database_url) as (first, second, client, world):
         async with a_node(client, world):
             await first.stop()
             await second.is_active()

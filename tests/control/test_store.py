@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import subprocess
 import sys
@@ -12,23 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 from libs.common.databases import sqlite_url
 from libs.common.errors import BadInput, Unavailable
 from libs.common.world_map import Account, Assignment, Override, Ref, Shard, Token, ref
 from services.control.endpoint_tracker import Endpoint, Stay
-from services.control.store import SqlStore, metadata
+from services.control.store import SqlStore
 
 WRITER = """
 import asyncio, sys
-from pathlib import Path
-from libs.common.databases import sqlite_url
 from libs.common.world_map import Account, Shard
 from services.control.store import SqlStore
 
 async def main() -> None:
-    store = SqlStore(sqlite_url(Path(sys.argv[1])))
+    store = SqlStore(sys.argv[1])
     await store.open()
     for number in range(100_000):
         shard = Shard(model="m", colo="ams", index=0, owner=f"s{number}", epoch=number)
@@ -39,21 +35,7 @@ asyncio.run(main())
 """
 
 
-POSTGRES = os.environ.get("CONSTELLATION_TEST_POSTGRES", "")  # an empty database, with its driver
-
-
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty store."""
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "control.db")
-    engine = create_engine(POSTGRES)
-    metadata.drop_all(engine)
-    engine.dispose()
-    return POSTGRES
-
-
-async def test_everything_kept_comes_back(url: str) -> None:
+async def test_everything_kept_comes_back(database_url: str) -> None:
     resources = [
         Account(id="a", name="ünï"),
         Token(hash="h", account="a", expires_at_ms=2**53),
@@ -61,14 +43,14 @@ async def test_everything_kept_comes_back(url: str) -> None:
         Shard(model="@cf/x/m", colo="ams", index=1, owner="", epoch=2**40),
         Assignment(node="n", model="m", instances=0),
     ]
-    store = SqlStore(url)
+    store = SqlStore(database_url)
     assert await store.open() == []
 
     await store.write(resources)
     await store.write([Account(id="a", name="new")], [Ref("token", "h"), Ref("token", "none")])
     await store.close()
 
-    again = SqlStore(url)
+    again = SqlStore(database_url)
     kept = await again.open()
     await again.close()
     assert {ref(each): each for each in kept} == {
@@ -76,12 +58,12 @@ async def test_everything_kept_comes_back(url: str) -> None:
     }
 
 
-async def test_stays_that_go_on_are_kept_and_those_that_ended_are_not(url: str) -> None:
+async def test_stays_that_go_on_are_kept_and_those_that_ended_are_not(database_url: str) -> None:
     first, second = (
         Endpoint(instance=i, model="m", colo="c", node="n", address="h:1") for i in "ab"
     )
     begun = [Stay(endpoint=each, begin_ts=2**42) for each in (first, second)]
-    store = SqlStore(url)
+    store = SqlStore(database_url)
     await store.open()
 
     await store.keep_stays(begun, seen_ts=2**42)
@@ -89,14 +71,14 @@ async def test_stays_that_go_on_are_kept_and_those_that_ended_are_not(url: str) 
     await store.keep_stays([], seen_ts=2**42 + 9)
     await store.close()
 
-    again = SqlStore(url)
+    again = SqlStore(database_url)
     await again.open()
     assert await again.stays() == ([begun[1]], 2**42 + 9)
     await again.close()
 
 
-async def test_a_write_is_whole_or_not_at_all(url: str) -> None:
-    store = SqlStore(url)
+async def test_a_write_is_whole_or_not_at_all(database_url: str) -> None:
+    store = SqlStore(database_url)
     await store.open()
 
     with pytest.raises(BadInput) as caught:
@@ -104,7 +86,7 @@ async def test_a_write_is_whole_or_not_at_all(url: str) -> None:
     await store.close()
 
     assert caught.value.pointer == "/instances"
-    again = SqlStore(url)
+    again = SqlStore(database_url)
     assert await again.open() == []
     await again.close()
 
@@ -142,9 +124,10 @@ async def test_a_file_that_is_no_store_is_told_with_its_path(tmp_path: Path) -> 
     await store.close()
 
 
-async def test_kill_9_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
-    path = tmp_path / "control.db"
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as it:
+async def test_kill_9_loses_nothing_that_was_confirmed(database_url: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, database_url], stdout=subprocess.PIPE
+    ) as it:
         assert it.stdout is not None
         for _ in range(50):
             confirmed = int(it.stdout.readline())
@@ -152,7 +135,7 @@ async def test_kill_9_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
         rest = it.stdout.read().split(b"\n")
     confirmed = max([confirmed, *(int(line) for line in rest[:-1])])
 
-    store = SqlStore(sqlite_url(path))
+    store = SqlStore(database_url)
     kept = {type(each): each for each in await store.open()}
     await store.write([Account(id="b")])
     await store.close()
@@ -164,13 +147,13 @@ async def test_kill_9_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
     assert account.name == str(shard.epoch)  # both rows of one transaction
 
 
-async def test_writes_keep_their_order(tmp_path: Path) -> None:
-    store = SqlStore(sqlite_url(tmp_path / "control.db"))
+async def test_writes_keep_their_order(database_url: str) -> None:
+    store = SqlStore(database_url)
     await store.open()
 
     await asyncio.gather(*(store.write([Account(id="a", name=str(n))]) for n in range(20)))
     await store.close()
 
-    again = SqlStore(sqlite_url(tmp_path / "control.db"))
+    again = SqlStore(database_url)
     assert await again.open() == [Account(id="a", name="19")]
     await again.close()

@@ -1,4 +1,4 @@
-"""What outlives the scheduler, in a real SQLite file."""
+"""What outlives the scheduler, in a SQLite file and in a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def decision(at_ms: int, region: str = "eu", model: str = "m") -> Decision:
 
 @asynccontextmanager
 async def archive(
-    folder: Path, clock: ManualClock | None = None, **retention: float
+    url: str, clock: ManualClock | None = None, **retention: float
 ) -> AsyncIterator[SqlArchive]:
     made = SqlArchive(
-        sqlite_url(folder / "scheduler.db"),
+        url,
         clock=clock or ManualClock(),
         retention=Retention(**retention),  # type: ignore[arg-type]
     )
@@ -62,20 +62,20 @@ async def archive(
         await made.close()
 
 
-async def test_series_and_decisions_survive_a_restart(tmp_path: Path) -> None:
-    async with archive(tmp_path) as first:
+async def test_series_and_decisions_survive_a_restart(database_url: str) -> None:
+    async with archive(database_url) as first:
         assert await first.load() == {}
         await first.save({EU: Kept(b"old", 1.0), US: Kept(b"us", 0.0)})
         await first.save({EU: Kept(b"new", 2.0)})
         await first.add([RICH])
 
-    async with archive(tmp_path) as second:
+    async with archive(database_url) as second:
         assert await second.load() == {EU: Kept(b"new", 2.0), US: Kept(b"us", 0.0)}
         assert await second.find(Question(model="m")) == (RICH,)
 
 
-async def test_decisions_are_found_by_region_and_time_the_newest_first(tmp_path: Path) -> None:
-    async with archive(tmp_path) as log:
+async def test_decisions_are_found_by_region_and_time_the_newest_first(database_url: str) -> None:
+    async with archive(database_url) as log:
         await log.add([decision(at) for at in (10, 20, 30)])
         await log.add([decision(15, "us"), decision(40, model="other")])
 
@@ -90,10 +90,10 @@ async def test_decisions_are_found_by_region_and_time_the_newest_first(tmp_path:
         assert await found(region="nowhere") == []
 
 
-async def test_the_oldest_decisions_go(tmp_path: Path) -> None:
+async def test_the_oldest_decisions_go(database_url: str) -> None:
     clock = ManualClock(30 * 86_400.0)
     now = clock.unix_ms()
-    async with archive(tmp_path, clock, decision_days=2, most_decisions=3) as log:
+    async with archive(database_url, clock, decision_days=2, most_decisions=3) as log:
         await log.add([decision(now - 3 * DAY_MS)])
         assert await log.find(Question(model="m")) == ()
         await log.add([decision(now + number) for number in range(5)])
@@ -106,9 +106,9 @@ async def test_the_oldest_decisions_go(tmp_path: Path) -> None:
     assert kept == [5, 4, 3]
 
 
-async def test_series_of_models_that_are_long_gone_go(tmp_path: Path) -> None:
+async def test_series_of_models_that_are_long_gone_go(database_url: str) -> None:
     clock = ManualClock()
-    async with archive(tmp_path, clock, series_days=2) as kept:
+    async with archive(database_url, clock, series_days=2) as kept:
         await kept.save({EU: Kept(b"eu", 1.0)})
         clock.advance(86_400)
         await kept.save({US: Kept(b"us", 1.0)})
@@ -118,7 +118,7 @@ async def test_series_of_models_that_are_long_gone_go(tmp_path: Path) -> None:
 
 
 async def test_a_store_that_is_not_to_be_had_is_unavailable(tmp_path: Path) -> None:
-    async with archive(tmp_path / "nowhere") as missing:
+    async with archive(sqlite_url(tmp_path / "nowhere" / "scheduler.db")) as missing:
         with pytest.raises(Unavailable, match="the scheduler's store is not available: unable to"):
             await missing.load()
         with pytest.raises(Unavailable):

@@ -30,13 +30,3 @@ def own(state: Path) -> Iterator[Callable[..., Up]]:
             return made.start()
 
         yield start
-
-
-@pytest.fixture
-def told(record_property: Callable[[str, object], None]) -> Callable[[str, object], None]:
-    """Tell what a fault cost: printed at the end of the run, whether or not the test passed."""
-
-    def tell(fault: str, cost: object) -> None:
-        record_property("fault", f"{fault}: {cost}")
-
-    return tell
