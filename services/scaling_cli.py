@@ -117,7 +117,8 @@ async def _explain(arguments: argparse.Namespace) -> None:
     elif arguments.last:
         sys.stdout.write(history(found.decisions))
     else:
-        sys.stdout.write("\n".join(explained(each) for each in found.decisions))
+        shown = (explained(each, found.snapshots) for each in found.decisions)
+        sys.stdout.write("\n".join(shown))
 
 
 def _model(world: World, name: str) -> Model:

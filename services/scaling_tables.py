@@ -9,12 +9,13 @@ from datetime import datetime
 import orjson
 
 from libs.common.catalog import Bounds, Model
-from libs.common.explanation import Explanation
+from libs.common.explanation import Explanation, ScaleSnapshot
 from libs.common.world import World
 from libs.common.world_map import Colo, Decision, Override
 from services.accounts_tables import table
 
 SHOWN = (0.5, 0.9, 0.99)  # of the quantiles
+LAST = 12  # snapshots that are shown
 
 
 def scaled(world: World, model: Model, region: str, *, now_ms: int) -> str:
@@ -36,8 +37,8 @@ def scaled(world: World, model: Model, region: str, *, now_ms: int) -> str:
     return table(rows)
 
 
-def explained(decision: Decision) -> str:
-    """Return all that matters of a decision."""
+def explained(decision: Decision, snapshots: Iterable[ScaleSnapshot] = ()) -> str:
+    """Return all that matters of a decision, and how its model stood until then or later."""
     quantiles = "  ".join(f"{p:g}: {q:.1f}" for p, q in _quantiles(decision)) or "-"
     weights = sorted(decision.weights.items(), key=lambda each: -each[1])
     mixture = "  ".join(f"{name} {share:.0%}" for name, share in weights if share >= 0.005)
@@ -66,8 +67,17 @@ def explained(decision: Decision) -> str:
         ("required", f"{decision.required}, for a demand of up to {decision.forecast:.1f}"),
         ("desired", _desired(decision)),
         ("why", decision.reason or "-"),
+        *_stood([each for each in snapshots if each.region == decision.region][-LAST:]),
     ]
     return table(rows)
+
+
+def _stood(snapshots: Sequence[ScaleSnapshot]) -> Iterator[tuple[str, str]]:
+    if snapshots:
+        until = _date(snapshots[-1].at_ms)
+        queue = " ".join(str(each.queue_length) for each in snapshots)
+        yield "queue", f"{queue} (the last: {until})"
+        yield "instances", " ".join(str(each.replica_count) for each in snapshots)
 
 
 def history(decisions: Iterable[Decision]) -> str:

@@ -16,12 +16,14 @@ import pytest
 
 from libs.common.catalog import Model, Scaling
 from libs.common.errors import BadInput, UnknownModel
+from libs.common.explanation import ScaleSnapshot
 from libs.common.world_map import Colo, Decision, Override
 from services.accounts_cli import known
 from services.commands import _parser
 from services.control import app
 from services.control.service import Control
 from services.moments import read_moment
+from services.scaling_tables import explained
 
 Say = Callable[[str], Coroutine[Any, Any, list[str]]]
 MODEL = Model(
@@ -165,6 +167,20 @@ async def test_a_decision_is_explained(control: Control, say: Say) -> None:
     assert lines["late requests"].startswith("0.30% allowed, 0.10% expected")
     assert lines["desired"] == "3 (2 have room)"
     assert lines["why"] == DECISION.reason
+
+
+def test_the_last_snapshots_of_a_region_stand_below_its_decision() -> None:
+    snapshots = [
+        ScaleSnapshot(model="m", region=region, at_ms=1000 * at, queue_length=at, replica_count=2)
+        for at in range(20)
+        for region in ("eu", "us")
+    ]
+
+    *_, queue, instances = explained(DECISION, snapshots).splitlines()
+
+    assert queue.startswith("queue           8 9 10 11 12 13 14 15 16 17 18 19 (the last: ")
+    assert instances.split() == ["instances", *["2"] * 12]
+    assert "queue " not in explained(DECISION)
 
 
 async def test_decisions_are_listed_and_given_whole(control: Control, say: Say) -> None:

@@ -15,9 +15,11 @@ class Explaining:
         self._snapshots = snapshots
 
     async def explain(self, question: Question) -> Explanation:
-        """Return the decisions that were made by the time asked for; raises Unavailable."""
+        """Return what was decided and seen by the time asked for; raises Unavailable."""
         decisions = await self._log.find(question)
-        if question.at_ms:
-            return Explanation(decisions=decisions)
-        taken = self._snapshots.of(question.model, question.region)
+        taken = (
+            each
+            for each in self._snapshots.of(question.model, question.region)
+            if not question.at_ms or each.at_ms <= question.at_ms
+        )
         return Explanation(decisions=decisions, snapshots=tuple(taken))

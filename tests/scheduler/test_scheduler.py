@@ -134,8 +134,11 @@ async def test_instances_come_at_once_and_follow_the_load(folder: Path) -> None:
             assert found.decisions[0].quantiles
             assert found.snapshots[-1].replica_count == 3
             then = found.decisions[1].at_ms
-            (past,) = (await client.explain(Question(model="m", at_ms=then))).decisions
-            assert past == found.decisions[1]
+            before = await client.explain(Question(model="m", at_ms=then))
+            assert before.decisions == (found.decisions[1],)
+            assert [each for each in found.snapshots if each.at_ms <= then] == [*before.snapshots]
+            assert before.snapshots
+            assert len(before.snapshots) < len(found.snapshots)
 
             await client.put(Override(model="m", max=1))
             await site.instances(1)
