@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,21 @@ class Simulated:
     nodes: int
     over_committed: float
     shown: Sequence[FleetDone]
-    most: float  # work in time, by the clairvoyant
+    most: Sequence[float]  # work in time of each trace, by the clairvoyant
 
     def figures(self) -> list[FleetResult]:
         """Return the figures of each policy."""
-        return [_figures(each, nodes=self.nodes, most=self.most) for each in self.shown]
+        return [_figures(each, nodes=self.nodes, most=sum(self.most)) for each in self.shown]
 
     def results(self) -> list[Result]:
-        """Return the figures of each policy on each trace."""
-        return [each for done in self.shown for each in _results(done)]
+        """Return the figures of each policy on each trace, beside the clairvoyant's work there."""
+        return [
+            replace(result, ratio_to_clairvoyant=work / max(most, 1e-9))
+            for done in self.shown
+            for result, work, most in zip(
+                _results(done), done.works_in_time, self.most, strict=True
+            )
+        ]
 
 
 def simulate_fleet(
@@ -96,7 +102,7 @@ def simulate_fleet(
         nodes=nodes,
         over_committed=over_commitment(trials, nodes),
         shown=[each for each in found if each.policy in policies],
-        most=next(each.work_in_time for each in found if each.policy == CLAIRVOYANT),
+        most=next(each.works_in_time for each in found if each.policy == CLAIRVOYANT),
     )
 
 

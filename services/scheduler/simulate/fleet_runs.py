@@ -38,7 +38,13 @@ class FleetDone:
     @property
     def work_in_time(self) -> float:
         """What was served within the SLO."""
-        return work_in_time([trial.load for trial in self.trials], self.outcomes)
+        return sum(self.works_in_time)
+
+    @property
+    def works_in_time(self) -> list[float]:
+        """The same, of each trace."""
+        each = zip(self.trials, self.outcomes, strict=True)
+        return [work_in_time([trial.load], [outcome]) for trial, outcome in each]
 
 
 def fleet_trials(paths: Sequence[Path], conditions: Conditions, *, nodes: int) -> list[Trial]:

@@ -58,6 +58,15 @@ def test_models_share_a_fleet(
         ("static", "late"),
     ]
     assert found["over_committed"] > 1
+    ratios: dict[str, list[float]] = {}
+    for each in found["results"]:
+        ratios.setdefault(each["policy"], []).append(each["ratio_to_clairvoyant"])
+    assert ratios["clairvoyant"] == [1, 1]
+    assert ratios["static"][0] < 0.5 < 0.9 < ratios["static"][1]
+    assert all(
+        min(ratios[name]) <= each["ratio_to_clairvoyant"] <= max(ratios[name])
+        for name, each in by_policy.items()
+    )
     shown = capsys.readouterr().out
     assert "5 places, over-committed" in shown
     assert "work served in time" in shown
