@@ -17,6 +17,7 @@ from tests.virtual_time import run
 
 OURS = Model(name="m", task="dumb-pipe", tier="gold", backend=Backend(repository="models/m"))
 THEIRS = Model(name="far", task="dumb-pipe", backend=Backend(external=("gpu:1",), provider="acme"))
+HERE = {"model": "m", "tier": "gold", "region": "eu"}
 
 
 def world() -> World:
@@ -98,11 +99,22 @@ def test_gpus_of_others_are_used_by_what_needs_them_or_free(
     assert found == {("cloudy", "us", "used"): used, ("cloudy", "us", "free"): 12 - used}
 
 
+def far_away(site: Site) -> None:
+    """Have a model that others run, and a node of theirs with one of ours."""
+    site.put(
+        THEIRS,
+        Instance(id="far", model="far", colo="ams", address="gpu:1", state="ready", external=True),
+        Node(name="n2", colo="ams", gpus=4, provider="cloudy"),
+        Instance(id="there", model="other", colo="ams", node="n2", state="ready"),
+    )
+
+
 def test_every_metric_has_the_labels_that_its_readers_know() -> None:
     site = Site()
 
     async def story() -> None:
         async with scheduling(site):
+            far_away(site)
             site.load(3, 5)
             await asyncio.sleep(90)
 
@@ -125,7 +137,39 @@ def test_every_metric_has_the_labels_that_its_readers_know() -> None:
     for name in (*bounds, *(f"autoscaler_{each}" for each in autoscaler)):
         assert labels[f"ai_scheduler_{name}"] == of_model
     assert labels["ai_scheduler_model_deployments"] == of_model | {"status", "gpu_model"}
-    here = {"model": "m", "tier": "gold", "region": "eu"}
+    phased = {"provider", "region", "model", "phase"}
+    assert labels["ai_scheduler_external_instances"] == phased
+    assert labels["ai_scheduler_external_nodes"] == {"provider", "region", "state"}
     value = site.registry.get_sample_value
-    assert value("ai_scheduler_autoscaler_snapshot_queue_length", here) == 5
-    assert value("ai_scheduler_max_requested_instances", here) == 9
+    assert value("ai_scheduler_autoscaler_snapshot_queue_length", HERE) == 5
+    assert value("ai_scheduler_max_requested_instances", HERE) == 9
+    acme = {"provider": "acme", "region": "eu", "model": "far", "phase": "ready"}
+    assert value("ai_scheduler_external_instances", acme) == 1
+    free = {"provider": "cloudy", "region": "eu", "state": "free"}
+    assert value("ai_scheduler_external_nodes", free) == 4
+
+
+def test_utilizations_are_loads_per_permit_of_the_ready_instances() -> None:
+    site = Site()
+
+    async def story() -> None:
+        async with scheduling(site):
+            site.override(min=5, max=5)
+            site.load(3, 5)
+            await asyncio.sleep(900)
+            site.load(6, 10)
+            await asyncio.sleep(125)
+
+    run(story())
+
+    def value(name: str) -> float:
+        found = site.registry.get_sample_value(f"ai_scheduler_autoscaler_{name}", HERE)
+        assert found is not None
+        return found
+
+    decision, permits = site.decision(), 5 * 4
+    assert value("measured_utilization") == pytest.approx(16 / permits, rel=0.01)
+    assert 8 / permits < value("estimated_utilization") < 15 / permits  # of three minutes
+    assert value("forecast_utilization") == pytest.approx(decision.forecast / permits, rel=0.01)
+    assert decision.forecast > 16
+    assert value("required_instances") == decision.required == -(-decision.forecast // 4)
