@@ -18,6 +18,7 @@ from libs.common.world_map import Override
 
 T = TypeVar("T")
 AHEAD_S = 10.0  # before the boot: to decide, to be told, and to be found by servers
+_PUT_BACK = timedelta(hours=1)
 _SCHEDULE_DAYS = LONGEST_SCHEDULE_MIN // (24 * 60) + 1
 
 
@@ -98,10 +99,26 @@ def expired(overrides: Iterable[Override], *, now_ms: int) -> Iterator[Override]
 
 def is_due(schedule: Schedule, *, now_ms: int, ahead_s: float) -> bool:
     """Whether a schedule asks for instances now; it begins a boot before its time."""
-    zone = read_zone(schedule.timezone)
-    now = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(zone).replace(tzinfo=None)
-    begun = read_cron(schedule.cron).last(now + timedelta(seconds=ahead_s), days=_SCHEDULE_DAYS)
-    return begun is not None and now < begun + timedelta(minutes=schedule.minutes)
+    now = now_ms / 1000
+    return any(
+        begun <= now + ahead_s and now < begun + schedule.minutes * 60
+        for begun in _begun(schedule, now + ahead_s)
+    )
+
+
+def _begun(schedule: Schedule, by: float) -> Iterator[float]:
+    """Yield when a schedule may have begun last (s since 1970), by the clocks of its zone.
+
+    These may have been put back since, and show a time twice then. Of one that they skip, as they
+    are put forward, the second reading is the earlier one.
+    """
+    zone, cron = read_zone(schedule.timezone), read_cron(schedule.cron)
+    local = datetime.fromtimestamp(by, zone).replace(tzinfo=None)
+    for put_back in (timedelta(), _PUT_BACK):
+        shown = cron.last(local + put_back, days=_SCHEDULE_DAYS)
+        if shown is not None:
+            first, second = (shown.replace(tzinfo=zone, fold=each).timestamp() for each in (0, 1))
+            yield from (first, max(first, second))
 
 
 def _said(special: T | None, general: T) -> T:

@@ -87,7 +87,37 @@ def at(text: str) -> int:
 
 NINE = Schedule(cron="0 9 * * mon-fri", minutes=120, min=3)
 BERLIN = Schedule(cron="0 9 * * *", minutes=60, min=3, timezone="Europe/Berlin")
+ONE, THREE, HALF_PAST_TWO = (
+    Schedule(cron=cron, minutes=minutes, min=3, timezone="Europe/Berlin")
+    for cron, minutes in (("0 1 * * *", 120), ("0 3 * * *", 60), ("30 2 * * *", 60))
+)
 WEEK = Schedule(cron="0 0 * * mon", minutes=10080, min=2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "now", "ahead_s", "expected"),
+    [
+        (ONE, "2026-03-29 01:59", 0, True),
+        (ONE, "2026-03-29 02:00", 0, False),
+        (ONE, "2026-10-25 00:59", 0, True),
+        (ONE, "2026-10-25 01:00", 0, False),
+        (THREE, "2026-03-29 00:49", 600, False),
+        (THREE, "2026-03-29 00:50", 600, True),
+        (THREE, "2026-10-25 01:49", 600, False),
+        (THREE, "2026-10-25 01:50", 600, True),
+        (HALF_PAST_TWO, "2026-03-29 01:29", 0, False),
+        (HALF_PAST_TWO, "2026-03-29 01:30", 0, True),
+        (HALF_PAST_TWO, "2026-10-25 00:29", 0, False),
+        (HALF_PAST_TWO, "2026-10-25 00:30", 0, True),
+        (HALF_PAST_TWO, "2026-10-25 01:10", 0, True),
+        (HALF_PAST_TWO, "2026-10-25 02:29", 0, True),
+        (HALF_PAST_TWO, "2026-10-25 02:30", 0, False),
+    ],
+)
+def test_clocks_are_put_forward_and_back(
+    schedule: Schedule, now: str, ahead_s: float, expected: bool
+) -> None:
+    assert is_due(schedule, now_ms=at(now), ahead_s=ahead_s) is expected
 
 
 @pytest.mark.parametrize(
