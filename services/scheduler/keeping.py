@@ -5,6 +5,7 @@ A store that fails costs what it would have kept, and no decision.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from zlib import crc32
@@ -27,7 +28,7 @@ class Keeping:
         self._history = history
         self._log = log
         self._slot_s = every_s / SLOTS
-        self._slot: int | None = None  # up to which all has been saved
+        self._slot: int | None = None  # up to which all is saved
         self._is_failing = False
 
     def __repr__(self) -> str:
@@ -46,18 +47,17 @@ class Keeping:
     async def keep(
         self, decisions: Sequence[Decision], sizer: Sizer, boots: Boots, *, now: float
     ) -> None:
-        """Keep decisions, and the series whose moment has come."""
+        """Keep decisions, and the series whose moment has come, or came as that failed."""
         slot = int(now / self._slot_s)
-        slots = range(slot if self._slot is None else self._slot + 1, slot + 1)[-SLOTS:]
-        self._slot = slot
-        due = {each % SLOTS for each in slots}
+        self._slot = slot - 1 if self._slot is None else self._slot
+        due = {each % SLOTS for each in range(self._slot + 1, slot + 1)[-SLOTS:]}
         try:
             await self._log.add(decisions)
             await self._save([key for key in sizer.following if _slot_of(key) in due], sizer, boots)
         except Unavailable as error:
             self._failed(error)
         else:
-            self._is_failing = False
+            self._slot, self._is_failing = slot, False
 
     async def save_all(self, sizer: Sizer, boots: Boots) -> None:
         """Save every series, before the end."""
@@ -68,10 +68,12 @@ class Keeping:
 
     async def _save(self, keys: Sequence[Key], sizer: Sizer, boots: Boots) -> None:
         measured = boots.measured()
-        saved = sizer.saved(keys)
-        await self._history.save(
-            {key: Kept(series, measured.get(key, 0.0)) for key, series in saved.items()}
-        )
+        saved: dict[Key, Kept] = {}
+        for key in keys:
+            if (series := sizer.saved(key)) is not None:
+                saved[key] = Kept(series, measured.get(key, 0.0))
+            await asyncio.sleep(0)  # in turns, as the scheduler's steps
+        await self._history.save(saved)
 
     def _failed(self, error: Unavailable) -> None:
         if not self._is_failing:  # once, until it works again

@@ -2,7 +2,7 @@
 
 Each model in each region is decided anew every `tick_s`, at a moment of its own, so that a large
 fleet is not decided at one; in between the last seconds are looked at every `floor_s`. Between
-two of them the process's other tasks have their turn.
+two of them the process's other tasks have their turn. What was kept of them is read beside that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from zlib import crc32
 from libs.common.catalog import Model
 from libs.common.clock import Clock
 from libs.common.errors import RequestError
+from libs.common.lifecycle import background
 from libs.common.spans import Spans
 from libs.common.world import World
 from libs.common.world_map import Decision, Node, Override, Update, ref
@@ -94,6 +95,7 @@ class Scheduler:
         self._is_timed = True  # this one is it
         self._cause = "floor"
         self._changed = asyncio.Event()
+        self._behind = asyncio.Event()  # there are histories to be read
         self._waking = Waking(world)
         world.listen(self._on_change)
 
@@ -106,14 +108,30 @@ class Scheduler:
         await self._keeping.restore(self._sizer, self._boots)  # only now: another may have decided
         self._last = self._clock.now()
         try:
-            while True:
-                await asyncio.sleep(GATHER_S if self._changed.is_set() else 0)
-                self._changed.clear()
-                with self._going_on():
-                    await self.step()
-                await self._look_until_due()
+            async with background(self._catch_up(), name="scheduler: histories"):
+                while True:
+                    await asyncio.sleep(GATHER_S if self._changed.is_set() else 0)
+                    self._changed.clear()
+                    with self._going_on():
+                        await self.step()
+                    await self._look_until_due()
         finally:
             await self._keeping.save_all(self._sizer, self._boots)
+
+    async def _catch_up(self) -> None:
+        """Read histories one by one, resting as long as each took: others have work, too.
+
+        Thousands take minutes, in which the fleet has to be told what it needs, and a lease kept.
+        """
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._behind.wait()
+            since = clock()
+            with self._going_on():
+                self._sizer.turn()
+            if not self._sizer.is_behind:
+                self._behind.clear()
+            await asyncio.sleep(clock() - since)
 
     async def step(self) -> Plan:
         """Decide once, tell the fleet, and keep why."""
@@ -132,6 +150,8 @@ class Scheduler:
             before = dict(self._told)
             plan = self._place(sizings, cause=cause, at_ms=at_ms)
         self._steps += self._is_timed
+        if self._sizer.is_behind:
+            self._behind.set()  # only now: each has been asked once
         for each in plan.puts:
             log.info("%s should run %d of %s", each.node, each.instances, each.model)
         try:
@@ -303,7 +323,9 @@ class Scheduler:
 
 def _want(key: Key, sizing: Sizing) -> Want:
     case = sizing.case
-    least = sizing.wanted if case.is_held else case.controls.min
+    least = case.controls.min
+    if case.is_held or sizing.is_stood_in:  # others must not have what is there
+        least = max(min(sizing.wanted, case.current), 0 if case.is_held else least)
     return Want(
         model=case.model,
         region=key.region,

@@ -77,8 +77,18 @@ class Measuring:
             counted = sums.get(key, NOTHING)
             if counted.done:
                 self._service_s[key] = counted.service_s / counted.done
+        by_model: dict[str, dict[Key, Sums]] = {}
+        for key, counted in sums.items():
+            by_model.setdefault(key.model, {})[key] = counted
         return {
-            key: self._span(key, each, sums, until=until, seconds=seconds, may_grow=may_grow)
+            key: self._span(
+                key,
+                each,
+                by_model.get(key.model, {}),
+                until=until,
+                seconds=seconds,
+                may_grow=may_grow,
+            )
             for key, each in looks.items()
         }
 
@@ -86,18 +96,14 @@ class Measuring:
         self,
         key: Key,
         looks: Looks,
-        sums: Mapping[Key, Sums],
+        sums: Mapping[Key, Sums],  # of the model
         *,
         until: float,
         seconds: float,
         may_grow: Callable[[Key], bool],
     ) -> Span:
         mine = sums.get(key, NOTHING)
-        others = [
-            (other, each)
-            for other, each in sums.items()
-            if other.model == key.model and other.region != key.region
-        ]
+        others = [(other, each) for other, each in sums.items() if other.region != key.region]
         theirs = {region for region in mine.came if may_grow(Key(key.model, region))}
         went = sum(each.came.get(key.region, 0.0) for _, each in others)
         relieved = sum(mine.served_for(region) for region in theirs)

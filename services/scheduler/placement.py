@@ -48,20 +48,16 @@ def place(wants: Iterable[Want], fleet: FleetState, region_of: Mapping[str, str]
     by_region: dict[str, list[Want]] = {}
     for want in wants:
         by_region.setdefault(want.region, []).append(want)
+    assigned: dict[str, dict[str, int]] = {}  # by model and node
+    for (node, model), count in fleet.assigned.items():
+        assigned.setdefault(model, {})[node] = count
     counts: dict[Seat, int] = {}
     unmet: dict[Key, str] = {}
     for region, mine in by_region.items():
         nodes = [node for node in fleet.nodes if region_of.get(node.colo, "") == region]
         board = Board(nodes, mine)
         for want in mine:
-            board.keep(
-                want,
-                {
-                    node: count
-                    for (node, model), count in fleet.assigned.items()
-                    if model == want.model.name
-                },
-            )
+            board.keep(want, assigned.get(want.model.name, {}))
         unmet |= _fill(board, mine)
         counts |= {Seat(*seat): count for seat, count in board.counts()}
     return Placement(counts=counts, unmet=unmet)

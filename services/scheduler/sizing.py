@@ -1,7 +1,8 @@
 """From what each model in each region went through to how many instances there should be.
 
-One `Series` per model and region decides; what operators allow is applied here. Values in, values
-out: it reads no clock.
+One `Series` per model and region decides; what operators allow is applied here. What was kept of a
+series is read in turns, one series each: a `StandIn` decides until then. Values in, values out: it
+reads no clock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zlib import crc32
 
 from libs.common.catalog import Model
 from services.scheduler.controls import Controls
-from services.scheduler.deciding import Decision, Series, Situation, Span
+from services.scheduler.deciding import Decision, Series, Situation, Span, StandIn
 from services.scheduler.deciding.worth import worths
 from services.scheduler.measuring import joined
 from services.scheduler.usage import Key, Usage
@@ -44,6 +45,9 @@ class Spared(NamedTuple):
     by_each: Sequence[float]  # of the first, the second, ... on the hull of these
 
 
+NOTHING = Spared((), ())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
     """How a model in a region is sized; `wanted` is what the fleet is asked for."""
@@ -53,6 +57,7 @@ class Sizing:
     made: Decision
     wanted: int
     spared: Spared
+    is_stood_in: bool = False  # its history is not back yet
 
     @property
     def desired(self) -> int:
@@ -75,17 +80,25 @@ class Sizer:
 
     def __init__(self) -> None:
         self._kept: dict[Key, bytes] = {}
+        self._gone: dict[Key, Series] = {}  # to be kept
         self._series: dict[Key, Series] = {}
+        self._stand_ins: dict[Key, StandIn] = {}  # whose series are to be read
         self._minutes: dict[Key, deque[Span]] = {}
         self._spared: dict[Key, Spared] = {}
 
     def __repr__(self) -> str:
-        return f"<Sizer {len(self._series)} series, {len(self._kept)} kept>"
+        behind = len(self._stand_ins)
+        return f"<Sizer {len(self._series)} series, {behind} to come, {len(self._kept)} kept>"
 
     @property
     def following(self) -> Collection[Key]:
         """All that there are series of."""
         return self._series.keys()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a turn has anything to do."""
+        return bool(self._stand_ins or self._gone)
 
     def restore(self, kept: Mapping[Key, bytes]) -> None:
         """Take what was saved; each series comes back when its model does."""
@@ -93,18 +106,36 @@ class Sizer:
 
     def follow(self, keys: Collection[Key]) -> None:
         """Have a series for each of these, and for no others."""
-        for key in self._series.keys() - set(keys):
-            self._kept[key] = self._series.pop(key).to_bytes()
+        for key in (self._series.keys() | self._stand_ins.keys()) - set(keys):
+            if (series := self._series.pop(key, None)) is not None:
+                self._gone[key] = series
+            self._stand_ins.pop(key, None)
             self._minutes.pop(key, None)
             self._spared.pop(key, None)
         for key in keys:
-            if key not in self._series:
-                self._series[key] = self._restored(key)
+            if key in self._series or key in self._stand_ins:
+                continue
+            if key in self._kept and key not in self._gone:
+                self._stand_ins[key] = StandIn()
+            else:
+                gone = self._gone.pop(key, None)
+                self._series[key] = Series(phase=_phase(key)) if gone is None else gone
+
+    def turn(self) -> None:
+        """Read what was kept of one series, or keep one that is gone: what may take a while."""
+        if self._stand_ins:
+            key, stand_in = next(iter(self._stand_ins.items()))
+            del self._stand_ins[key]
+            self._series[key] = Series(phase=_phase(key))  # if it fails, this is what is left
+            self._series[key] = self._restored(key, stand_in)
+        elif self._gone:
+            key, series = self._gone.popitem()
+            self._kept[key] = series.to_bytes()
 
     def observe(self, spans: Mapping[Key, Span]) -> None:
         """Take in what happened."""
         for key, span in spans.items():
-            if (series := self._series.get(key)) is not None:
+            if (series := self._stand_ins.get(key) or self._series.get(key)) is not None:
                 series.observe(span)
                 minute = self._minutes.setdefault(key, deque())
                 minute.append(span)
@@ -113,41 +144,61 @@ class Sizer:
 
     def size(self, key: Key, case: Case, *, is_due: bool) -> Sizing:
         """Decide anew if that is due, else look whether the last seconds need more."""
-        usage, allowed = case.usage, case.controls
-        series = self._series[key]
-        situation = Situation(
-            at=case.at,
-            ready=usage.running,
-            booting=usage.booting,
-            permits=case.model.permits.per_instance,
-            boot_s=allowed.boot_s,
-            current=case.current,
-            min=allowed.min,
-            max=allowed.max,
-            slo=allowed.slo_late_share,
-            keep_alive_s=allowed.keep_alive_s,
-        )
-        made = series.decide(situation) if is_due else series.floor(situation)
+        situation, stand_in = _situation(case), self._stand_ins.get(key)
         minute = joined(self._minutes.get(key, ()), until=case.at)
+        if stand_in is not None:
+            made = stand_in.decide(situation)
+            return Sizing(
+                case=case,
+                minute=minute,
+                made=made,
+                wanted=case.current if case.is_held else made.instances,
+                spared=NOTHING,
+                is_stood_in=True,
+            )
+        series = self._series[key]
+        made = series.decide(situation) if is_due else series.floor(situation)
         wanted = case.current if case.is_held else made.instances
         if is_due or key not in self._spared or len(self._spared[key].by_each) < wanted:
             self._spared[key] = _spared(series, wanted)
         return Sizing(case=case, minute=minute, made=made, wanted=wanted, spared=self._spared[key])
 
-    def saved(self, keys: Collection[Key]) -> dict[Key, bytes]:
-        """Return what is to be kept over a restart, of these."""
-        return {key: self._series[key].to_bytes() for key in keys if key in self._series}
+    def saved(self, key: Key) -> bytes | None:
+        """Return what is to be kept of a series over a restart; None where that is kept already."""
+        series = self._series.get(key)
+        return None if series is None else series.to_bytes()
 
-    def _restored(self, key: Key) -> Series:
-        kept = self._kept.pop(key, None)
-        phase = crc32(f"{key.model}@{key.region}".encode()) % DAY_MIN
-        if kept is None:
-            return Series(phase=phase)
+    def _restored(self, key: Key, stand_in: StandIn) -> Series:
+        """Return a series with what was kept of it, and what has happened since."""
         try:
-            return Series.from_bytes(kept, phase=phase)
+            series = Series.from_bytes(self._kept.pop(key), phase=_phase(key))
         except ValueError as error:
             log.warning("%s in %r begins without its history: %s", key.model, key.region, error)
-            return Series(phase=phase)
+            series = Series(phase=_phase(key))
+        for span in stand_in.spans:
+            series.observe(span)
+        series.prepare(stand_in.boot_s)
+        return series
+
+
+def _phase(key: Key) -> int:
+    return crc32(f"{key.model}@{key.region}".encode()) % DAY_MIN
+
+
+def _situation(case: Case) -> Situation:
+    usage, allowed = case.usage, case.controls
+    return Situation(
+        at=case.at,
+        ready=usage.running,
+        booting=usage.booting,
+        permits=case.model.permits.per_instance,
+        boot_s=allowed.boot_s,
+        current=case.current,
+        min=allowed.min,
+        max=allowed.max,
+        slo=allowed.slo_late_share,
+        keep_alive_s=allowed.keep_alive_s,
+    )
 
 
 def _spared(series: Series, count: int) -> Spared:

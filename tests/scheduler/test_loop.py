@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -12,7 +11,6 @@ import pytest
 
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
-from libs.common.lifecycle import background
 from libs.common.spans import Span
 from libs.common.world_map import Decision, Node, Override, Ref
 from services.scheduler.usage import Key
@@ -211,40 +209,6 @@ def test_a_restart_changes_nothing() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("has_history", [True, False])
-def test_a_killed_scheduler_costs_a_model_that_is_called_no_instance(has_history: bool) -> None:
-    async def calling(site: Site) -> None:
-        for count in itertools.count(1):
-            site.load(1, arrivals=count)
-            await asyncio.sleep(2)
-            site.load(0, arrivals=count)
-            await asyncio.sleep(18)
-
-    async def story() -> None:
-        model = replace(ASLEEP, scaling=replace(ASLEEP.scaling, keep_alive_s=60.0))
-        site = Site(model)
-        async with background(calling(site), name="calls"):
-            async with scheduling(site):
-                await asyncio.sleep(400)
-                assert site.archive.kept
-                site.archive.is_away = True
-                await asyncio.sleep(250)  # what is kept is that old as the scheduler is killed
-            site.archive.is_away = False
-            if not has_history:
-                site.archive.kept.clear()
-            told = len(site.told)
-            assert site.ready() == 1
-
-            await asyncio.sleep(9)
-            async with scheduling(site):
-                await asyncio.sleep(200)
-
-        assert site.ready() == 1
-        assert len(site.told) == told
-
-    run(story())
-
-
 def test_a_damaged_history_costs_no_more_than_itself(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         site = Site()
@@ -287,6 +251,22 @@ def test_a_store_that_is_away_costs_no_decision(caplog: pytest.LogCaptureFixture
 
     run(story())
     assert caplog.text.count("decisions and history are not kept: away") == 1
+
+
+def test_what_could_not_be_saved_is_saved_as_soon_as_the_store_is_back() -> None:
+    async def story() -> None:
+        site = Site()
+        async with scheduling(site):
+            site.load(20)
+            await asyncio.sleep(200)
+            site.archive.is_away = True
+            await asyncio.sleep(300)  # so each series' moment passes
+            site.archive.kept.clear()
+            site.archive.is_away = False
+            await asyncio.sleep(6)
+            assert EU in site.archive.kept
+
+    run(story())
 
 
 def test_the_fleet_is_not_decided_and_saved_at_one_moment() -> None:

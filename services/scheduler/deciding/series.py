@@ -127,6 +127,10 @@ class Series:
             self.last_call = max(self.last_call, now.at)
             self._damping.largest(now.at, now.current, damping.MOST_S)
 
+    def prepare(self, boot_s: float) -> None:
+        """Do what the first decision would take long for."""
+        self.forecast.prepare(target.horizon(boot_s))
+
     def _keep_alive(self, now: Situation) -> float:
         if now.keep_alive_s is not None:
             return now.keep_alive_s
