@@ -68,7 +68,11 @@ class Attempts:
         request.attempt = plan.request.attempt + len(self.errors)
         request.shard = place.shard
         request.shard_epoch = place.epoch
-        request.time_bounds = fix(request.time_bounds, plan.began).remaining(clock.now())
+        now = clock.now()
+        request.time_bounds = fix(request.time_bounds, plan.began).remaining(now)
+        if request.max_queue_ms:
+            waited_ms = int(1000 * (now - plan.began))
+            request.max_queue_ms = max(1, request.max_queue_ms - waited_ms)
         return request
 
     def answered(self, outcome: Outcome, began: float = 0.0) -> None:

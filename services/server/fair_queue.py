@@ -21,7 +21,7 @@ many as a line has room for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final, Generic, TypeVar
 
 from libs.common.envelope import InferRequest
@@ -99,6 +99,13 @@ class FairQueue(Generic[P]):
 
     def __repr__(self) -> str:
         return f"<FairQueue calls={self.size} cost={self.cost} accounts={len(self.lines)}>"
+
+    def configure(self, named: Mapping[str, Standing]) -> None:
+        """Take over what accounts stand for now, for who waits already, too."""
+        for line in self.lines.values():
+            line.standing = named.get(line.calls[0].request.account)
+        for place in self.everyone():
+            place.standing = named.get(place.request.account)
 
     def add(self, place: P) -> None:
         """Line up, behind those of the account that have the same priority."""

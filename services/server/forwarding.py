@@ -171,11 +171,18 @@ class Forwarding:
                     return True
         return False
 
+    def may_leave(self, record: Record) -> bool:
+        """Whether another place would take a call that cannot be served here."""
+        try:
+            return record.refusal is None and self._where_to(record, inf) is not None
+        except OutOfCapacity:
+            return False
+
     def must_leave(self, record: Record, why: RequestError, turn_ms: float) -> None:
         """Set the `way` of a call that cannot stay; raises what is to be said if there is none."""
-        if record.refusal is not None:  # who was asked knows the others, too
-            raise record.refusal
         is_lost = isinstance(why, ServerLost)
+        if record.refusal is not None and not is_lost:  # who was asked knows the others, too
+            raise record.refusal
         try:
             record.way = self._where_to(record, inf, turn_ms, any_queue=is_lost)
         except OutOfCapacity as error:

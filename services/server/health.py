@@ -172,7 +172,7 @@ class Health:
         if shard.turnstile.free > had:
             shard.turnstile.admit()
         elif shard.turnstile.waiting and not shard.turnstile.permits:
-            shard.turnstile.close(shard.none_healthy(), with_fallback=True)
+            shard.turnstile.close(shard.none_healthy(), lambda request: request.falls_back)
 
     def _eject(self, shard: OwnedShard, endpoint: Endpoint, cause: str) -> None:
         now, condition = self._clock.now(), endpoint.condition

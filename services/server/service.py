@@ -265,7 +265,18 @@ class InferenceServer:
                 and not turnstile.permits
                 and self._forwarding.has_room(each.model.name)
             ):
-                turnstile.close(OutOfCapacity("no instance here, but elsewhere"))
+                self._let_go(each)
+
+    def _let_go(self, shard: OwnedShard) -> None:
+        """Send calls on that wait where no instance is; who would be taken nowhere waits on."""
+        going = [
+            record.request
+            for record in self._running
+            if record.shard is shard and self._forwarding.may_leave(record)
+        ]
+        ids = {id(each) for each in going}
+        error = OutOfCapacity("no instance here, but elsewhere")
+        shard.turnstile.close(error, lambda request: id(request) in ids)
 
     async def _queue(self, record: Record) -> Lease | None:
         """Wait for a permit; None for a call that is to be forwarded, along its `way`."""
@@ -311,7 +322,9 @@ class InferenceServer:
         """Wait in line; what went wrong says when to try again."""
         request, began = record.request, self._clock.now()
         left = record.deadline.until_first(began)
-        patience = min(request.max_queue_ms / 1000 or left, left)
+        patience = left
+        if request.max_queue_ms:  # in all, however often it has to wait
+            patience = min(left, max(0.0, request.max_queue_ms / 1000 - record.waited_s))
         if not shard.turnstile.permits:
             self._wake()  # the scheduler should know at once that an instance is asked for
             self._check_hope(shard, request, patience)

@@ -42,6 +42,7 @@ class Standings:
 
     def __init__(self) -> None:
         self.named: dict[str, Standing] = {}
+        self._unnamed: dict[str, Standing] = {}  # no longer, though they still hold permits
         self.guarantees = False  # whether there are any
 
     def __repr__(self) -> str:
@@ -49,7 +50,9 @@ class Standings:
 
     def configure(self, accounts: Mapping[str, AccountShare]) -> None:
         """Take over what the catalog says; what is in use stays counted."""
-        self.named = {name: self.named.get(name) or Standing() for name in accounts}
+        known = {**self._unnamed, **self.named}
+        self.named = {name: known.get(name) or Standing() for name in accounts}
+        self._unnamed = {n: each for n, each in known.items() if n not in accounts and each.in_use}
         for name, share in accounts.items():
             standing = self.named[name]
             standing.weight = share.weight

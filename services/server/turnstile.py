@@ -151,6 +151,7 @@ class Turnstile:
         """Take over what the catalog says now."""
         self.queue_limit = queue_limit
         self.room.standings.configure(accounts)
+        self.queue.configure(self.room.standings.named)
 
     def try_lease(self, request: InferRequest) -> Lease | None:
         """Lease at once where an endpoint has room and nobody waits."""
@@ -238,10 +239,12 @@ class Turnstile:
         standing = self.room.standings.named.get(request.account)
         return self.queue.before(request, standing.weight if standing else 1.0)
 
-    def close(self, error: RequestError, *, with_fallback: bool = False) -> None:
-        """Send everyone in the queue away with `error`, or only who has another model then."""
+    def close(
+        self, error: RequestError, who: Callable[[InferRequest], bool] = lambda _: True
+    ) -> None:
+        """Send everyone in the queue away with `error`, or only some."""
         for place in self.queue.everyone():
-            if place.request.falls_back or not with_fallback:
+            if who(place.request):
                 self.queue.remove(place)
                 place.refuse(error)
 

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from libs.common.errors import (
-    ServerLost,
-)
+from libs.common.errors import RequestError, ServerLost, Unavailable
 from libs.common.events.values import Flag
 from libs.common.world_map import Instance, Shard
+from services.server.outliers import HEALTHY
 from tests.contract.stations import BOUNDS, Cluster, settled
 from tests.fakes import MODEL, a_request
 
@@ -71,6 +70,80 @@ async def test_a_queue_is_handed_over_to_the_next_owner(cluster: Cluster) -> Non
     assert new.woken, "how full it is, all should know at once"
     old.release.set()
     assert (await running[0]).payload == b"held", "what runs ends where it began"
+
+
+async def test_a_queue_is_handed_over_with_calls_that_another_colo_has_refused(
+    cluster: Cluster,
+) -> None:
+    lhr, _, old = await cluster.start("lhr", "ams-2", "ams-1")
+    running = [*old.busy(1), *lhr.busy(2)]  # which the map does not know of lhr yet
+    await settled(running)
+    waiting = asyncio.create_task(old.server.infer(a_request(time_bounds=BOUNDS)))
+    await settled([waiting])
+    assert old.load.queued == 1
+
+    cluster.tell(Shard(model=MODEL, colo="ams", index=0, owner="ams-2", epoch=2))
+
+    assert (await waiting).payload == b"hello"
+    for each in (old, lhr):
+        each.release.set()
+    await asyncio.gather(*running)
+
+
+async def test_who_waits_for_an_endpoint_waits_on_where_only_a_leaving_colo_has_room(
+    cluster: Cluster,
+) -> None:
+    lhr, ams = await cluster.start("lhr", "ams")
+    (shard,) = ams.server.shards
+    (endpoint,) = shard.turnstile.endpoints.values()
+    ams.server.losses.health.lost(shard, endpoint, is_dead=False)
+    lhr.server.drain()
+    cluster.tell(lhr.server.me)
+    waiting = asyncio.create_task(ams.server.infer(a_request(time_bounds=BOUNDS)))
+    await settled([waiting])
+
+    cluster.full("lhr", free=1)  # a permit of a server that takes no calls any more
+    await settled([waiting])
+    endpoint.condition.state, endpoint.state = HEALTHY, "healthy"
+    shard.turnstile.admit()
+
+    assert (await waiting).outcome.serving_colo == "ams"
+
+
+async def test_who_waits_for_an_endpoint_leaves_where_another_colo_has_room(
+    cluster: Cluster,
+) -> None:
+    _, ams = await cluster.start("lhr", "ams")
+    cluster.full("lhr")  # for the moment
+    (shard,) = ams.server.shards
+    (endpoint,) = shard.turnstile.endpoints.values()
+    ams.server.losses.health.lost(shard, endpoint, is_dead=False)
+    waiting = asyncio.create_task(ams.server.infer(a_request(time_bounds=BOUNDS)))
+    await settled([waiting])
+
+    cluster.full("lhr", free=1)
+
+    assert (await waiting).outcome.serving_colo == "lhr"
+
+
+async def test_the_time_in_line_is_bounded_over_all_waits_of_a_call(cluster: Cluster) -> None:
+    (ams,) = await cluster.start("ams")
+    held = ams.busy(1)
+    await settled(held)
+    waiting = asyncio.create_task(ams.server.infer(a_request(time_bounds=BOUNDS, max_queue_ms=300)))
+    await asyncio.sleep(0.2)
+
+    async def lost(*_: object) -> bytes:
+        raise Unavailable("refused", sent=False)
+
+    ams.backend.on_infer = lost
+    ams.release.set()
+
+    with pytest.raises(RequestError):  # after its retry has waited, too
+        await waiting
+    (told,) = [each for each in ams.events if each.error_code]
+    assert 250_000 < told.permit_wait_us < 450_000
+    await asyncio.gather(*held)
 
 
 async def test_a_server_that_leaves_sends_all_who_wait_and_come_to_another_colo(

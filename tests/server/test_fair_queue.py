@@ -159,6 +159,31 @@ def test_a_call_too_large_for_the_queue_pushes_nobody_out() -> None:
     assert queue.lines["a"].cost == 3
 
 
+def test_changed_weights_count_for_who_waits_already() -> None:
+    queue, known = Queue(), standings(a=1, b=1)
+    fill(queue, 1000, *[a_place(name, of=known) for _ in range(50) for name in "ab"])
+    serve(queue)
+
+    known.configure({"a": AccountShare(weight=9), "b": AccountShare(weight=1)})
+    queue.configure(known.named)
+
+    served = Counter(serve(queue).request.account for _ in range(20))
+    assert served["a"] >= 17
+    assert all(each.standing is known.named["a"] for each in queue.lines["a"].calls)
+
+
+def test_an_account_that_is_named_again_still_holds_what_it_held() -> None:
+    known = standings(a=1)
+    held = known.named["a"]
+    held.in_use = 2
+
+    known.configure({})
+    known.configure({"a": AccountShare(maximum=2)})
+
+    assert known.named["a"] is held
+    assert not known.named["a"].may_hold(1)
+
+
 def test_who_comes_new_begins_where_the_others_are() -> None:
     queue: Queue = FairQueue()
     for _ in range(20):
