@@ -142,6 +142,7 @@ async def test_the_next_owner_is_waited_for_where_there_is_no_other(streamed: bo
     world = small_world("ams")
     entry = entry_of(world, {"ams": lost, "new": owner}).gateway
     plan = entry.plan(call(stream=streamed))
+    plan.request.max_queue_ms = 5_000
 
     running = asyncio.create_task(
         read(results_of(entry, plan)) if streamed else entry.run(plan)  # type: ignore[arg-type]
@@ -154,6 +155,7 @@ async def test_the_next_owner_is_waited_for_where_there_is_no_other(streamed: bo
     (sent,) = owner.requests
     assert (sent.shard_epoch, sent.attempt) == (8, 1)
     assert 0 < sent.time_bounds.first_part_ms < plan.request.time_bounds.first_part_ms
+    assert 0 < sent.max_queue_ms < 5_000
 
 
 async def test_an_owner_that_does_not_come_is_waited_for_in_bounds() -> None:
