@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -204,9 +205,10 @@ def stream_parts(messages: Sequence[bytes]) -> Together:
 
 def _stream_part(message: bytes) -> bytes:
     if message[:1] == bytes((INFER_RESPONSE,)):
-        size, at = read_varint(message, 1)
-        if at + size == len(message):
-            return message[at:]
+        with suppress(IndexError):  # it is cut, as protobuf will say
+            size, at = read_varint(message, 1)
+            if at + size == len(message):
+                return message[at:]
     read = kserve.ModelStreamInferResponse.FromString(message)
     if read.error_message:
         raise StreamError(read.error_message)

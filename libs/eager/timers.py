@@ -6,9 +6,12 @@ They are coarse: what is due is told so at the next tick.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Bounded(Protocol):
@@ -51,7 +54,15 @@ class Timers:
         for each in [each for each in self._bounded if each.due <= now]:
             if each in self._bounded:  # unless another's end has ended it
                 del self._bounded[each]
-                each.expire()
+                _expire(each)
         self._ticking = None
         if self._bounded:
             self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+
+
+def _expire(bounded: Bounded) -> None:
+    """Say that its time is up: a bug in one must not leave all others without a bound."""
+    try:
+        bounded.expire()
+    except Exception:
+        log.exception("%r could not be told that its time is up", bounded)

@@ -84,8 +84,7 @@ class Checker:
         ]
 
     async def _check(self, shard: OwnedShard, endpoint: Endpoint) -> None:
-        check = self._checks.get(shard.model.backend.kind)
-        flaw = "" if check is None else await check.flaw(endpoint, shard.model)
+        flaw = await self._flaw(shard.model, endpoint)
         again_s = AGAIN_S if flaw or flaw is None else self._every_s
         due = self._clock.now() + again_s
         self._checked[endpoint.instance] = _Checked(endpoint, shard.model, due)
@@ -102,6 +101,16 @@ class Checker:
             log.info("%s at %s fits now", shard.model.name, endpoint.address)
             del self._shards.misfits[_place(endpoint)]
         self._shards.sync()
+
+    async def _flaw(self, model: Model, endpoint: Endpoint) -> str | None:
+        """Ask; whatever comes back that cannot be understood does not fit."""
+        check = self._checks.get(model.backend.kind)
+        if check is None:
+            return ""
+        try:
+            return await check.flaw(endpoint, model)
+        except Exception as error:  # noqa: BLE001 - it is told with the flaw, once
+            return f"it cannot be checked: {error!r}"
 
 
 def _place(endpoint: Endpoint) -> tuple[str, str]:

@@ -141,6 +141,7 @@ class Condition:
         self.trials_left = 0
         self.slow_us = math.inf  # a trial that takes longer has failed
         self.misses = 0  # probes that failed, in a row
+        self.puzzle = ""  # what a probe raised last, which is told once
         # As counters since it came, which `sample` looks at: a call adds, and no more.
         self.answered = 0
         self.failed = 0

@@ -55,7 +55,9 @@ class Prober:
         self._health = health
         self._clock = clock
         self._rng = rng
-        self._under_way: set[str] = set()  # addresses
+        # Addresses while they are asked whether anybody is there, and endpoints until they are
+        # shown: a model that hangs must not keep the others there from coming back.
+        self._under_way: set[str] = set()
         self._at_once = asyncio.Semaphore(limits.at_once)
 
     def __repr__(self) -> str:
@@ -84,26 +86,37 @@ class Prober:
                 if not condition.probe_at:  # new: somewhere in the first period, not all at once
                     condition.probe_at = now + self._limits.every_s * self._rng.random()
                 when = condition.retry_at if condition.state == EJECTED else condition.probe_at
-                if when <= now and endpoint.address not in self._under_way:
+                if when <= now and self._under_way.isdisjoint(
+                    {endpoint.address, _key(shard, endpoint)}
+                ):
                     due[endpoint.address].append((shard, endpoint))
         self._under_way.update(due)
         return dict(due)
 
     async def _round(self, address: str, due: list[tuple[OwnedShard, Endpoint]]) -> None:
-        """Ask an address, and then for each model there."""
-        try:
-            async with self._at_once:
-                answered = [endpoint.condition.answered for _, endpoint in due]
+        """Ask an address, and then for each model there; what that shows is used as it comes."""
+        async with self._at_once:
+            answered = [endpoint.condition.answered for _, endpoint in due]
+            try:
                 answers = await self._ask(*due[0], "server", self._limits.timeout_s)
-                verdicts = await asyncio.gather(
-                    *(self._verdict(shard, endpoint, answers is True) for shard, endpoint in due)
-                )
-            for (shard, endpoint), before, verdict in zip(due, answered, verdicts, strict=True):
-                # whoever answers calls meanwhile is well, and only too busy for probes
-                is_busy = not verdict.is_up and endpoint.condition.answered > before
-                self._show(shard, endpoint, Verdict(is_up=True) if is_busy else verdict)
+                self._under_way.update(_key(*each) for each in due)
+            finally:
+                self._under_way.discard(address)
+            async with asyncio.TaskGroup() as group:
+                for (shard, endpoint), before in zip(due, answered, strict=True):
+                    group.create_task(self._look(shard, endpoint, answers is True, before))
+
+    async def _look(
+        self, shard: OwnedShard, endpoint: Endpoint, is_there: bool, answered: int
+    ) -> None:
+        """Ask for one model, and show what it says; it had `answered` so many calls before."""
+        try:
+            verdict = await self._verdict(shard, endpoint, is_there)
         finally:
-            self._under_way.discard(address)
+            self._under_way.discard(_key(shard, endpoint))
+        # whoever answers calls meanwhile is well, and only too busy for probes
+        is_busy = not verdict.is_up and endpoint.condition.answered > answered
+        self._show(shard, endpoint, Verdict(is_up=True) if is_busy else verdict)
 
     async def _verdict(self, shard: OwnedShard, endpoint: Endpoint, is_there: bool) -> Verdict:
         if not is_there or not await self._ask(shard, endpoint, "model", self._limits.timeout_s):
@@ -124,8 +137,15 @@ class Prober:
     async def _ask(
         self, shard: OwnedShard, endpoint: Endpoint, depth: Depth, timeout_s: float
     ) -> bool | None:
-        backend = self._backends[shard.model.backend.kind]
-        return await backend.probe(endpoint, shard.model, depth, timeout_s=timeout_s)
+        """Ask; whatever comes back that cannot be understood is a no, and told once."""
+        backend, condition = self._backends[shard.model.backend.kind], endpoint.condition
+        try:
+            return await backend.probe(endpoint, shard.model, depth, timeout_s=timeout_s)
+        except Exception as error:
+            if condition.puzzle != repr(error):
+                condition.puzzle = repr(error)
+                log.warning("a probe of %s failed", endpoint.instance, exc_info=error)
+            return False
 
     def _show(self, shard: OwnedShard, endpoint: Endpoint, verdict: Verdict) -> None:
         if verdict.is_proven:
@@ -133,3 +153,7 @@ class Prober:
         jitter = 1 + JITTER * (2 * self._rng.random() - 1)
         endpoint.condition.probe_at = self._clock.now() + self._limits.every_s * jitter
         self._health.probed(shard, endpoint, verdict)
+
+
+def _key(shard: OwnedShard, endpoint: Endpoint) -> str:
+    return f"{shard.model.name} {endpoint.instance}"

@@ -191,6 +191,27 @@ async def test_timers_tell_what_is_due_once_and_stop_ticking() -> None:
     assert repr(timers) == "<Timers 0 every 0.005 s>"
 
 
+class Broken(Bound):
+    def expire(self) -> None:
+        raise ValueError("a bug")
+
+
+async def test_a_bound_that_cannot_be_told_leaves_the_others_theirs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    timers = Timers(tick_s=0.005)
+    others = [Bound(0.01), Bound(0.03)]
+    for each in (Broken(0.01), *others):
+        timers.add(each)
+
+    await asyncio.sleep(0.06)
+    timers.add(late := Bound(0))
+    await asyncio.sleep(0.03)
+
+    assert [each.expired for each in (*others, late)] == [1, 1, 1]
+    assert [each.levelname for each in caplog.records] == ["ERROR"]
+
+
 @pytest.mark.parametrize("pauses", [0, 2])
 async def test_a_promised_coroutine_gives_what_it_returns(pauses: int) -> None:
     async def work() -> str:

@@ -25,9 +25,12 @@ class ScriptedCheck:
     def __init__(self) -> None:
         self.says: dict[str, str | None] = {}
         self.asked: list[str] = []
+        self.raises: set[str] = set()
 
     async def flaw(self, endpoint: Endpoint, model: Model) -> str | None:
         self.asked.append(endpoint.instance)
+        if endpoint.instance in self.raises:
+            raise ValueError("what is that?")
         return self.says.get(endpoint.instance, "")
 
 
@@ -62,6 +65,24 @@ def checker(server: InferenceServer, check: ScriptedCheck, clock: ManualClock) -
 def used(server: InferenceServer) -> list[str]:
     (shard,) = server.shards
     return sorted(shard.turnstile.endpoints)
+
+
+async def test_an_answer_that_makes_a_check_fail_does_not_fit_and_is_told_once(
+    server: InferenceServer,
+    check: ScriptedCheck,
+    checker: Checker,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    check.raises.add(ONE.id)
+
+    for _ in range(3):
+        await checker.check_due()
+        clock.advance(AGAIN_S)
+
+    assert used(server) == [TWO.id]
+    assert [each.levelno for each in caplog.records] == [logging.WARNING]
+    assert "what is that?" in caplog.text
 
 
 async def test_what_does_not_fit_is_not_used_and_told_once(

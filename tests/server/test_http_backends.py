@@ -156,6 +156,21 @@ def test_a_key_that_is_not_there_is_told_by_its_name(
     assert ["'mine'" in caplog.messages[0], "'other'" in caplog.messages[1]] == [True, True]
 
 
+async def test_a_key_that_no_header_can_hold_is_told_and_harms_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mine").write_text("s3cret\nand more\n")
+    backend = OpenAiBackend(keys=Keys(tmp_path))
+    model = a_model(backend=BackendConfig(kind="openai_http", key="mine"))
+    async with OpenAiStage().serving("127.0.0.1:0") as address:
+        found = await backend.probe(endpoint(address), model, "server", timeout_s=2)
+        await backend.flaw(endpoint(address), model)
+    await backend.close()
+
+    assert found is True
+    assert [("'mine'" in each, "s3cret" in each) for each in caplog.messages] == [(True, False)]
+
+
 # --- tokens
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

@@ -235,6 +235,50 @@ async def test_no_more_probes_than_allowed_are_under_way() -> None:
     assert len(rounds.backend.probes) == 18
 
 
+async def test_a_probe_that_raises_is_a_no_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    rounds = Rounds(an_instance(0), an_instance(1))
+
+    async def garbage(endpoint: Endpoint, depth: Depth) -> bool | None:
+        if endpoint.instance.endswith("/0"):
+            raise ValueError("no protobuf")
+        return True
+
+    rounds.backend.on_probe = garbage
+    await rounds.go_on(9)
+
+    assert [rounds[n].condition.state for n in (0, 1)] == [EJECTED, HEALTHY]
+    warnings = [each for each in caplog.records if "a probe of" in each.getMessage()]
+    assert len(warnings) == 1
+
+
+async def test_a_model_that_hangs_does_not_keep_the_others_of_its_triton_away() -> None:
+    same = [replace(an_instance(number), address="127.0.0.1:9000") for number in range(2)]
+    rounds = Rounds(*same)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hangs_itself(endpoint: Endpoint, depth: Depth) -> bool | None:
+        if endpoint.instance.endswith("/0") and depth == "inference":
+            asked.set()
+            return await go_on.wait()
+        return True
+
+    rounds.backend.on_probe = hangs_itself
+    await rounds.go_on(1.5)
+    rounds.lose(0)
+    rounds.clock.advance(1)
+    first = asyncio.create_task(rounds.prober.probe_due())
+    await asyncio.wait_for(asked.wait(), 2)
+    rounds.lose(1)
+
+    await asyncio.wait_for(rounds.go_on(1), 2)
+    states = [rounds[n].condition.state for n in (0, 1)]
+    go_on.set()
+    await first
+
+    assert states == [EJECTED, HEALTHY]
+    assert rounds[0].condition.state == HEALTHY
+
+
 async def test_a_prober_runs_until_it_is_cancelled() -> None:
     rounds = Rounds(an_instance(0))
     running = asyncio.create_task(rounds.prober.run())

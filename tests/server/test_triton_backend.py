@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 
+from libs.common import wire
 from libs.common.catalog import Backend as BackendConfig
 from libs.common.catalog import Probe, ProbeInput
 from libs.common.errors import Unavailable
@@ -193,6 +195,19 @@ async def test_what_a_probe_shows(
 
     assert found is expected
     assert channel.asked == [methods[depth]]
+
+
+async def test_bytes_that_no_triton_sends_are_a_no(triton: TritonBackend) -> None:
+    model = a_model()  # its fake channel answers with words
+
+    assert await triton.probe(endpoint(), model, "model", timeout_s=1) is False
+    assert "no Triton" in (await triton.flaw(endpoint(), model) or "")
+
+
+@pytest.mark.parametrize("part", [b"answer", b"\x12", b"\x12\xff", b"\x12\x05abc"])
+def test_a_part_that_cannot_be_read_is_an_error_of_protobuf(part: bytes) -> None:
+    with pytest.raises(DecodeError):
+        wire.stream_parts([part])
 
 
 async def test_a_model_without_inputs_for_it_is_not_asked_itself() -> None:

@@ -40,4 +40,7 @@ class Keys:
         except (OSError, ValueError) as error:
             log.warning("the key %r cannot be read: %s", name, type(error).__name__)
             return {}
+        if not key.isprintable() or " " in key:  # no header can hold it
+            log.warning("the key %r is not used: its file has more than one word", name)
+            return {}
         return {"Authorization": f"Bearer {key}"}

@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 
+from google.protobuf.message import DecodeError
+
 from libs.common import wire
 from libs.common.catalog import Model
 from libs.common.deadline import Deadline
@@ -51,6 +53,7 @@ CLOSE_AFTER_S = 900.0
 QUEUE_FULL = ("queue", "Exceeds maximum")
 # Triton's words for a model whose process has died, as every call hears that is sent there.
 PROCESS_DEAD = ("is not healthy", "obtain the health mutex")
+UNREADABLE = "the model's answer cannot be read"
 # And for one that is not loaded yet, or not any more: it has not seen the call.
 NOT_LOADED = ("Request for unknown model", "is not at ready state")
 
@@ -131,6 +134,8 @@ class TritonBackend:
             raise _meaning(error) from error
         except wire.StreamError as told:
             raise _failure(str(told)) from told
+        except DecodeError as error:
+            raise ModelFailed(UNREADABLE, sent=True) from error
         finally:
             call.cancel()
 
@@ -149,7 +154,7 @@ class TritonBackend:
                 return True
             answer = await channel.unary(MODEL_READY, (asked,), timeout_s=timeout_s)
             return kserve.ModelReadyResponse.FromString(answer).ready
-        except RpcError:
+        except (RpcError, DecodeError):  # nobody answers, or nobody who is a Triton
             return False
 
     async def _try_inference(
@@ -188,9 +193,11 @@ class TritonBackend:
         channel = self._channels.get(endpoint.address) or self._open(endpoint.address)
         try:
             answer = await channel.unary(MODEL_METADATA, (asked,), timeout_s=METADATA_S)
+            return flaw(model, kserve.ModelMetadataResponse.FromString(answer))
         except RpcError:
             return None
-        return flaw(model, kserve.ModelMetadataResponse.FromString(answer))
+        except DecodeError:
+            return "what answers there is no Triton: see the instance's address"
 
     def keep(self, addresses: AbstractSet[str]) -> None:
         """Close the channels to all other addresses, once calls there have had time to end."""
@@ -234,6 +241,8 @@ class TritonBackend:
             (answer,) = wire.stream_parts(first)
         except wire.StreamError as told:
             raise _failure(str(told)) from told
+        except DecodeError as error:
+            raise ModelFailed(UNREADABLE, sent=True) from error
         return Answer(answer)
 
     def _call(
