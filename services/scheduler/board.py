@@ -34,14 +34,25 @@ class Board:
         """Return how many instances are placed."""
         return sum(seats.counts.get(want.model.name, 0) for seats in self._seats)
 
-    def keep(self, want: Want, assigned: Mapping[str, int]) -> None:
-        """Place what nodes run already, without what is too much."""
+    def keep(self, want: Want, assigned: Mapping[str, int], ready: Mapping[str, int]) -> None:
+        """Place what nodes run already, without what is too much.
+
+        What boots or has failed goes first, so that as many as can be go on serving: each node
+        takes away its own in that order, too.
+        """
         model = want.model
         for seats in self._seats:
             count = assigned.get(seats.node.name, 0)
             seats.add(model, min(count, 1) if model.backend.shares else count)
         for _ in range(self.placed(want) - want.instances):
-            most = max(self._seats, key=lambda seats: (*seats.fullness(model), seats.node.name))
+            most = max(
+                self._seats,
+                key=lambda seats: (
+                    seats.counts[model.name] > ready.get(seats.node.name, 0),
+                    *seats.fullness(model),
+                    seats.node.name,
+                ),
+            )
             most.remove(model)
 
     def add(self, want: Want) -> bool:

@@ -1,17 +1,17 @@
 """Which node runs how many instances of each model.
 
-What is placed stays where it is. What is too much goes from the node that has
-most of it; what is missing goes to nodes that have room, one by one, what matters
-most first: spread over colos and nodes, before that to nodes that have the weights,
-and packed so that whole GPUs stay whole. Where there is no room, instances that
-matter less give way.
+What is placed stays where it is. What is too much goes from nodes where it is not
+ready, then from the node that has most of it; what is missing goes to nodes that have
+room, one by one, what matters most first: spread over colos and nodes, before that to
+nodes that have the weights, and packed so that whole GPUs stay whole. Where there is
+no room, instances that matter less give way.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from libs.common.world_map import Node
@@ -29,10 +29,11 @@ class Seat(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetState:
-    """The nodes, and how many instances each should run as of now."""
+    """The nodes, and how many instances each should run as of now, and has ready."""
 
     nodes: Sequence[Node]
     assigned: Mapping[Seat, int]
+    ready: Mapping[Seat, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +49,26 @@ def place(wants: Iterable[Want], fleet: FleetState, region_of: Mapping[str, str]
     by_region: dict[str, list[Want]] = {}
     for want in wants:
         by_region.setdefault(want.region, []).append(want)
-    assigned: dict[str, dict[str, int]] = {}  # by model and node
-    for (node, model), count in fleet.assigned.items():
-        assigned.setdefault(model, {})[node] = count
+    assigned, ready = _by_model(fleet.assigned), _by_model(fleet.ready)
     counts: dict[Seat, int] = {}
     unmet: dict[Key, str] = {}
     for region, mine in by_region.items():
         nodes = [node for node in fleet.nodes if region_of.get(node.colo, "") == region]
         board = Board(nodes, mine)
         for want in mine:
-            board.keep(want, assigned.get(want.model.name, {}))
+            name = want.model.name
+            board.keep(want, assigned.get(name, {}), ready.get(name, {}))
         unmet |= _fill(board, mine)
         counts |= {Seat(*seat): count for seat, count in board.counts()}
     return Placement(counts=counts, unmet=unmet)
+
+
+def _by_model(seats: Mapping[Seat, int]) -> Mapping[str, Mapping[str, int]]:
+    """Return the same by model and node."""
+    found: dict[str, dict[str, int]] = {}
+    for (node, model), count in seats.items():
+        found.setdefault(model, {})[node] = count
+    return found
 
 
 def _fill(board: Board, wants: Sequence[Want]) -> dict[Key, str]:

@@ -1,14 +1,17 @@
-"""Calls for a model of which no instance runs: they must not wait for the next step.
+"""Calls for a model of which no instance serves or boots: they must not wait for the next step.
 
 Those that can wait for a boot are in a queue; those that cannot were refused, and will come again.
+An instance that drains takes no more of them, but a step in time has it serve again.
 """
 
 from __future__ import annotations
 
 from libs.common.catalog import Model
 from libs.common.world import World
-from libs.common.world_map import Instance, ShardLoad, Update
+from libs.common.world_map import Instance, InstanceState, ShardLoad, Update
 from services.scheduler.usage import Key, is_scaled, regions
+
+COMES: tuple[InstanceState, ...] = ("booting", "ready")  # who serves, or will
 
 
 class Waking:
@@ -29,14 +32,22 @@ class Waking:
 
     def is_due(self, update: Update) -> bool:
         """Whether a change, which the world has taken in, shows such a call."""
-        loads = [each for each in update.puts if isinstance(each, ShardLoad) and self._asks(each)]
-        came = [each for each in update.puts if isinstance(each, Instance)]
-        if not loads and not came:
+        asking = [each for each in update.puts if isinstance(each, ShardLoad) and self._asks(each)]
+        if "instance" in update.kinds:  # one may have gone from calls that wait already
+            asking += [each for each in self._world.table(ShardLoad).values() if each.queued]
+        came = [each for each in update.puts if isinstance(each, Instance) and each.state in COMES]
+        if not asking and not came:
             return False
         region_of = regions(self._world)
-        self._seen -= {Key(each.model, region_of.get(each.colo, "")) for each in came}
-        waiting = {Key(each.model, region_of.get(each.colo, "")) for each in loads}
-        waiting = {key for key in waiting if self._has_none(key)}
+
+        def key(each: Instance | ShardLoad) -> Key:
+            return Key(each.model, region_of.get(each.colo, ""))
+
+        self._seen.difference_update(map(key, came))
+        waiting = {key(each) for each in asking if self._is_ours(each.model)}
+        models = {each.model for each in waiting}
+        there = self._world.table(Instance).values()
+        waiting -= {key(each) for each in there if each.model in models and each.state in COMES}
         is_new = bool(waiting - self._seen)
         self._seen |= waiting
         return is_new
@@ -48,15 +59,7 @@ class Waking:
         self._refused[load.key] = refused
         return load.queued > 0 or refused > before
 
-    def _has_none(self, key: Key) -> bool:
-        """Whether nodes should run this model, and none in the region does."""
-        model = self._world.table(Model).get(key.model)
-        region_of = regions(self._world)
-        return (
-            model is not None
-            and is_scaled(model)
-            and not any(
-                each.model == key.model and region_of.get(each.colo, "") == key.region
-                for each in self._world.table(Instance).values()
-            )
-        )
+    def _is_ours(self, name: str) -> bool:
+        """Whether nodes should run this model."""
+        model = self._world.table(Model).get(name)
+        return model is not None and is_scaled(model)

@@ -12,7 +12,7 @@ import pytest
 from libs.common.catalog import Scaling, Schedule
 from libs.common.errors import Unavailable
 from libs.common.spans import Span
-from libs.common.world_map import Decision, Node, Override, Ref
+from libs.common.world_map import Decision, Instance, InstanceState, Node, Override, Ref
 from services.scheduler.usage import Key
 from tests.scheduler.fleet import EU, MODEL, Site, scheduling
 from tests.virtual_time import now, run
@@ -91,6 +91,23 @@ def test_a_model_wakes_for_the_first_call_and_stays_for_a_while() -> None:
             assert site.instances() == 1
             await asyncio.sleep(400)
             assert site.instances() == 0
+
+    run(story())
+
+
+@pytest.mark.parametrize("state", ["draining", "failed"])
+def test_it_wakes_for_a_call_while_the_last_instance_goes(state: InstanceState) -> None:
+    async def story() -> None:
+        site = Site(ASLEEP)
+        site.load(0)
+        async with scheduling(site):
+            await asyncio.sleep(131)  # between two steps
+            site.put(Instance(id="m/9", model="m", colo="ams", node="n1", state=state))
+            assert site.instances() == 0
+
+            site.load(0, 1)
+            await asyncio.sleep(0.5)
+            assert site.instances() == 1
 
     run(story())
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from libs.common.world import World
-from libs.common.world_map import Assignment, Colo, Node, Ref, Resource, Update
+from libs.common.world_map import (
+    Assignment,
+    Colo,
+    Instance,
+    InstanceState,
+    Node,
+    Ref,
+    Resource,
+    Update,
+)
 from services.scheduler.fleets.nodes import NodeFleet
 from services.scheduler.placement import Seat
 from services.scheduler.plan import make_plan
@@ -42,3 +51,16 @@ def test_what_a_node_of_a_colo_that_is_gone_should_run_is_forgotten() -> None:
 
     assert plan.puts == ()
     assert plan.deletes == (Ref("assignment", "gone/m"),)
+
+
+def test_only_what_is_ready_on_our_nodes_counts_as_such() -> None:
+    states: tuple[InstanceState, ...] = ("ready", "booting", "failed", "draining", "ready")
+    there = [
+        Instance(id=f"here/m/{slot}", model="m", colo="ams", node="here", state=state)
+        for slot, state in enumerate(states)
+    ]
+    others = Instance(id="gpu-1:8001", model="m", colo="ams", state="ready", external=True)
+
+    state = fleet(Node(name="here", colo="ams"), *there, others).state()
+
+    assert state.ready == {Seat("here", "m"): 2}

@@ -78,6 +78,31 @@ def test_what_is_placed_stays_and_too_much_goes_from_the_fullest() -> None:
     assert placed([want(model(), 0)], nodes, assigned).counts == {}
 
 
+@pytest.mark.parametrize(
+    ("ready", "left"),
+    [
+        ({"n1": 3}, {"n1": 3}),
+        ({"n1": 2, "n2": 1}, {"n1": 2, "n2": 1}),
+        ({"n1": 1, "n2": 1}, {"n1": 2, "n2": 1}),
+        ({}, {"n1": 2, "n2": 1}),
+        ({"n1": 3, "n2": 1}, {"n1": 2, "n2": 1}),
+    ],
+    ids=["the other boots", "one here fails", "two here boot", "none is ready", "all are"],
+)
+def test_what_is_too_much_goes_first_where_it_is_not_ready(
+    ready: dict[str, int], left: dict[str, int]
+) -> None:
+    fleet = FleetState(
+        nodes=[node("n1"), node("n2")],
+        assigned={Seat("n1", "m"): 3, Seat("n2", "m"): 1},
+        ready={Seat(name, "m"): count for name, count in ready.items()},
+    )
+
+    found = place([want(model(), 3)], fleet, REGIONS)
+
+    assert found.counts == {Seat(name, "m"): count for name, count in left.items()}
+
+
 def test_what_ran_on_a_node_that_is_gone_is_placed_elsewhere() -> None:
     found = placed([want(model(), 2)], [node("n2")], {Seat("n1", "m"): 1, Seat("n2", "m"): 1})
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from libs.common.catalog import Backend, Model, Scaling
@@ -28,6 +31,12 @@ class Story:
         self.world.apply(update)
         return self.waking.is_due(update)
 
+    def delete(self, *resources: Resource) -> bool:
+        deletes = tuple(ref(each) for each in resources)
+        update = Update(version=self.world.version + 1, complete=False, deletes=deletes)
+        self.world.apply(update)
+        return self.waking.is_due(update)
+
 
 def load(queued: int, *, colo: str = "ams", model: str = "m") -> ShardLoad:
     return ShardLoad(model=model, colo=colo, index=0, server=f"{colo}-1", queued=queued)
@@ -45,12 +54,44 @@ def test_a_call_that_waits_for_the_first_instance_is_seen_once() -> None:
     assert not story.put(load(2))
 
 
-@pytest.mark.parametrize("state", ["booting", "ready", "failed"])
+@pytest.mark.parametrize("state", ["booting", "ready"])
 def test_where_there_is_an_instance_the_tick_is_early_enough(state: InstanceState) -> None:
     story = Story()
     story.put(instance(state))
 
     assert not story.put(load(3))
+
+
+@pytest.mark.parametrize("state", ["draining", "failed"])
+def test_one_that_drains_or_has_failed_serves_no_call(state: InstanceState) -> None:
+    story = Story()
+    story.put(instance("ready"))
+    story.put(instance(state))
+
+    assert not story.put(load(0))
+    assert story.put(load(1))
+    assert not story.put(load(2))
+
+
+@pytest.mark.parametrize("state", ["draining", "failed", "gone"])
+def test_a_call_that_waits_already_as_the_last_one_goes_is_seen(state: Any) -> None:
+    story = Story()
+    story.put(instance("ready"), load(1))
+
+    if state == "gone":
+        assert story.delete(instance())
+    else:
+        assert story.put(instance(state))
+
+
+def test_one_that_fails_again_is_seen_again_only_after_it_has_booted() -> None:
+    story = Story()
+    story.put(instance("failed"))
+    assert story.put(load(1))
+
+    assert not story.put(replace(instance("failed"), message="no memory"))
+    assert not story.put(instance("booting"))
+    assert story.put(instance("failed"))
 
 
 def test_each_region_is_seen_for_itself() -> None:
@@ -65,12 +106,8 @@ def test_after_an_instance_came_and_went_the_next_call_is_seen_again() -> None:
     story.put(load(1))
     story.put(instance())
     story.put(load(0))
-    gone = Update(
-        version=story.world.version + 1, complete=False, puts=(), deletes=(ref(instance()),)
-    )
-    story.world.apply(gone)
 
-    assert not story.waking.is_due(gone)
+    assert not story.delete(instance())
     assert story.put(load(1))
 
 

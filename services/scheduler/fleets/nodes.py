@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from libs.common.errors import BadInput
 from libs.common.ports import ControlPlane
 from libs.common.world import World
-from libs.common.world_map import Assignment, Colo, Node, Resource
+from libs.common.world_map import Assignment, Colo, Instance, Node, Resource
 from services.scheduler.placement import FleetState, Seat
 from services.scheduler.plan import Plan
 
@@ -18,7 +20,7 @@ class NodeFleet:
         self._world = world
 
     def state(self) -> FleetState:
-        """Return the nodes, and what each of them should run as of now.
+        """Return the nodes, what each of them should run as of now, and what it has ready.
 
         What a node that is away should run stays as it is: it runs on, and will report again.
         Unless its colo is there no more: no node can report from one that there is not.
@@ -32,6 +34,11 @@ class NodeFleet:
         return FleetState(
             nodes=sorted(nodes.values(), key=lambda node: node.name),
             assigned={Seat(each.node, each.model): each.instances for each in assignments},
+            ready=Counter(
+                Seat(each.node, each.model)
+                for each in self._world.table(Instance).values()
+                if each.state == "ready" and not each.external
+            ),
         )
 
     async def apply(self, plan: Plan) -> None:
