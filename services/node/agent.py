@@ -20,9 +20,11 @@ from libs.common.world_map import (
     Resource,
     Update,
 )
+from services.node.choosing import chosen_instances
 from services.node.ports import (
     NOTHING,
     BootFailed,
+    BootStatus,
     InstanceDriver,
     InstanceSpec,
     RunningInstance,
@@ -37,11 +39,12 @@ from services.node.reconcile import (
     note_deaths,
     with_room,
 )
-from services.node.wanted import is_listed, let_go, wanted_instances
+from services.node.wanted import Wish, in_flight, is_listed, let_go, wishes
 
 LEAST_DRAIN_S = 1.5  # a server's last report may be older than its knowledge of the instance
 SETTLED_S = 1.0  # between two whole steps where nothing has happened
 NEWS = {"assignment", "model", "finetune"}  # what changes what should run
+TOLD = ("failed", "booting")  # states of which it is said why
 LOG_SHOWN = 2_000  # characters of a failed boot's log that go into the report
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ class Agent:
     ) -> None:
         """`fetched` finds an uploaded finetune's files, `weights` tells whose models' are here.
 
-        `booted` hears of each boot that has come to its end, good or bad.
+        `booted` hears of each boot that has come to its end: good, bad or cancelled.
         """
         self.changed = asyncio.Event()
         self._me = me
@@ -82,6 +85,7 @@ class Agent:
         self._booted = booted
         self._wanted_since: dict[str, int] = {}
         self._managed: dict[str, Managed] = {}
+        self._boots: dict[str, asyncio.Task[None]] = {}  # the last of each instance
         self._stopping: set[str] = set()
         self._settled_until = 0.0
         self._is_leaving = False
@@ -116,7 +120,11 @@ class Agent:
 
     def report(self) -> Report:
         """Say which instances there are and how they are."""
-        instances = (self._instance(id_, each) for id_, each in self._managed.items())
+        instances = (
+            self._instance(id_, each)
+            for id_, each in self._managed.items()
+            if not (each.state == "booting" and id_ in self._stopping)  # cancelled
+        )
         resources: tuple[Resource, ...] = (replace(self._me, weights=self._weights()), *instances)
         return Report(kind="node", name=self._me.name, colo=self._me.colo, resources=resources)
 
@@ -137,23 +145,11 @@ class Agent:
         running = await self._driver.running()
         if self._is_settled(running):
             return
-        wanted = {} if self._is_leaving else self._wanted()
-        since = {id_: self._wanted_since.get(id_, self._clock.unix_ms()) for id_ in wanted}
-        self._wanted_since = since
-        for id_ in self._stopping:  # neither to be mended nor to be adopted
-            wanted.pop(id_, None)
-        self._adopt(wanted, running)
+        wished = [] if self._is_leaving else self._wishes()
+        self._adopt(wished, running)
+        dead = self._note_deaths(running)
+        wanted = self._wanted(wished)
         now = self._clock.now()
-        dead = note_deaths(
-            self._managed,
-            running.keys() | self._stopping,
-            now=now,
-            longest_s=self._longest_backoff_s,
-        )
-        for id_ in dead:
-            cause = self._driver.why_died(id_)
-            self._managed[id_].message = cause[-LOG_SHOWN:]
-            log.warning("%s died: %s", id_, cause)
         stopping = self._stopping
         actions = decide(
             wanted=wanted,
@@ -169,23 +165,46 @@ class Agent:
         else:
             self._settled_until = self._clock.now() + SETTLED_S
 
-    def _wanted(self) -> dict[str, InstanceSpec]:
-        return wanted_instances(
-            self._world, node=self._me.name, root=self._root, fetched=self._fetched
+    def _wishes(self) -> list[Wish]:
+        return wishes(self._world, node=self._me.name, root=self._root, fetched=self._fetched)
+
+    def _wanted(self, wished: Sequence[Wish]) -> dict[str, InstanceSpec]:
+        def calls(spec: InstanceSpec) -> int:
+            colo = self._me.colo
+            return in_flight(self._world, instance=spec.id, model=spec.model, colo=colo)
+
+        stopping = self._stopping
+        wanted = chosen_instances(wished, self._managed, stopping=stopping, calls=calls)
+        self._wanted_since = {
+            id_: self._wanted_since.get(id_, self._clock.unix_ms()) for id_ in wanted
+        }
+        return {id_: spec for id_, spec in wanted.items() if id_ not in stopping}
+
+    def _note_deaths(self, running: Mapping[str, RunningInstance]) -> list[str]:
+        """See who has died, but of those that are to go anyway; and why."""
+        going = {id_ for id_, each in self._managed.items() if each.stop_failures}
+        dead = note_deaths(
+            self._managed,
+            running.keys() | self._stopping | going,
+            now=self._clock.now(),
+            longest_s=self._longest_backoff_s,
         )
+        for id_ in dead:
+            cause = self._driver.why_died(id_)
+            self._managed[id_].message = cause[-LOG_SHOWN:]
+            log.warning("%s died: %s", id_, cause)
+        return dead
 
     def _that_have_room(
         self, starts: Sequence[InstanceSpec], wanted: Mapping[str, InstanceSpec]
     ) -> list[InstanceSpec]:
         """Return what may start now: what goes yet may hold what it needs."""
-        there = {id_: each.spec for id_, each in self._managed.items() if each.state != "failed"}
+        there = {id_: each.spec for id_, each in self._managed.items() if each.may_run}
         staying = [spec for id_, spec in there.items() if id_ in wanted]
         going = [spec for id_, spec in there.items() if id_ not in wanted]
         return with_room(starts, staying=staying, going=going, node=self._me)
 
-    def _adopt(
-        self, wanted: Mapping[str, InstanceSpec], running: Mapping[str, RunningInstance]
-    ) -> None:
+    def _adopt(self, wished: Sequence[Wish], running: Mapping[str, RunningInstance]) -> None:
         """Take over what runs already: started before this agent was, or by others in its place.
 
         What is not wanted, too: it may be in use, and is drained like any other.
@@ -193,12 +212,15 @@ class Agent:
         for id_, found in running.items():
             if not is_other(self._managed.get(id_), found):
                 continue
-            spec = wanted.get(id_) or self._spec_of(found)
+            spec = self._spec_of(found, wished)
             # with no adapters that are known: so it is given those that it should have
             bare = replace(found.spec or spec, adapters={}, resources=spec.resources)
             self._managed[id_] = self._now("ready", bare, address=found.address)
 
-    def _spec_of(self, found: RunningInstance) -> InstanceSpec:
+    def _spec_of(self, found: RunningInstance, wished: Sequence[Wish]) -> InstanceSpec:
+        for each in wished:
+            if (slot := each.slot_of(found.id)) is not None:
+                return each.at(slot)
         model = self._world.table(Model).get(found.model)
         needs = model.resources if model else NOTHING
         return InstanceSpec(
@@ -210,7 +232,8 @@ class Agent:
             known = self._managed.setdefault(spec.id, self._now("booting", spec))
             known.spec = spec
             self._enter(known, "booting")
-            boots.create_task(self._boot(spec), name=f"boot {spec.id}")
+            boot = boots.create_task(self._boot(spec), name=f"boot {spec.id}")
+            self._boots[spec.id] = boot
         for spec in actions.relink:
             self._managed[spec.id].spec = spec
             boots.create_task(self._relink(spec), name=f"relink {spec.id}")
@@ -224,13 +247,28 @@ class Agent:
             boots.create_task(self._stop(id_), name=f"stop {id_}")
 
     async def _stop(self, id_: str) -> None:
+        if boot := self._boots.pop(id_, None):
+            boot.cancel()
+            await asyncio.wait([boot])
         try:
             await self._driver.stop(id_)
-        except Exception:  # it may still run; then it is found running, and stopped again
-            log.exception("%s could not be stopped", id_)
-        self._managed.pop(id_, None)
+        except Exception as error:  # it may still run
+            wait = self._not_stopped(self._managed[id_], error)
+            log.exception("%s could not be stopped, trying again in %.0f s", id_, wait)
+        else:
+            del self._managed[id_]
         self._stopping.discard(id_)
         self.changed.set()
+
+    def _not_stopped(self, known: Managed, error: Exception) -> float:
+        """Have it stopped again later, and return when; until then it takes no calls."""
+        known.stop_failures += 1
+        wait = backoff_s(known.stop_failures, self._longest_backoff_s)
+        known.stop_at = self._clock.now() + wait
+        known.message = f"could not be stopped: {error!r}"[:LOG_SHOWN]
+        if known.state == "booting":
+            self._enter(known, "failed")
+        return wait
 
     async def _relink(self, spec: InstanceSpec) -> None:
         """Give a running instance its new adapters; without them it serves on as it was."""
@@ -247,6 +285,9 @@ class Agent:
             running = await self._driver.start(spec)
         except BootFailed as error:
             why, log_ = error.reason, error.log
+        except asyncio.CancelledError:  # wanted no more
+            self._tell(spec, began_ms, "canceled")
+            raise
         except Exception as error:  # a full disk, say: tried again like any other failure
             log.exception("%s failed to boot for a reason of ours", spec.id)
             why = repr(error)
@@ -258,15 +299,17 @@ class Agent:
             log.info("%s is ready after %.1f s", spec.id, known.boot_s)
         if why:
             self._boot_failed(known, f"{why}\n{log_[-LOG_SHOWN:]}".rstrip())
-        self._tell(spec, began_ms, why, log_)
+        self._tell(spec, began_ms, "failed" if why else "ready", why, log_)
         self.changed.set()
 
-    def _tell(self, spec: InstanceSpec, began_ms: int, why: str, log_: str) -> None:
+    def _tell(
+        self, spec: InstanceSpec, began_ms: int, status: BootStatus, why: str = "", log_: str = ""
+    ) -> None:
         self._booted(
             SetupRun(
                 instance=spec.id,
                 model=spec.model,
-                status="failed" if why else "ready",
+                status=status,
                 scheduled_ms=min(began_ms, self._wanted_since.get(spec.id, began_ms)),
                 started_ms=began_ms,
                 completed_ms=self._clock.unix_ms(),
@@ -309,5 +352,5 @@ class Agent:
             state=known.state,
             boot_s=known.boot_s,
             since_ms=known.since_ms,
-            message=known.message if known.state in ("failed", "booting") else "",
+            message=known.message if known.stop_failures or known.state in TOLD else "",
         )

@@ -13,7 +13,7 @@ from libs.common.metrics import Counts
 from libs.common.world_map import Instance, Report
 
 STATES = ("booting", "ready", "draining", "failed")
-ENDS = ("ready", "failed")  # of boots
+ENDS = ("ready", "failed", "canceled")  # of boots
 
 
 class NodeMetrics(Collector):
@@ -24,7 +24,7 @@ class NodeMetrics(Collector):
         self._dropped: dict[str, Callable[[], int]] = {}
         self.boots = Counts(
             "constellation_node_boots",
-            "Boots that have come to their end: ready, failed.",
+            "Boots that have come to their end: ready, failed, canceled.",
             ("node", "model", "status"),
         )
         registry.register(self)

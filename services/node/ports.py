@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Protocol
 
 from libs.common.catalog import Resources
 
+BootStatus = Literal["ready", "failed", "canceled"]  # how it came to its end
 NOTHING: Final = Resources(cpus=0)
 
 
@@ -74,7 +75,7 @@ class SetupRun:
 
     instance: str
     model: str
-    status: Literal["ready", "failed"]
+    status: BootStatus
     scheduled_ms: int  # when it was first wanted here
     started_ms: int
     completed_ms: int

@@ -26,7 +26,14 @@ class Managed:
     ready_at: float = 0.0
     retry_at: float = 0.0
     drain_until: float = 0.0
+    stop_failures: int = 0  # how often it could not be stopped: it may yet run, and serves no more
+    stop_at: float = 0.0  # not before
     message: str = ""
+
+    @property
+    def may_run(self) -> bool:
+        """Whether it may hold what it needs of the node."""
+        return self.state != "failed" or self.stop_failures > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +60,17 @@ def decide(
     `idle` are the draining instances that every server has let go of, `listed` those that the map
     still shows as ready: servers may not know yet that they drain. What should run as
     something else, another command say, is drained and stopped like what should not run at all.
+    So is a boot, at once: nobody has called it yet.
     """
     actions = Actions()
     may_stop = {id_ for id_, each in managed.items() if id_ in idle or each.drain_until <= now}
+    may_stop |= {id_ for id_, each in managed.items() if each.state == "booting"}
     may_stop.difference_update(listed)
     for id_, spec in wanted.items():
         _keep(actions, spec, managed.get(id_), id_ in may_stop, now)
     for id_, known in managed.items():
         if id_ not in wanted:
-            _end(actions, id_, known, id_ in may_stop)
+            _end(actions, id_, known, id_ in may_stop, now)
     return actions
 
 
@@ -118,16 +127,16 @@ def _keep(
 ) -> None:
     if known is None or (known.state == "failed" and known.retry_at <= now):
         actions.start.append(spec)
-    elif known.state in ALIVE and known.spec.differs_from(spec):
-        _end(actions, spec.id, known, may_stop)  # and then begins anew
+    elif known.state != "failed" and known.spec.differs_from(spec):
+        _end(actions, spec.id, known, may_stop, now)  # and then begins anew
     elif known.state == "draining":
         actions.undrain.append(spec.id)
     elif known.state == "ready" and known.spec != spec:
         actions.relink.append(spec)
 
 
-def _end(actions: Actions, id_: str, known: Managed, may_stop: bool) -> None:
+def _end(actions: Actions, id_: str, known: Managed, may_stop: bool, now: float) -> None:
     if known.state == "ready":
         actions.drain.append(id_)
-    elif known.state == "failed" or (known.state == "draining" and may_stop):
+    elif (known.state == "failed" or may_stop) and known.stop_at <= now:
         actions.stop.append(id_)

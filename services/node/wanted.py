@@ -1,8 +1,9 @@
-"""Which instances a node should run, by the world's assignments, catalog and finetunes."""
+"""How many instances of what a node should run, by the world's assignments, catalog, finetunes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from libs.common.catalog import Finetune, Model
@@ -11,19 +12,35 @@ from libs.common.world_map import EndpointLoad, Instance, ShardLoad
 from services.node.ports import InstanceSpec
 
 
-def wanted_instances(
-    world: World, *, node: str, root: Path, fetched: Callable[[str], Path | None]
-) -> dict[str, InstanceSpec]:
-    """Return what should run, by id: the first `n` slots of each assigned model.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """So many instances of a model should run; they are told apart by the number of their slot."""
 
-    Slots are numbered, so that the newest, the highest, is the first to go. `fetched` returns
-    where the files of an uploaded finetune are, None while they are not here.
+    spec: InstanceSpec  # of any of them: its id lacks the slot
+    instances: int
+
+    def at(self, slot: int) -> InstanceSpec:
+        """Return what should run in a slot."""
+        return replace(self.spec, id=f"{self.spec.id}{slot}")
+
+    def slot_of(self, instance: str) -> int | None:
+        """Return the slot of one of them, None where it is none."""
+        told = instance.removeprefix(self.spec.id)
+        return int(told) if told.isdecimal() and f"{self.spec.id}{int(told)}" == instance else None
+
+
+def wishes(
+    world: World, *, node: str, root: Path, fetched: Callable[[str], Path | None]
+) -> list[Wish]:
+    """Return what a node is assigned.
+
+    `fetched` returns where the files of an uploaded finetune are, None while they are not here.
     """
 
     def adapter(finetune: Finetune) -> Path | None:
         return root / finetune.adapter if finetune.adapter else fetched(finetune.id)
 
-    specs = {}
+    found = []
     for assignment in world.assignments(node=node):
         model = world.table(Model).get(assignment.model)
         if model is None or not (model.backend.repository or model.backend.command):
@@ -31,10 +48,9 @@ def wanted_instances(
         finetunes = world.table(Finetune).values()
         mine = ((each.id, adapter(each)) for each in finetunes if each.model == model.name)
         adapters = {name: folder for name, folder in mine if folder}
-        for slot in range(assignment.instances):
-            spec = _spec(model, node=node, slot=slot, root=root, adapters=adapters)
-            specs[spec.id] = spec
-    return specs
+        spec = _spec(model, node=node, root=root, adapters=adapters)
+        found.append(Wish(spec=spec, instances=assignment.instances))
+    return found
 
 
 def let_go(world: World, *, instance: str, model: str, colo: str) -> bool:
@@ -61,11 +77,9 @@ def _endpoints(world: World, model: str, colo: str) -> list[EndpointLoad]:
     return [endpoint for load in mine for endpoint in load.endpoints]
 
 
-def _spec(
-    model: Model, *, node: str, slot: int, root: Path, adapters: Mapping[str, Path]
-) -> InstanceSpec:
+def _spec(model: Model, *, node: str, root: Path, adapters: Mapping[str, Path]) -> InstanceSpec:
     return InstanceSpec(
-        id=f"{node}/{model.served_as}/{slot}",
+        id=f"{node}/{model.served_as}/",
         model=model.name,
         served_as=model.served_as,
         repository=root / model.backend.repository,

@@ -168,11 +168,19 @@ class Machine:
         self.me = me
         self.alive: dict[str, RunningInstance] = {}
         self.fail_share = 0.0
+        self.stop_fail_share = 0.0
+        self.longest_boot_s = 3.0
         self.wrongs: list[str] = []
         self.starts = 0
         self._controls = controls
         self._rng = rng
         self._starting: dict[str, InstanceSpec] = {}
+        self.stuck: set[str] = set()  # what could not be stopped, since its agent's start
+
+    @property
+    def booting(self) -> set[str]:
+        """What boots."""
+        return set(self._starting)
 
     async def start(self, spec: InstanceSpec) -> RunningInstance:
         known = self.alive.get(spec.id)
@@ -186,7 +194,7 @@ class Machine:
         self.starts += 1
         self._must_fit()
         try:
-            await asyncio.sleep(self._rng.uniform(0.1, 3.0))
+            await asyncio.sleep(self._rng.uniform(0.1, self.longest_boot_s))
             if self._rng.random() < self.fail_share:
                 raise BootFailed("no memory")
             return self._now_alive(spec)
@@ -198,19 +206,29 @@ class Machine:
             del self._starting[spec.id]
 
     async def stop(self, instance_id: str) -> None:
-        if instance_id in self.alive and self._controls.active:
-            world = self._controls.newest()._snapshot.world
-            shown = world.table(Instance).get(instance_id)
-            if shown is not None and shown.state == "ready":
-                self.wrongs.append(f"{instance_id} is stopped while the map shows it as ready")
+        if instance_id in self.alive and self._is_shown(instance_id):
+            self.wrongs.append(f"{instance_id} is stopped while the map shows it as ready")
         await asyncio.sleep(self._rng.uniform(0.0, 0.5))
+        if self._rng.random() < self.stop_fail_share:
+            self.stuck.add(instance_id)
+            raise OSError("it does not answer")
         self.alive.pop(instance_id, None)
+        self.stuck.discard(instance_id)
 
     async def running(self) -> Mapping[str, RunningInstance]:
+        back = [id_ for id_ in self.stuck if self._is_shown(id_)]
+        self.wrongs += [f"{id_} could not be stopped, and is back in the map" for id_ in back]
         return dict(self.alive)
 
     def why_died(self, instance_id: str) -> str:
         return "it was killed"
+
+    def _is_shown(self, instance_id: str) -> bool:
+        """Whether the map shows it as one that takes calls."""
+        if not self._controls.active:
+            return False
+        shown = self._controls.newest()._snapshot.world.table(Instance).get(instance_id)
+        return shown is not None and shown.state == "ready"
 
     def _now_alive(self, spec: InstanceSpec) -> RunningInstance:
         running = RunningInstance(id=spec.id, model=spec.model, address="127.0.0.1:1", spec=spec)
@@ -241,6 +259,7 @@ class Site:
     async def start(self) -> None:
         if self._running is not None:
             return
+        self.machine.stuck.clear()  # the next agent does not know of it
         world = World()
         agent = Agent(
             me=self.me,
@@ -317,7 +336,8 @@ class Fleet:
         self.disk.is_away = False
         for site in self.sites:
             site.line.is_cut = False
-            site.machine.fail_share = 0.0
+            site.machine.fail_share = site.machine.stop_fail_share = 0.0
+            site.machine.longest_boot_s = 3.0
             await site.start()
         for name in ("a", "b"):
             self.controls.start(name)
@@ -331,9 +351,10 @@ class Fleet:
         for site in self.sites:
             name = site.me.name
             assigned = [each for each in world.table(Assignment).values() if each.node == name]
-            ids = {f"{name}/{a.model}/{slot}" for a in assigned for slot in range(a.instances)}
-            if ids != site.machine.alive.keys():
-                found.append(f"{name} should run {sorted(ids)}, runs {sorted(site.machine.alive)}")
+            ids = site.machine.alive.keys()
+            should = {each.model: each.instances for each in assigned if each.instances}
+            if should != Counter(each.model for each in site.machine.alive.values()):
+                found.append(f"{name} should run {should}, runs {sorted(ids)}")
             for running in site.machine.alive.values():
                 folder = world.table(Model)[running.model].backend.repository
                 if running.spec is None or running.spec.repository.name != folder:

@@ -19,7 +19,7 @@ from tests.virtual_time import run
 
 SOME, ALL = (*range(12), 716), range(1000)  # 716: another takes a killed one's place
 STEPS = 14
-COMES_BACK_S = 60.0
+COMES_BACK_S, LONG_BOOT_S = 60.0, 20.0
 
 
 async def want_more_or_fewer(fleet: Fleet, rng: random.Random) -> str:
@@ -34,6 +34,7 @@ async def kill_an_instance(fleet: Fleet, rng: random.Random) -> str:
         return "nothing to kill"
     site, id_ = rng.choice(alive)
     del site.machine.alive[id_]
+    site.machine.stuck.discard(id_)
     return f"kill {id_}"
 
 
@@ -41,11 +42,12 @@ async def leave_an_orphan(fleet: Fleet, rng: random.Random) -> str:
     machine = _site(fleet, rng).machine
     model, slot = rng.choice(MODELS), rng.randrange(6)
     id_ = f"{machine.me.name}/{model}/{slot}"
-    if id_ not in machine.alive and id_ not in machine._starting:
+    if id_ not in machine.alive and id_ not in machine.booting:
         spec = InstanceSpec(
             id=id_, model=model, served_as=model, repository=Path("/models") / model
         )
         machine.alive[id_] = RunningInstance(id=id_, model=model, address="127.0.0.1:1", spec=spec)
+        machine.stuck.discard(id_)
     return f"orphan {id_}"
 
 
@@ -82,6 +84,31 @@ async def have_boots_fail(fleet: Fleet, rng: random.Random) -> str:
     return f"{site.machine.fail_share:.0%} of boots on {site.me.name} fail"
 
 
+async def have_boots_take_long(fleet: Fleet, rng: random.Random) -> str:
+    machine = _site(fleet, rng).machine
+    machine.longest_boot_s = rng.choice([3.0, LONG_BOOT_S])
+    return f"boots on {machine.me.name} take up to {machine.longest_boot_s:g} s"
+
+
+async def have_stops_fail(fleet: Fleet, rng: random.Random) -> str:
+    machine = _site(fleet, rng).machine
+    machine.stop_fail_share = rng.choice([0.0, 0.5, 1.0])
+    return f"{machine.stop_fail_share:.0%} of stops on {machine.me.name} fail"
+
+
+async def want_fewer_while_one_fails(fleet: Fleet, rng: random.Random) -> str:
+    alive = [(site.machine, id_) for site in fleet.sites for id_ in site.machine.alive]
+    if not alive:
+        return "nothing to fail"
+    machine, id_ = rng.choice(alive)
+    machine.fail_share = 1.0
+    model = machine.alive.pop(id_).model
+    machine.stuck.discard(id_)
+    await asyncio.sleep(rng.choice([0.0, 1.0, 5.0]))
+    await fleet.want(model, max(0, fleet.wanted[model] - 1))
+    return f"want {fleet.wanted[model]} of {model} while {id_} fails"
+
+
 async def reboot_a_machine(fleet: Fleet, rng: random.Random) -> str:
     site = _site(fleet, rng)
     await site.kill()
@@ -105,6 +132,9 @@ HAPPENINGS = (
     lose_or_find_the_store,
     cut_or_join_a_node,
     have_boots_fail,
+    have_boots_take_long,
+    have_stops_fail,
+    want_fewer_while_one_fails,
     have_a_model_become_another,
     reboot_a_machine,
 )
@@ -138,6 +168,51 @@ def _quiet() -> object:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+
+
+def test_fewer_are_wanted_while_one_fails_and_all_that_serve_go_on() -> None:
+    async def story() -> None:
+        async with Fleet(random.Random(1)) as fleet:
+            here, there = (site.machine for site in fleet.sites)
+            await asyncio.sleep(8.0)
+            await fleet.want("first", 4)
+            await asyncio.sleep(8.0)
+            assert not fleet.wrong()
+            here.fail_share = 1.0
+            del here.alive["ams-1/first/0"]
+            await asyncio.sleep(2.0)
+
+            await fleet.want("first", 3)
+
+            for _ in range(200):
+                await asyncio.sleep(0.1)
+                assert len(here.alive) + len(there.alive) == 3
+            assert set(here.alive) == {"ams-1/first/1"}
+            assert not fleet.wrong()
+
+    run(story())
+
+
+def test_boots_that_are_wanted_no_more_give_their_places_away_at_once() -> None:
+    async def story() -> None:
+        async with Fleet(random.Random(1)) as fleet:
+            await asyncio.sleep(8.0)
+            for site in fleet.sites:
+                site.machine.longest_boot_s = 10_000.0
+            await fleet.want("large", 4)
+            await asyncio.sleep(2.0)
+            assert [len(site.machine.booting) for site in fleet.sites] == [2, 2]
+            for site in fleet.sites:
+                site.machine.longest_boot_s = 3.0
+
+            await fleet.want("large", 0)
+            await fleet.want("first", 4)
+
+            await asyncio.sleep(10.0)
+            assert not fleet.wrong()
+            assert [len(site.machine.alive) for site in fleet.sites] == [2, 2]
+
+    run(story())
 
 
 @pytest.mark.timeout(120)

@@ -13,10 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from libs.common.catalog import Backend, Model
+from libs.common.clock import SystemClock
+from libs.common.lifecycle import background
+from libs.common.world import World
+from libs.common.world_map import Assignment, Node
+from services.node.agent import Agent
 from services.node.drivers.process import ProcessDriver, sessions_in
 from services.node.drivers.processes import Process
 from services.node.drivers.tritonserver import answers
-from services.node.ports import BootFailed, InstanceSpec
+from services.node.ports import BootFailed, InstanceSpec, SetupRun
+from tests.fakes import put
 from tests.waiting import until
 
 pytestmark = [
@@ -37,6 +44,13 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *_): pass
 http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Answers).serve_forever()
+"""
+LOADS = """
+import os, subprocess, time
+with open("loading.new", "w") as note:
+    note.write(str(subprocess.Popen(["sleep", "60"]).pid))
+os.rename("loading.new", "loading")
+time.sleep(60)
 """
 ATTACHED = """
 import asyncio, sys
@@ -155,6 +169,43 @@ async def test_a_command_that_does_not_serve_fails_with_its_log(
         assert "no memory" in failed.value.log or "nowhere" in failed.value.log
         assert not sessions_in(root / "node")
         assert await processes.running() == {}
+
+
+async def test_a_boot_that_is_wanted_no_more_ends_with_its_children(
+    driver: Callable[..., ProcessDriver], root: Path
+) -> None:
+    """The agent's way, with a command that loads for longer than the test may take."""
+    (root / "server.py").write_text(LOADS + SERVER)
+    world, told = World(), list[SetupRun]()
+    backend = Backend(command=SPEC.command, ready_path="/health", served_as="m", kind="openai_http")
+    put(world, Model(name="m", task="text-generation", backend=backend), complete=True)
+    async with driver() as processes:
+        agent = Agent(
+            me=Node(name="n", colo="ams"),
+            world=world,
+            driver=processes,
+            root=root,
+            clock=SystemClock(),
+            step_s=0.05,
+            drain_s=5.0,
+            longest_backoff_s=1.0,
+            booted=told.append,
+        )
+        async with background(agent.run(), name="agent"):
+            put(world, Assignment(node="n", model="m", instances=1))
+            await until(lambda: (root / "loading").exists(), 20.0)
+            (session,) = sessions_in(root / "node")
+            born = Process.of(int((root / "loading").read_text()))
+            assert born is not None
+
+            put(world, Assignment(node="n", model="m", instances=0))
+
+            await until(lambda: told and not agent._stopping, 3.0)
+            assert [(each.instance, each.status) for each in told] == [("n/m/0", "canceled")]
+            assert not session.is_alive()
+            assert not born.is_alive()
+            assert not sessions_in(root / "node")
+            assert agent.report().resources[1:] == ()
 
 
 async def test_one_that_is_killed_runs_no_more_and_starts_again_without_its_children(

@@ -57,3 +57,13 @@ def test_somebody_who_reads_a_file_there_is_left_alone(started: ExitStack, tmp_p
     start(started, "sh", str(log))
 
     assert processes.mentioning(tmp_path / "backends") == []
+
+
+def test_one_that_has_ended_has_no_threads(started: ExitStack) -> None:
+    process = processes.Process.of(start(started, "sh"))
+    assert process is not None
+    assert process.threads() == 1
+
+    started.close()
+
+    assert process.threads() == 0

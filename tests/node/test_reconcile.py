@@ -43,7 +43,8 @@ def managed(state: str, **changes: object) -> Managed:
         (SPEC, managed("failed", retry_at=101.0), False, Actions()),
         (SPEC, managed("failed", retry_at=99.0), False, Actions(start=[SPEC])),
         (None, managed("ready"), False, Actions(drain=["n/echo/0"])),
-        (None, managed("booting"), False, Actions()),
+        (None, managed("booting"), False, Actions(stop=["n/echo/0"])),
+        (None, managed("booting", stop_at=101.0), False, Actions()),
         (None, managed("draining", drain_until=101.0), False, Actions()),
         (None, managed("draining", drain_until=101.0), True, Actions(stop=["n/echo/0"])),
         (None, managed("draining", drain_until=99.0), False, Actions(stop=["n/echo/0"])),
@@ -51,6 +52,7 @@ def managed(state: str, **changes: object) -> Managed:
         (ANEW, managed("ready"), False, Actions(drain=["n/echo/0"])),
         (ANEW, managed("draining", drain_until=101.0), False, Actions()),
         (ANEW, managed("draining", drain_until=101.0), True, Actions(stop=["n/echo/0"])),
+        (ANEW, managed("booting"), False, Actions(stop=["n/echo/0"])),
         (ANEW, managed("failed", retry_at=99.0), False, Actions(start=[ANEW])),
         (None, None, False, Actions()),
     ],
@@ -63,7 +65,8 @@ def managed(state: str, **changes: object) -> Managed:
         "failed: wait for its time",
         "failed: its time has come",
         "unwanted: drain",
-        "unwanted in its boot: wait",
+        "unwanted in its boot: cancel",
+        "could not be stopped: wait",
         "draining, calls in flight: wait",
         "draining, idle: stop",
         "draining, out of time: stop",
@@ -71,6 +74,7 @@ def managed(state: str, **changes: object) -> Managed:
         "another command: drain",
         "another command, calls in flight: wait",
         "another command, idle: stop, to begin anew",
+        "another command, booting: cancel, to begin anew",
         "another command, failed: start that one",
         "nothing at all",
     ],
@@ -91,10 +95,15 @@ def test_decisions(
     assert actions == expected
 
 
-@pytest.mark.parametrize(("idle", "until"), [(True, 101.0), (False, 99.0)])
-def test_nothing_is_stopped_that_the_map_still_shows_as_ready(idle: bool, until: float) -> None:
+@pytest.mark.parametrize(
+    ("state", "idle", "until"),
+    [("draining", True, 101.0), ("draining", False, 99.0), ("booting", False, 0.0)],
+)
+def test_nothing_is_stopped_that_the_map_still_shows_as_ready(
+    state: str, idle: bool, until: float
+) -> None:
     """Control may be away: servers then go on sending calls there."""
-    known = managed("draining", drain_until=until)
+    known = managed(state, drain_until=until)
     ids = [SPEC.id] if idle else []
 
     for listed, expected in (([SPEC.id], Actions()), ([], Actions(stop=[SPEC.id]))):

@@ -20,6 +20,7 @@ from services.node.drivers.tritonserver import number_of
 from services.node.ports import BootFailed, InstanceSpec
 from tests.node.echo_model import ECHO, ask, make_adapter, make_model
 from tests.node.triton_traces import memory_of, server_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -47,6 +48,13 @@ BROKEN = """
 print("a line of the model's own", flush=True)
 raise RuntimeError("this model is broken")
 """
+SLOW = ECHO.replace(
+    "def initialize(self, args):",
+    """def initialize(self, args):
+        import time
+        fast = os.path.join(args["model_repository"], "fast")
+        time.sleep(0.0 if os.path.exists(fast) else 50.0)""",
+)
 
 
 @pytest.fixture
@@ -118,6 +126,54 @@ async def test_a_model_that_does_not_load_fails_with_its_log(
             assert "a line of the model's own" in failure.value.log
 
         assert set(await triton.running()) == {echo.id}
+
+
+@pytest.mark.parametrize("dedicated", [False, True], ids=["shared", "dedicated"])
+async def test_a_load_that_is_cancelled_is_stopped_at_once_and_begins_anew(
+    driver: Callable[..., TritonDriver],
+    folder: Path,
+    tmp_path: Path,
+    echo: InstanceSpec,
+    dedicated: bool,
+) -> None:
+    slow = replace(make_model(tmp_path / "models", "slow", SLOW), dedicated=dedicated)
+    async with driver() as triton:
+        await triton.start(echo)
+        before = {each.pid for each in processes.mentioning(folder)}
+        loading = asyncio.create_task(triton.start(slow))
+        server = folder / ("dedicated/ams-1%2Fslow%2F0" if dedicated else "shared")
+        await until(lambda: processes.mentioning(server / "repository/slow"), 10.0)
+
+        loading.cancel()
+        await asyncio.wait([loading])
+        async with asyncio.timeout(2):
+            await triton.stop(slow.id)
+
+        assert loading.cancelled()
+        assert {each.pid for each in processes.mentioning(folder)} == before
+        assert set(await triton.running()) == {echo.id}
+        (slow.repository / "fast").touch()
+        again = await triton.start(slow)
+        assert await ask(again.address, "slow") == ["hello"]
+        assert await ask((await triton.running())[echo.id].address, "echo") == ["hello"]
+
+
+@pytest.mark.parametrize("dedicated", [False, True], ids=["shared", "dedicated"])
+async def test_a_start_that_is_cancelled_before_its_triton_is_up_leaves_nothing(
+    driver: Callable[..., TritonDriver], folder: Path, echo: InstanceSpec, dedicated: bool
+) -> None:
+    spec = replace(echo, dedicated=dedicated)
+    where = folder / ("dedicated" if dedicated else "shared")
+    async with driver() as triton:
+        loading = asyncio.create_task(triton.start(spec))
+        await until(lambda: processes.mentioning(where))
+
+        loading.cancel()
+        await asyncio.wait([loading])
+        await triton.stop(spec.id)
+
+        assert processes.mentioning(where) == []
+        assert await ask((await triton.start(spec)).address, "echo") == ["hello"]
 
 
 async def test_an_environment_that_is_not_there_fails_the_boot(

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from libs.common.addresses import in_brackets
-from libs.common.finishing import in_thread
+from libs.common.finishing import finish, in_thread
 from services.node.docker_settings import DockerSettings
 from services.node.drivers import docker_folder, model_folder
 from services.node.drivers.docker_engine import (
@@ -138,9 +138,10 @@ class DockerDriver:
                 return await self._boot(spec)
 
     async def stop(self, instance_id: str) -> None:
-        """Bring the instance down; its Triton has the stop time to finish."""
+        """Bring the instance down; if it served, its Triton has the stop time to finish."""
         async with self._changing[instance_id]:
-            await self._clear(instance_id)
+            gently = None if instance_id in self._running else 0.0
+            await self._clear(instance_id, stop_seconds=gently)
 
     async def running(self) -> Mapping[str, RunningInstance]:
         """What lives now; while the engine does not answer, what did when it last answered."""
@@ -240,7 +241,8 @@ class DockerDriver:
             await in_thread(lambda: docker_folder.place(folder, spec))
             body = container_for(spec, place=self._place, settings=self._settings, use=use)
             name = name_of(spec.id, prefix=self._settings.docker_prefix)
-            container = await self._engine.create(name, body)
+            # to its end: one that is made as we leave would not be found by who clears up
+            container = await finish(self._engine.create(name, body))
             await self._engine.start(container)
             address = await self._wait_until_ready(spec, container)
             stubs = await self._stubs_of(container)

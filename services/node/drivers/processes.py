@@ -52,6 +52,12 @@ class Process:
         fields = told.rpartition(b")")[2].decode().split()
         return fields[0], cls(pid, f"{_boot()}/{fields[19]}")
 
+    def threads(self) -> int:
+        """Return how many threads it has; none if it runs no more."""
+        with contextlib.suppress(OSError):
+            return len(os.listdir(PROC / str(self.pid) / "task")) if self.is_alive() else 0
+        return 0
+
     async def ended(self) -> None:
         """Return when it runs no more."""
         while self.is_alive():  # noqa: ASYNC110 - nothing tells of one that is no child of ours

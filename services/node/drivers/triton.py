@@ -13,6 +13,7 @@ import shutil
 import signal
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +23,11 @@ from urllib.parse import quote
 from services.node.drivers import model_folder
 from services.node.drivers.guard import Guard
 from services.node.drivers.model_control import ControlFailed, model_control
-from services.node.drivers.processes import Process
+from services.node.drivers.processes import POLL_S, Process
 from services.node.drivers.tritonserver import TritonServer
 from services.node.ports import BootFailed, InstanceSpec, RunningInstance
 
+STUB_BEGINS_S, STUB_TELLS_S = 5.0, 0.1
 logger = logging.getLogger(__name__)
 
 
@@ -118,7 +120,10 @@ class TritonDriver:
             return await self._boot(spec)
 
     async def stop(self, instance_id: str) -> None:
-        """Bring the instance down; requests in flight have the stop time to finish."""
+        """Bring the instance down; requests in flight have the stop time to finish.
+
+        One whose start was cancelled has none, and goes at once.
+        """
         async with self._changing[instance_id]:
             if known := self._instances.get(instance_id):
                 await self._remove(known)
@@ -169,14 +174,17 @@ class TritonDriver:
         return (server.process, *server.model_processes(name))
 
     async def _remove(self, instance: Instance) -> None:
+        gently = instance.is_alive()
         self._instances[instance.spec.id] = replace(instance, processes=())  # runs no more
         if instance.spec.dedicated:
-            await self._discard(instance.server)
+            await self._discard(instance.server, gently=gently)
         else:
-            await self._unload(instance.server, instance.spec.served_as)
+            await self._unload(instance.server, instance.spec.served_as, gently=gently)
         del self._instances[instance.spec.id]
 
-    async def _unload(self, server: TritonServer, name: str) -> None:
+    async def _unload(self, server: TritonServer, name: str, *, gently: bool = True) -> None:
+        if not gently:  # Triton unloads nothing that loads, and loads until the stubs are gone
+            await _kill_stubs(server, name)
         if server.is_alive():
             try:
                 async with model_control(server.address) as control:
@@ -184,12 +192,12 @@ class TritonDriver:
             except ControlFailed as error:
                 logger.warning("%s was not unloaded: %s", name, error)
                 unloaded = False
-            for process in () if unloaded else server.model_processes(name):
-                process.signal(signal.SIGKILL)
+            if not unloaded:
+                await _kill_stubs(server, name)
         model_folder.remove(server.repository / name)
 
-    async def _discard(self, server: TritonServer) -> None:
-        await server.stop()
+    async def _discard(self, server: TritonServer, *, gently: bool = True) -> None:
+        await server.stop(gently=gently)
         leftover = server.repository if server is self._shared else server.folder
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -244,3 +252,19 @@ class TritonDriver:
         spec = instance.spec
         address = instance.server.address
         return RunningInstance(id=spec.id, model=spec.model, address=address, spec=spec)
+
+
+async def _kill_stubs(server: TritonServer, name: str) -> None:
+    """Kill a model's processes.
+
+    For one that dies before its second thread has told that it is well, Triton waits for ever, and
+    never loads that model again.
+    """
+    if stubs := server.model_processes(name):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STUB_BEGINS_S):
+                while any(stub.threads() == 1 for stub in stubs):  # noqa: ASYNC110 - it is not told
+                    await asyncio.sleep(POLL_S)
+        await asyncio.sleep(STUB_TELLS_S)
+    for stub in stubs:
+        stub.signal(signal.SIGKILL)

@@ -122,9 +122,9 @@ class TritonServer:
                     self._signal_all(signal.SIGKILL)
                 raise
 
-    async def stop(self) -> None:
-        """End it, gently at first, and leave nothing behind but the folder."""
-        if self._process:
+    async def stop(self, *, gently: bool = True) -> None:
+        """End it, gently at first or at once, and leave nothing behind but the folder."""
+        if self._process and gently:
             self._process.signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._stop_seconds):
