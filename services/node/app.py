@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from libs.common.backoff import Backoff
-from libs.common.clients.posts import Posts
+from libs.common.clients.posts import Posts, sending
 from libs.common.clock import Clock
 from libs.common.finetunes import AssetSource
 from libs.common.lifecycle import background
@@ -131,8 +131,7 @@ async def serve(
         await app.fetching.take_stock()
         fetching = background(app.fetching.run(), name=f"{config.name} fetching")
         await stack.enter_async_context(fetching)
-        for each in app.posts:
-            await stack.enter_async_context(background(each.run(), name=f"{config.name} {each!r}"))
+        await stack.enter_async_context(sending(app.posts, stop_s=config.reports_stop_s))
         telling = background(app.reports.run(app.agent.report), name=f"{config.name} tells")
         await stack.enter_async_context(telling)
         await stack.enter_async_context(background(app.agent.run(), name=f"{config.name} agent"))

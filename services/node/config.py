@@ -74,6 +74,8 @@ class Config(OtlpSettings, DockerSettings, HopSettings):
     """The Bearer token for `state_url` and `setup_url`."""
     state_s: Seconds = 15.0
     """How often `state_url` is told."""
+    reports_stop_s: SecondsOrNone = 5.0
+    """For what `state_url` and `setup_url` are yet to be told as the node ends."""
     cpus: NotNegative | None = None
     """CPUs that the scheduler may count on; null: those that are found."""
     memory_mb: AtLeastZero | None = None

@@ -53,41 +53,48 @@ class StateReports:
         self._setups = setups
         self._image = image
         self._activities: dict[str, Activity] = {}
+        self._seen: Mapping[str, Instance] = {}  # as it was at the last look
 
     def __repr__(self) -> str:
         return f"<StateReports {self._me.name} instances={len(self._activities)}>"
 
     async def run(self, report: Callable[[], Report]) -> None:
-        """Look again and again, and tell every so often, until cancelled."""
+        """Look again and again, and tell every so often, until cancelled; then the rest."""
+        if self._states is None:
+            return
         due = self._clock.now() + self._every_s
-        while self._states is not None:
+        try:
+            while True:
+                self.look(report())
+                now = self._clock.now()
+                if now >= due:
+                    self.tell()
+                    due = now + self._every_s
+                await asyncio.sleep(min(SAMPLE_S, self._every_s))
+        finally:
             self.look(report())
-            now = self._clock.now()
-            if now >= due:
-                self.tell(report())
-                due = now + self._every_s
-            await asyncio.sleep(min(SAMPLE_S, self._every_s))
+            self.tell()
 
     def look(self, report: Report) -> None:
-        """Take in what the instances are doing now."""
+        """Take in what the instances are doing now; of those that are gone the rest is told."""
         now = self._clock.now()
-        instances = _instances(report)
-        for id_ in self._activities.keys() - instances.keys():
-            del self._activities[id_]
-        for id_, each in instances.items():
+        before, self._seen = self._seen, _instances(report)
+        for id_ in before.keys() - self._seen.keys():
+            self._tell(before[id_], self._activities.pop(id_))
+        for id_, each in self._seen.items():
             activity = self._activities.setdefault(id_, Activity(now))
             level = in_flight(self._world, instance=id_, model=each.model, colo=each.colo)
             activity.saw(each.state, level, at=now)
 
-    def tell(self, report: Report) -> None:
+    def tell(self) -> None:
         """Tell what each instance did since the last time."""
-        if self._states is None:
-            return
-        for id_, instance in _instances(report).items():
-            if activity := self._activities.get(id_):
-                interval = activity.take(self._clock.now())
-                if interval.was_there:
-                    self._states.post(self._state(instance, interval))
+        for id_, instance in self._seen.items():
+            self._tell(instance, self._activities[id_])
+
+    def _tell(self, instance: Instance, activity: Activity) -> None:
+        interval = activity.take(self._clock.now())
+        if self._states is not None and interval.was_there:
+            self._states.post(self._state(instance, interval))
 
     def ran(self, run: SetupRun) -> None:
         """Tell how a boot went."""

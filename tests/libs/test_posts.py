@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from libs.common.clients.posts import Posts
+from libs.common.clients.posts import Posts, sending
 from libs.common.lifecycle import background
 from tests.waiting import until
 
@@ -93,3 +94,34 @@ async def test_an_address_where_nobody_listens_holds_up_nobody() -> None:
 
     async with background(posts.run(), name="posts"):
         await until(lambda: posts.dropped == 5)
+
+
+async def test_what_waits_at_the_end_is_sent_though_it_must_be_tried_again(
+    receiver: Receiver, url: str
+) -> None:
+    receiver.answers = [500, 500]
+    first, second = (Posts(url, backoff=AT_ONCE) for _ in range(2))
+
+    async with sending([first, second], stop_s=5.0):
+        first.post(1)
+        first.post(2)
+        second.post(3)
+
+    assert sorted(receiver.bodies[2:]) == [1, 2, 3]
+    assert first.dropped == second.dropped == 0
+
+
+async def test_the_end_does_not_wait_longer_than_its_bound(
+    receiver: Receiver, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = [500]
+    posts, idle = Posts(url, backoff=(60.0,)), Posts(url)
+
+    with caplog.at_level(logging.WARNING):
+        async with asyncio.timeout(3), sending([posts, idle], stop_s=0.2):
+            posts.post(1)
+            posts.post(2)
+
+    assert receiver.bodies == [1]
+    assert (posts.dropped, idle.dropped) == (2, 0)
+    assert caplog.text.count("is dropped") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from libs.common.catalog import Backend, Model, Resources
 from libs.common.clock import ManualClock
+from libs.common.lifecycle import background
 from libs.common.world import World
 from libs.common.world_map import EndpointLoad, Instance, Node, Report, ShardLoad, Update
 from services.node.ports import SetupRun
@@ -75,9 +77,9 @@ def test_an_instances_state_is_told_with_all_its_fields() -> None:
     telling = Telling()
     telling.passes(3.0, "booting")
     telling.passes(6.0, "ready")
-    report = telling.passes(6.0, "ready", 3)
+    telling.passes(6.0, "ready", 3)
 
-    telling.reports.tell(report)
+    telling.reports.tell()
 
     assert telling.states.bodies == [
         {
@@ -106,7 +108,8 @@ def test_an_instances_state_is_told_with_all_its_fields() -> None:
 
 def test_one_in_a_container_names_its_image() -> None:
     telling = Telling(image="triton:1")
-    telling.reports.tell(telling.passes(1.0, "ready"))
+    telling.passes(1.0, "ready")
+    telling.reports.tell()
 
     telling.reports.ran(replace(RUN, driver="triton"))
     telling.reports.ran(RUN)
@@ -123,7 +126,8 @@ def test_one_in_a_container_names_its_image() -> None:
 def test_one_with_gpus_names_them(needs: Resources, count: int) -> None:
     telling = Telling(needs)
 
-    telling.reports.tell(telling.passes(15.0, "ready"))
+    telling.passes(15.0, "ready")
+    telling.reports.tell()
 
     (told,) = telling.states.bodies
     assert (told["hardware"], told["compute_unit"]) == ("NVIDIA L4", "gpu")
@@ -133,9 +137,61 @@ def test_one_with_gpus_names_them(needs: Resources, count: int) -> None:
 def test_one_that_has_failed_says_nothing_of_its_state() -> None:
     telling = Telling()
 
-    telling.reports.tell(telling.passes(15.0, "failed"))
+    telling.passes(15.0, "failed")
+    telling.reports.tell()
 
     assert telling.states.bodies == []
+
+
+NOBODY = Report(kind="node", name="ams-1", colo="ams", resources=(ME,))
+
+
+def test_the_rest_of_one_that_is_gone_is_told_once() -> None:
+    telling = Telling()
+    telling.passes(3.0, "booting")
+    telling.passes(4.0, "ready", 2)
+    telling.reports.tell()
+    telling.passes(2.0, "ready", 2)
+    telling.passes(1.0, "draining")
+
+    for _ in range(3):
+        telling.reports.look(NOBODY)
+        telling.reports.tell()
+        telling.clock.advance(15.0)
+
+    fields = ("boot_time", "active_time", "idle_time", "metric_duration", "mean_concurrency")
+    told = [tuple(body[name] for name in fields) for body in telling.states.bodies]
+    assert told == [(3.0, 4.0, 0.0, 7.0, 8 / 7), (0.0, 2.0, 1.0, 3.0, 4 / 3)]
+
+
+def test_one_that_lives_for_less_than_an_interval_is_told() -> None:
+    telling = Telling()
+    telling.passes(2.0, "booting")
+
+    telling.reports.look(NOBODY)
+
+    (told,) = telling.states.bodies
+    assert (told["boot_time"], told["metric_duration"]) == (2.0, 2.0)
+
+
+def test_of_one_that_had_failed_there_is_no_rest() -> None:
+    telling = Telling()
+    telling.passes(2.0, "failed")
+
+    telling.reports.look(NOBODY)
+
+    assert telling.states.bodies == []
+
+
+async def test_the_end_tells_the_rest_of_what_is_there() -> None:
+    telling = Telling()
+    report = telling.passes(0.0, "ready")
+    async with background(telling.reports.run(lambda: report), name="reports"):
+        await asyncio.sleep(0.01)
+        telling.clock.advance(5.0)
+
+    (told,) = telling.states.bodies
+    assert told["idle_time"] == pytest.approx(5.0)
 
 
 def test_a_boot_is_told_with_its_times_and_log() -> None:

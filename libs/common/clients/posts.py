@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from libs.common.backoff import Backoff
+from libs.common.lifecycle import background
 
 TIMEOUT_S: Final = 10.0
 TRIES: Final = 6
@@ -44,6 +46,8 @@ class Posts:
         self._backoff = backoff
         self._waiting: deque[bytes] = deque()
         self._came = asyncio.Event()
+        self._rests = asyncio.Event()  # nothing waits, and nothing is being sent
+        self._rests.set()
         self.dropped = 0
 
     def __repr__(self) -> str:
@@ -51,6 +55,7 @@ class Posts:
 
     def post(self, body: Any) -> None:
         """Have it sent; what waits beyond the bound is dropped, the oldest first."""
+        self._rests.clear()
         self._waiting.append(orjson.dumps(body))
         if len(self._waiting) > self._bound:
             self._waiting.popleft()
@@ -58,24 +63,35 @@ class Posts:
         self._came.set()
 
     async def run(self) -> None:
-        """Send what comes, one after the other, until cancelled."""
-        async with ClientSession(timeout=self._timeout) as session:
-            while True:
-                await self._came.wait()
-                self._came.clear()
-                while self._waiting:
-                    await self._send(session, self._waiting.popleft())
+        """Send what comes, one after the other, until cancelled; what is left then is dropped."""
+        try:
+            async with ClientSession(timeout=self._timeout) as session:
+                while True:
+                    await self._came.wait()
+                    self._came.clear()
+                    while self._waiting:
+                        await self._send(session, self._waiting.popleft())
+                    self._rests.set()
+        finally:
+            for _ in self._waiting:
+                self._drop("the end came first")
+            self._waiting.clear()
+
+    async def sent(self) -> None:
+        """Return when nothing waits any more."""
+        await self._rests.wait()
 
     async def _send(self, session: ClientSession, body: bytes) -> None:
-        waits = iter(self._backoff)
-        for tried in range(1, self._tries + 1):
-            why, again = await self._try(session, body)
-            if not why:
-                return
-            if not again or tried == self._tries:
+        waits, why = iter(self._backoff), "the end came first"
+        try:
+            for tried in range(1, self._tries + 1):
+                why, again = await self._try(session, body)
+                if not why or not again or tried == self._tries:
+                    break
+                await asyncio.sleep(next(waits))
+        finally:
+            if why:
                 self._drop(why)
-                return
-            await asyncio.sleep(next(waits))
 
     async def _try(self, session: ClientSession, body: bytes) -> tuple[str, bool]:
         """Return why it was not taken, or nothing; and whether another try may help."""
@@ -90,3 +106,18 @@ class Posts:
     def _drop(self, why: str) -> None:
         self.dropped += 1
         log.warning("a report to %s is dropped: %s", self._url, why)
+
+
+@asynccontextmanager
+async def sending(posts: Collection[Posts], *, stop_s: float) -> AsyncIterator[None]:
+    """Have all of them send while inside; on leaving they have so long for what waits."""
+    async with AsyncExitStack() as stack:
+        for each in posts:
+            await stack.enter_async_context(background(each.run(), name=repr(each)))
+        try:
+            yield
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(stop_s):
+                    for each in posts:
+                        await each.sent()
