@@ -72,8 +72,12 @@ def load_or_last(
         check(config)
         if not kept.is_dir():
             raise
+        try:
+            last = load_catalog(kept, root=folder.parent, colos=config.colos)
+        except Problems as of_kept:
+            raise error from of_kept
         log.error("the catalog is the last that was good, for now: %s", error)
-        return load_catalog(kept, root=folder.parent, colos=config.colos)
+        return last
     keep(folder, kept)
     return catalog
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from libs.common.catalog import Model
+from libs.common.config import load_config
+from libs.common.yaml_files import Problems
 from services.commands import _parser
 from services.config_cli import _check, mistakes
 from services.control.app import Config, build
@@ -95,9 +97,6 @@ def test_a_settings_file_that_is_none_does_not_hide_the_catalogs_mistakes(config
 async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last(
     config: Path, tmp_path: Path
 ) -> None:
-    from libs.common.config import load_config
-    from libs.common.yaml_files import Problems
-
     settings, state = load_config(config, {}), tmp_path / "state"
     (config / "models/one.yaml").write_text("name: x\n")
     with pytest.raises(Problems, match=r"one.yaml:1: task: required"):
@@ -112,6 +111,31 @@ async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last
     control = build(Config(state_dir=state), catalog=found.models)
     assert isinstance(found.models[0], Model)
     assert not control.mistakes
+
+
+@pytest.mark.parametrize("edit", ["repository: \"a\\0b\"", "repository: \"\\ud800\""])
+async def test_no_edit_keeps_it_from_starting_on_what_was_good_last(
+    config: Path, tmp_path: Path, edit: str
+) -> None:
+    settings, state = load_config(config, {}), tmp_path / "state"
+    load_or_last(config, {}, settings, state_dir=state)
+    (config / "models/one.yaml").write_text(GOOD.replace('external: ["127.0.0.1:8001"]', edit))
+
+    found = load_or_last(config, {}, settings, state_dir=state)
+
+    assert [model.backend.repository for model in found.models] == [""]
+
+
+async def test_a_kept_catalog_that_is_none_does_not_hide_the_mistake(
+    config: Path, tmp_path: Path
+) -> None:
+    settings, state = load_config(config, {}), tmp_path / "state"
+    load_or_last(config, {}, settings, state_dir=state)
+    (state / "catalog/models/one.yaml").write_text("name: kept\n")
+    (config / "models/one.yaml").write_text("name: edited\ntask: text-generation\n")
+
+    with pytest.raises(Problems, match=r"config/models/one.yaml:1: backend: give a"):
+        load_or_last(config, {}, settings, state_dir=state)
 
 
 def test_a_staged_model_must_be_of_the_catalog_and_a_colo_and_keep_what_colos_share(

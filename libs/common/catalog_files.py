@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from libs.common.catalog import (
 from libs.common.cron import read_cron, read_zone
 from libs.common.deprecation import PROPERTY, unix_ms
 from libs.common.messages import flaw
+from libs.common.named_files import file_flaw, unreadable
 from libs.common.staged_files import Staged, read_staged
 from libs.common.world_map import Colo
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
@@ -36,6 +38,7 @@ T = TypeVar("T")
 SERVED: Final = ("triton", "openai_http")  # kinds of backends that servers can speak to yet
 OPENAI_TASKS: Final = ("text-generation", "text-embeddings")  # for which OpenAI's API has words
 NO_FOLDER_NAME: Final = "is to name a folder: letters, digits, and then . _ - alone"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,19 @@ def load_catalog(folder: Path, *, root: Path, colos: Collection[Colo] | None = N
     """Read the catalog in `folder`; the paths in it are relative to `root`.
 
     `colos` are those that there are, None where that is not known.
-    Problems: every mistake in any of the files.
+    Problems: every mistake in any of the files; what nobody has foreseen is one, too, for no edit
+    may end who reads it.
     """
+    try:
+        return _load(folder, root, colos)
+    except Problems:
+        raise
+    except Exception as error:
+        log.exception("the catalog in %s cannot be read: this is a bug", folder)
+        raise Problems([Problem(file=folder.name, text=f"cannot be read: {error!r}")]) from error
+
+
+def _load(folder: Path, root: Path, colos: Collection[Colo] | None) -> Catalog:
     problems: list[Problem] = []
     regions = None if colos is None else {colo.region for colo in colos}
     models = _read_all(folder / "models", Model, problems)
@@ -191,8 +205,10 @@ def _check_backend(document: Document, backend: Backend, root: Path) -> Iterator
         yield document.problem(("backend", "dialect"), f"{text}, not {backend.dialect}")
     if backend.chat_template and (why := _template_flaw(root / backend.chat_template)):
         yield document.problem(("backend", "chat_template"), why)
-    if backend.repository and not (root / backend.repository / "config.pbtxt").is_file():
-        yield document.problem(("backend", "repository"), "there is no config.pbtxt in it")
+    if backend.repository:
+        settings = root / backend.repository / "config.pbtxt"
+        if why := file_flaw(settings, missing="there is no config.pbtxt in it"):
+            yield document.problem(("backend", "repository"), why)
     yield from _check_probe(document, backend.probe)
     if backend.key and not FOLDER_NAME.fullmatch(backend.key):
         text = f"{backend.key!r} is to name a file: letters, digits, and then . _ - alone"
@@ -206,7 +222,7 @@ def _named_otherwise(model: Model, root: Path) -> str:
         return ""
     try:
         text = (root / model.backend.repository / "config.pbtxt").read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return ""
     plain = re.sub(r"#[^\n]*", "", text)
     head = re.split(r"[\[{]", plain, maxsplit=1)[0]  # a name of its own, not that of a tensor
@@ -252,15 +268,17 @@ def _check_probe(document: Document, probe: Probe) -> Iterator[Problem]:
 
 def _template_flaw(path: Path) -> str:
     """Return why a chat template is none, or nothing."""
-    if not path.is_file():
-        return "there is no such file"
+    if why := file_flaw(path, missing="there is no such file"):
+        return why
     try:
         ImmutableSandboxedEnvironment().from_string(path.read_text("utf-8"))
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         return f"no Jinja template: {error.message}" + (f" (its line {line})" if line else "")
-    except UnicodeDecodeError:
-        return "not UTF-8 text"
+    except (OSError, ValueError) as error:
+        return unreadable(error)
+    except RecursionError:
+        return "no Jinja template: nested too deeply"
     return ""
 
 
@@ -277,5 +295,8 @@ def _check_finetune(
     if finetune.assets:
         yield document.problem(("assets",), "is for what is uploaded: give `adapter` a folder")
     for name in ADAPTER_FILES:
-        if not (root / finetune.adapter / name).is_file():
-            yield document.problem(("adapter",), f"there is no {name} in it")
+        missing = f"there is no {name} in it"
+        if why := file_flaw(root / finetune.adapter / name, missing=missing):
+            yield document.problem(("adapter",), why)
+    if why := flaw(finetune):
+        yield document.problem((), f"it cannot be handed out: {why}")

@@ -28,6 +28,11 @@ class Problem:
     field: str = ""
     text: str
 
+    def __post_init__(self) -> None:
+        for name in ("file", "field", "text"):  # of half a character nothing can be printed or sent
+            plain = getattr(self, name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, name, plain)
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         return f"{place}: {self.field}: {self.text}" if self.field else f"{place}: {self.text}"
@@ -132,7 +137,8 @@ def _text(path: Path, file: str) -> str:
     except OSError as error:
         raise Problems([Problem(file=file, text=error.strerror or str(error))]) from error
     except UnicodeDecodeError as error:
-        raise Problems([Problem(file=file, text="not UTF-8 text")]) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise Problems([Problem(file=file, line=line, text="not UTF-8 text")]) from error
 
 
 def _index(

@@ -49,9 +49,9 @@ class CatalogFolder:
             except Problems as error:
                 control.refuse_catalog([str(each) for each in error.problems])
                 log.error("the catalog stays as it was: %s", error)
-            except OSError as error:
-                control.refuse_catalog([str(error)])
-                log.error("the catalog stays as it was: %s", error)
+            except Exception as error:  # no edit may end the service
+                control.refuse_catalog([f"{self._folder.name}: cannot be taken up: {error!r}"])
+                log.exception("the catalog stays as it was: this is a bug")
             else:
                 control.take_catalog(read)
                 log.info("the catalog is that of its files, which have changed")
@@ -102,8 +102,16 @@ def _is_kept(folder: Path, kept: Path) -> bool:
     return not kept.is_dir() or _contents(folder) == _contents(kept)
 
 
-def _contents(folder: Path) -> dict[Path, bytes]:
-    return {path.relative_to(folder): path.read_bytes() for path in _files(folder)}
+def _contents(folder: Path) -> dict[Path, bytes | None]:
+    """Return what is in each file, None for one that cannot be read."""
+    return {path.relative_to(folder): _content(path) for path in _files(folder)}
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _files(folder: Path) -> Iterator[Path]:

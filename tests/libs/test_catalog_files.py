@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from libs.common import catalog_files
 from libs.common.catalog import Model, TaskName
 from libs.common.catalog_files import load_catalog
 from libs.common.world_map import Colo
@@ -21,6 +22,7 @@ lora: {enabled: true}
 HTTP = GOOD.replace("{external", "{kind: openai_http, dialect: vllm, external").replace(
     "127.0.0.1:8001", "https://models.example"
 )
+FOLDER = GOOD.replace('external: ["127.0.0.1:8001"]', "repository: r")
 COMMAND = GOOD.replace(
     '{external: ["127.0.0.1:8001"]}',
     "{kind: openai_http, dialect: vllm, command: [serve, '--port={port}'], ready_path: /health}",
@@ -201,6 +203,33 @@ def test_a_command_that_nodes_run_is_read(folder: Path) -> None:
             GOOD + f"listing: {{properties: {{a: {'[' * 120}{']' * 120}}}}}\n",
             "one.yaml:1: it cannot be handed out",
         ),
+        (FOLDER.replace("r}", '"a\\0b"}'), "one.yaml:3: backend.repository: no path of a file: "),
+        (FOLDER.replace("r}", '"\\ud800"}'), "one.yaml:3: backend.repository: "),
+        (
+            GOOD.replace("{external", '{chat_template: "a\\ud800", external'),
+            "one.yaml:3: backend.chat_template: no path of a file: ",
+        ),
+        (
+            FOLDER.replace("r}", "r" * 300 + "}"),
+            "one.yaml:3: backend.repository: File name too long: ",
+        ),
+        (
+            GOOD.replace("{external", f"{{chat_template: {'r' * 300}, external"),
+            "one.yaml:3: backend.chat_template: File name too long: ",
+        ),
+        (
+            GOOD.replace("{external", "{chat_template: round, external"),
+            "one.yaml:3: backend.chat_template: Too many levels of symbolic links: ",
+        ),
+        (
+            GOOD.replace("{external", "{chat_template: latin.jinja, external"),
+            "one.yaml:3: backend.chat_template: not UTF-8 text (its line 2)",
+        ),
+        (
+            GOOD.replace("{external", "{chat_template: deep.jinja, external"),
+            "one.yaml:3: backend.chat_template: no Jinja template: nested too deeply",
+        ),
+        (GOOD + '"\\ud800": 1\n', "one.yaml:5: \\ud800: unknown"),
         (GOOD + "description: a\0b\n", "one.yaml:5: special characters are not allowed"),
         (GOOD + "description: 2024-13-45\n", "one.yaml:5: no value: month must be in 1..12"),
         (GOOD + "description: !!bool x\n", "one.yaml:5: no value: "),
@@ -218,9 +247,30 @@ def test_a_command_that_nodes_run_is_read(folder: Path) -> None:
 )
 def test_a_mistake_is_told_with_its_line(folder: Path, text: str, mistake: str) -> None:
     (folder.parent / "bad.jinja").write_text("{% for %}")
+    (folder.parent / "deep.jinja").write_text("{{" + "(" * 5000 + ")" * 5000 + "}}")
+    (folder.parent / "latin.jinja").write_bytes(b"fine\n\xe9")
+    (folder.parent / "round").symlink_to("round")
     (folder / "models/one.yaml").write_text(text)
 
     assert any(mistake in line for line in mistakes(folder)), mistakes(folder)
+
+
+def test_what_is_not_utf_8_is_told_with_its_line(folder: Path) -> None:
+    (folder / "models/one.yaml").write_bytes(GOOD.encode() + b"description: \xe9\n")
+
+    assert mistakes(folder) == ["config/models/one.yaml:5: not UTF-8 text"]
+
+
+def test_what_nobody_has_foreseen_is_a_mistake_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(catalog_files, "_check_listing", fails)
+    (folder / "models/one.yaml").write_text(GOOD)
+
+    assert mistakes(folder) == ["config: cannot be read: ZeroDivisionError('unforeseen')"]
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(folder: Path) -> None:
@@ -255,10 +305,15 @@ def test_two_models_with_one_name_are_refused(folder: Path) -> None:
             "id: f\nname: f\nmodel: '@cf/demo/one'\nadapter: a\n",
             "f.yaml:4: adapter: there is no adapter_config.json",
         ),
+        (
+            "id: f\nname: f\nmodel: '@cf/demo/one'\nadapter: \"a\\0b\"\n",
+            "f.yaml:4: adapter: no path of a file: embedded null byte",
+        ),
+        ('id: f\nname: "\\ud800"\nmodel: "@cf/demo/one"\n', "f.yaml:2: name: input should be"),
         ("id: a/b\nname: f\nmodel: '@cf/demo/one'\n", "f.yaml:1: id: 'a/b' is to name a folder"),
         ("id: ..\nname: f\nmodel: '@cf/demo/one'\n", "f.yaml:1: id: '..' is to name a folder"),
     ],
-    ids=["unknown model", "missing files", "a path", "a parent"],
+    ids=["unknown model", "missing files", "a zero", "half a character", "a path", "a parent"],
 )
 def test_a_finetune_is_checked_against_its_model_and_files(
     folder: Path, text: str, mistake: str
