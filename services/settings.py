@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from libs.common.config import ConfigFile, read_config
 from libs.common.yaml_files import Problem, Problems
 from services.analytics import app as analytics
 from services.control import app as control
-from services.control.catalog_folder import KEPT, keep
+from services.control.catalog_folder import KEPT, expected, keep
 from services.entry import app as entry
 from services.node import app as node
 from services.scheduler import app as scheduler
@@ -36,8 +36,13 @@ GIVEN = {  # by the program or its command line, wherever a service has it
 }
 
 
-def load(folder: Path, env: Mapping[str, str]) -> tuple[ConfigFile, Catalog]:
-    """Read all of a configuration folder. Problems: every mistake in any of its files."""
+def load(
+    folder: Path, env: Mapping[str, str], *, expected: Collection[str] = ()
+) -> tuple[ConfigFile, Catalog]:
+    """Read all of a configuration folder. Problems: every mistake in any of its files.
+
+    `expected` are the catalog's folders that there must be.
+    """
     problems: list[Problem] = []
     config, catalog = None, None
     try:
@@ -49,7 +54,7 @@ def load(folder: Path, env: Mapping[str, str]) -> tuple[ConfigFile, Catalog]:
     # What a mistake has left out of the colos would be missed in the catalog, too.
     colos = config.colos if config and not problems else None
     try:
-        catalog = load_catalog(folder, root=folder.parent, colos=colos)
+        catalog = load_catalog(folder, root=folder.parent, colos=colos, expected=expected)
     except Problems as error:
         problems += error.problems
     if problems or config is None or catalog is None:
@@ -67,7 +72,7 @@ def load_or_last(
     """
     kept = state_dir / KEPT
     try:
-        _, catalog = load(folder, env)
+        _, catalog = load(folder, env, expected=expected(kept))
     except Problems as error:
         check(config)
         if not kept.is_dir():

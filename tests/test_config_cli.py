@@ -113,7 +113,7 @@ async def test_a_control_that_starts_beside_a_bad_edit_serves_what_was_good_last
     assert not control.mistakes
 
 
-@pytest.mark.parametrize("edit", ["repository: \"a\\0b\"", "repository: \"\\ud800\""])
+@pytest.mark.parametrize("edit", ['repository: "a\\0b"', 'repository: "\\ud800"'])
 async def test_no_edit_keeps_it_from_starting_on_what_was_good_last(
     config: Path, tmp_path: Path, edit: str
 ) -> None:

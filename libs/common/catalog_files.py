@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -26,6 +26,7 @@ from libs.common.catalog import (
     Scaling,
     Schedule,
 )
+from libs.common.catalog_places import find_places, shown
 from libs.common.cron import read_cron, read_zone
 from libs.common.deprecation import PROPERTY, unix_ms
 from libs.common.messages import flaw
@@ -50,15 +51,22 @@ class Catalog:
     staged: tuple[Staged, ...] = ()
 
 
-def load_catalog(folder: Path, *, root: Path, colos: Collection[Colo] | None = None) -> Catalog:
+def load_catalog(
+    folder: Path,
+    *,
+    root: Path,
+    colos: Collection[Colo] | None = None,
+    expected: Collection[str] = (),
+) -> Catalog:
     """Read the catalog in `folder`; the paths in it are relative to `root`.
 
-    `colos` are those that there are, None where that is not known.
+    `colos` are those that there are, None where that is not known; `expected` are the folders that
+    there must be, if only empty.
     Problems: every mistake in any of the files; what nobody has foreseen is one, too, for no edit
     may end who reads it.
     """
     try:
-        return _load(folder, root, colos)
+        return _load(folder, root, colos, expected)
     except Problems:
         raise
     except Exception as error:
@@ -66,11 +74,14 @@ def load_catalog(folder: Path, *, root: Path, colos: Collection[Colo] | None = N
         raise Problems([Problem(file=folder.name, text=f"cannot be read: {error!r}")]) from error
 
 
-def _load(folder: Path, root: Path, colos: Collection[Colo] | None) -> Catalog:
-    problems: list[Problem] = []
+def _load(
+    folder: Path, root: Path, colos: Collection[Colo] | None, expected: Collection[str]
+) -> Catalog:
+    places = find_places(folder, expected=expected)
+    problems = list(places.problems)
     regions = None if colos is None else {colo.region for colo in colos}
-    models = _read_all(folder / "models", Model, problems)
-    finetunes = _read_all(folder / "finetunes", Finetune, problems)
+    models = _read_all(folder, places.models, Model, problems)
+    finetunes = _read_all(folder, places.finetunes, Finetune, problems)
     all_read = not problems  # else a finetune's model may be in a file that could not be read
     named = {name: model for _, model in models for name in (model.name, *model.aliases)}
     problems += _twice(models, lambda model: (model.name, *model.aliases))
@@ -88,7 +99,7 @@ def _load(folder: Path, root: Path, colos: Collection[Colo] | None) -> Catalog:
     for document, finetune in finetunes if all_read else ():
         problems += _check_finetune(document, finetune, [m for _, m in models], root)
     staged, flaws = read_staged(
-        folder,
+        {path: shown(folder, path) for path in places.staged},
         {model.name: model for _, model in models} if all_read else None,
         colos=None if colos is None else {colo.name for colo in colos},
         check=check,
@@ -98,11 +109,13 @@ def _load(folder: Path, root: Path, colos: Collection[Colo] | None) -> Catalog:
     return Catalog(tuple(m for _, m in models), tuple(f for _, f in finetunes), staged)
 
 
-def _read_all(folder: Path, cls: type[T], problems: list[Problem]) -> list[tuple[Document, T]]:
+def _read_all(
+    folder: Path, paths: Sequence[Path], cls: type[T], problems: list[Problem]
+) -> list[tuple[Document, T]]:
     found = []
-    for path in sorted(folder.glob("*.yaml")):
+    for path in paths:
         try:
-            document = read(path, shown_as=f"{folder.parent.name}/{folder.name}/{path.name}")
+            document = read(path, shown_as=shown(folder, path))
             found.append((document, parse(document, cls)))
         except Problems as error:
             problems += error.problems

@@ -14,7 +14,6 @@ from typing import Any, Final
 from libs.common.catalog import Model
 from libs.common.yaml_files import Document, Problem, Problems, parse, read
 
-FOLDER: Final = "staged"
 SAME: Final[Mapping[str, str]] = {  # what no colo has for itself, and why
     "task": "clients of one model send the same fields everywhere",
     "shards": "how many there are says the same to every entry",
@@ -36,7 +35,7 @@ class Staged:
 
 
 def read_staged(
-    folder: Path,
+    paths: Mapping[Path, str],
     models: Mapping[str, Model] | None,
     *,
     colos: Collection[str] | None,
@@ -44,13 +43,12 @@ def read_staged(
 ) -> tuple[tuple[Staged, ...], list[Problem]]:
     """Return what is staged, and every mistake in it.
 
-    `models` are those of the catalog by name, None where some could not be read; `check` finds
-    what is wrong in a model by itself.
+    `paths` are those of the files, and how each is told; `models` are those of the catalog by
+    name, None where some could not be read; `check` finds what is wrong in a model by itself.
     """
     found: dict[tuple[str, str], Staged] = {}
     problems: list[Problem] = []
-    for path in sorted(folder.glob(f"{FOLDER}/*/*.yaml")):
-        shown = f"{folder.name}/{FOLDER}/{path.parent.name}/{path.name}"
+    for path, shown in paths.items():
         try:
             document = read(path, shown_as=shown)
             staged = Staged(colo=path.parent.name, model=parse(document, Model))

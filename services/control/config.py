@@ -30,7 +30,7 @@ class Config(HopSettings):
     catalog_dir: Path | None = None
     """The catalog's folder, whose changes are taken up while control runs; always `--config`."""
     catalog_s: Seconds = 1.0
-    """How often it looks for changes in `catalog_dir`."""
+    """How often it looks for changes in `catalog_dir`; one counts once two looks found the same."""
     grace_s: SecondsOrNone = 5.0
     """Longest wait, after its start, for those that it knew in colos that there still are."""
     report_gone_s: SecondsOrNone = 5.0
