@@ -5,6 +5,8 @@ The collector, the link to it and the moments of a kill are a model; the files a
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -61,13 +63,53 @@ class Collector:
         )
 
 
+class Disk:
+    """Stands in for `os` in the spool: the real one, until `trouble` says what is refused."""
+
+    fstat, close = staticmethod(os.fstat), staticmethod(os.close)
+    O_WRONLY, O_APPEND, O_CREAT = os.O_WRONLY, os.O_APPEND, os.O_CREAT
+    O_EXCL, O_TRUNC = os.O_EXCL, os.O_TRUNC
+
+    def is_new(self) -> None:
+        self.trouble = ""
+        self.kept = set[Path]()  # that could not be removed
+
+    def open(self, path: Path, flags: int, mode: int) -> int:
+        if self.trouble == "no files":
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return os.open(path, flags, mode)
+
+    def writev(self, file: int, parts: tuple[bytes, bytes]) -> int:
+        if self.trouble == "no bytes":
+            raise OSError(errno.ENOSPC, "no space left on device")
+        is_cut = self.trouble in ("half a write", "nothing is undone")
+        return os.writev(file, parts[:1] if is_cut else parts)
+
+    def ftruncate(self, file: int, size: int) -> None:
+        if self.trouble == "nothing is undone":
+            raise OSError(errno.EIO, "input/output error")
+        os.ftruncate(file, size)
+
+    def remove(self, path: Path) -> None:
+        if self.trouble == "nothing is undone":
+            self.kept.add(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+TROUBLES = ("no bytes", "no files", "half a write", "nothing is undone")
+
+
 class SpooledOutbox(RuleBasedStateMachine):
     """Every event that was taken is stored once, but for those that a kill may lose."""
+
+    disk = Disk()
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="cstspool")
         self.root = Path(self.folder.name)
+        self.disk.is_new()
         self.collector = Collector()
         self.link: deque[bytes] | None = None  # frames under way
         self.acks: deque[Ack] = deque()
@@ -103,7 +145,22 @@ class SpooledOutbox(RuleBasedStateMachine):
 
     @rule()
     def seal(self) -> None:
+        before, must = self.box.sealed, self.box.pending and self.spool.has_room
         self.send(self.box.seal())
+        if must and not self.disk.trouble:
+            assert self.box.sealed > before
+
+    @rule(trouble=st.sampled_from(TROUBLES))
+    def the_disk_refuses(self, trouble: str) -> None:
+        self.disk.trouble = trouble
+
+    @rule()
+    def the_disk_is_well(self) -> None:
+        self.disk.trouble = ""
+
+    @rule()
+    def a_moment_passes(self) -> None:
+        self.spool._retry_at = 0.0
 
     def send(self, slot: Slot | None) -> None:
         if slot is not None and self.link is not None:
@@ -159,6 +216,7 @@ class SpooledOutbox(RuleBasedStateMachine):
                 file.write(tail)
         self.link = None
         self.acks.clear()
+        self.disk.trouble = ""
         self.boot()
 
     @invariant()
@@ -178,8 +236,16 @@ class SpooledOutbox(RuleBasedStateMachine):
         assert stored == sorted(stored)
 
     def teardown(self) -> None:
+        try:
+            self.check_that_all_arrives()
+        finally:
+            self.folder.cleanup()
+
+    def check_that_all_arrives(self) -> None:
         if not hasattr(self, "box"):
             return
+        self.the_disk_is_well()
+        self.a_moment_passes()
         if self.link is None:
             self.connect()
         self.acks.clear()
@@ -198,8 +264,35 @@ class SpooledOutbox(RuleBasedStateMachine):
         assert self.emitted == len(self.taken) + self.dropped
         assert self.spool.unread_events == 0
         self.spool.close()
-        assert list(self.root.iterdir()) == []
-        self.folder.cleanup()
+        assert set(self.root.rglob("*.events")) <= self.disk.kept
+        assert self.disk.kept or list(self.root.iterdir()) == []
+
+
+@pytest.fixture(autouse=True)
+def _disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libs.common.events.spool.os", SpooledOutbox.disk)
+    monkeypatch.setattr("libs.common.events.spool._remove", SpooledOutbox.disk.remove)
+
+
+def test_a_disk_that_has_room_again_is_written_to_again() -> None:
+    machine = SpooledOutbox()
+    machine.boot()
+    for _ in range(SLOTS + 1):
+        machine.emit(BATCH)
+        machine.seal()
+    assert machine.spool.has_unread
+    for trouble in (*TROUBLES, *TROUBLES):
+        machine.the_disk_refuses(trouble)
+        machine.emit(1)
+        machine.seal()
+        machine.a_moment_passes()
+
+    machine.the_disk_is_well()
+    machine.seal()
+
+    assert machine.spool.counts.errors == 2 * len(TROUBLES)
+    machine.teardown()
+    assert machine.dropped == 0
 
 
 def test_whatever_happens_every_event_is_stored_once() -> None:

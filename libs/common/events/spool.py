@@ -257,7 +257,8 @@ class Spool:
             return own.segments[-1]
         self._end_segment()
         path = own.path / f"{first_sequence:020d}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        # One of that name is of a first write that failed: the folder is ours alone.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC
         self._file = os.open(path, flags, 0o600)
         own.segments.append(Segment(path=path, size=0, events=0, is_open=True))
         return own.segments[-1]
@@ -272,6 +273,9 @@ class Spool:
         os.close(self._file)
         self._file = -1
         segment.is_open = False
+        if not segment.last_sequence:  # nothing came to be in it, and the next one has its name
+            self._own.segments.pop()
+            _remove(segment.path)
         self._clear(self._own)
 
     def _begin_anew(self, own: Folder) -> None:
