@@ -133,7 +133,7 @@ class Config(OtlpSettings, HopSettings):
     events_sync_s: Seconds = 1.0
     """What has waited for so long is brought from the system's cache to the disk."""
     events_adopt_s: Seconds = 60.0
-    """How often a server looks for spools of others that never came back."""
+    """How often a server looks for spools of others that never came back, while it is connected."""
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     """Largest gRPC message."""
     coalesce_s: SecondsOrNone = 0.001

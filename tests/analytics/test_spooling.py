@@ -14,6 +14,7 @@ from libs.common.events.spool import SpoolConfig
 from libs.common.events.spooling import Spooling, SpoolingConfig
 from tests.analytics.support import FakeStore, event
 from tests.analytics.test_sink import FAST, collector, kept_once
+from tests.waiting import until
 
 
 def sink_in(
@@ -126,6 +127,56 @@ async def test_beyond_the_bound_of_the_spool_every_lost_event_is_counted(folder:
 
     kept = [event(number).request_id for number in range(1, count - dropped + 1)]
     assert came(store) == [*kept, event(count + 1).request_id]
+
+
+async def test_a_burst_that_the_loop_has_no_turn_in_is_spooled(folder: Path) -> None:
+    store, count = FakeStore(), 6000
+    async with asyncio.timeout(20), sink_in(folder) as sink:
+        spool = sink.spool
+        assert spool is not None
+        for number in range(1, count + 1):
+            sink.emit(event(number))
+        assert spool.counts.appended > count - sink._config.pending_events
+
+        async with collector(folder / "events.sock", store):
+            await sink.flush(10)
+
+    assert sink.counts.dropped == 0
+    assert came(store) == [event(number).request_id for number in range(1, count + 1)]
+
+
+async def test_what_a_blip_of_the_disk_left_in_memory_is_spooled_also_when_nothing_follows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError("a blip")
+
+    async with asyncio.timeout(20), sink_in(folder, slots=1) as sink:
+        spool = sink.spool
+        assert spool is not None
+        for number in (1, 2):
+            sink.emit(event(number))
+            await until(lambda number=number: spool.counts.appended == number, 5)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.writev", refuse)
+            sink.emit(event(3))
+            await until(lambda: spool.counts.errors == 1, 5)
+
+        await until(lambda: spool.counts.appended == 3, 5)
+
+
+async def test_what_others_have_left_is_taken_only_while_it_can_be_sent(folder: Path) -> None:
+    store = FakeStore()
+    async with asyncio.timeout(20):
+        async with sink_in(folder, server="ams-9") as gone:
+            await emit(gone, range(1, 101))
+        async with sink_in(folder, adopt_seconds=0.01) as sink:
+            spool = sink.spool
+            assert spool is not None
+            await asyncio.sleep(0.3)  # several looks
+            assert spool.bytes == 0
+            async with collector(folder / "events.sock", store):
+                await until(lambda: len(came(store)) == 100, 5)
 
 
 async def test_what_a_server_left_that_never_came_back_is_sent_by_another(folder: Path) -> None:

@@ -17,7 +17,8 @@ from libs.common.catalog import Backend, Model
 from libs.common.clock import SystemClock
 from libs.common.databases import sqlite_url
 from libs.common.errors import Unavailable
-from libs.common.events.sinks import MemorySink
+from libs.common.events.sinks import MemorySink, SinkConfig, UnixSocketSink
+from libs.common.events.spooling import SpoolingConfig
 from libs.common.events.values import LifecycleEvent
 from libs.common.lifecycle import background
 from libs.common.world import World, keep_reporting
@@ -193,3 +194,18 @@ async def test_nothing_is_told_before_it_is_kept(folder: Path) -> None:
     assert [each.endpoint.instance for each in kept] == [an_instance(0).id]
     assert isinstance(kept[0], Stay)
     assert seen_ts >= kept[0].begin_ts
+
+
+async def test_a_fleet_that_is_seen_in_one_look_is_told_whole(folder: Path) -> None:
+    world, store, count = World(), SqlStore(sqlite_url(folder / "control.db")), 6000
+    await store.open()
+    put(world, *(an_instance(number) for number in range(count)), complete=True)
+    config = SinkConfig(close_seconds=0.1, spooling=SpoolingConfig(folder=folder / "spool"))
+    sink = UnixSocketSink(folder / "events.sock", server="c", boot_epoch=1, config=config)
+    events = EndpointEvents(world=world, store=store, sink=sink, hostname="h", clock=SystemClock())
+
+    async with sink, background(events.run(), name="endpoints"):
+        await until(lambda: sink.waiting + sink.counts.dropped == count, 30)
+
+    await store.close()
+    assert sink.counts.dropped == 0

@@ -163,6 +163,29 @@ def test_what_a_server_left_that_never_came_back_is_taken_by_another(tmp_path: P
     assert list(tmp_path.parent.glob("ams*")) == []
 
 
+def test_what_others_left_takes_no_room_from_ones_own(tmp_path: Path) -> None:
+    gone, alive = spool(tmp_path, server="ams-0"), spool(tmp_path, server="ams-1")
+    first = 1
+    while gone.has_room:
+        append(gone, first)
+        first += 1
+    kill(gone)
+    append(alive, 1)
+    own = alive.bytes
+
+    alive.adopt(alive.abandoned())
+
+    assert alive.has_room
+    assert alive.bytes == own + gone.bytes
+    read_all(alive)
+    alive.release(("ams-0", 1), first)
+    assert alive.bytes == own
+    again = spool(tmp_path, server="ams-1", epoch=2, most_bytes=own)
+    assert again.has_room
+    kill(alive)
+    assert spool(tmp_path, server="ams-1", epoch=3, most_bytes=own).has_room is False
+
+
 def test_what_waits_for_an_interval_is_brought_to_the_disk(tmp_path: Path) -> None:
     box = spool(tmp_path)
     append(box, 1)

@@ -139,9 +139,23 @@ class UnixSocketSink:
     def emit(self, event: Event | Occurrence) -> None:
         """Take the event: it is on its way within `flush_seconds`, or counted as dropped."""
         if self._left or not self._outbox.add(event):
-            self.counts.dropped += 1
+            self._add_to_full(event)
         elif self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(self._config.flush_seconds, self._tick)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a collector."""
+        return self._writer is not None
+
+    def look_again(self) -> None:
+        """Seal what a disk has refused, where nothing else comes back to it."""
+        if self._outbox.pending and self._timer is None:
+            self._tick()
+
+    def adopted(self) -> None:
+        """Have what was found in the spool sent."""
+        self._to_replay.set()
 
     async def flush(self, seconds: float) -> None:
         """Wait until what has been emitted is stored; TimeoutError when it takes longer."""
@@ -162,7 +176,7 @@ class UnixSocketSink:
         self._begin(self._run(), "event sink")
         if spooling is not None:
             self._begin(self._replay(spooling), "events from the spool")
-            self._begin(spooling.keep(self._to_replay.set), "spool of events")
+            self._begin(spooling.keep(self), "spool of events")
         self._tick()
         return self
 
@@ -207,19 +221,37 @@ class UnixSocketSink:
         for task in self._tasks:
             task.cancel()
 
+    def _add_to_full(self, event: Event | Occurrence) -> None:
+        """Take an event more than may be pending, of a burst that the timer has not seen yet."""
+        if not self._left and self._loop is not None:
+            try:
+                self._seal()
+            except Exception:  # the caller is a request
+                log.exception("events of %s could not be sealed", self.server)
+            if self._outbox.add(event):
+                return
+        self.counts.dropped += 1
+
+    def _seal(self) -> bool:
+        """Seal a batch, and have it sent; False where there is no room for it, or nothing."""
+        box = self._outbox
+        before = box.sealed
+        slot = box.seal()
+        if box.sealed == before:
+            return False
+        if slot is None:
+            self._to_replay.set()
+        else:
+            self._write(slot.frame)
+        return True
+
     def _tick(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         box, config = self._outbox, self._config
-        before = box.sealed
-        slot = box.seal()
-        if box.sealed == before:
-            return  # the next event or acknowledgement comes back here
-        if slot is None:
-            self._to_replay.set()
-        else:
-            self._write(slot.frame)
+        if not self._seal():
+            return  # the next event, acknowledgement or look at the spool comes back here
         if box.pending and self._loop is not None:
             seconds = 0.0 if box.pending >= config.batch_events else config.flush_seconds
             self._timer = self._loop.call_later(seconds, self._tick)

@@ -35,7 +35,8 @@ EPOCHS = 100  # that are tried, where one is taken
 class SpoolConfig:
     """Bounds of a spool."""
 
-    # Of all segments; nothing more is taken from there on. The last batch may go beyond it.
+    # Of all segments of this server; nothing more is taken from there on. The last batch may
+    # go beyond it.
     most_bytes: int = 1 << 30
     # A segment is removed when all of it is acknowledged.
     segment_bytes: int = 4 << 20
@@ -85,6 +86,7 @@ class Spool:
         self._retry_at = 0.0
         self._is_failing = False
         self.bytes = 0  # of all segments
+        self._others_bytes = 0  # of these, of what other servers have left behind
         self.unread_events = 0  # that have to be read before they can be sent
         self._marked = 0  # the last sequence at the last sync
         self.counts = SpoolCounts()
@@ -105,7 +107,7 @@ class Spool:
     @property
     def has_room(self) -> bool:
         """Whether an append may succeed."""
-        if self._own is None or self.bytes >= self._config.most_bytes:
+        if self._own is None or self._is_full:
             return False
         return time.monotonic() >= self._retry_at
 
@@ -131,7 +133,7 @@ class Spool:
         """Have these read before what is appended from now on."""
         for folder in folders:
             self._left_behind.append(folder)
-            self.bytes += sum(segment.size for segment in folder.segments)
+            self._grow(folder, sum(segment.size for segment in folder.segments))
             self.unread_events += sum(segment.events for segment in folder.segments)
             log.info("%s was left behind, and will be sent", folder)
             self._clear(folder)
@@ -203,7 +205,7 @@ class Spool:
             if folder.boot == boot:
                 folder.released = max(folder.released, last_sequence)
                 self._clear(folder)
-                if folder is self._own and self.bytes >= self._config.most_bytes:
+                if folder is self._own and self._is_full:
                     self._begin_anew(folder)
                 return
 
@@ -242,6 +244,16 @@ class Spool:
             folder.close()
         self._left_behind.clear()
         self._own = None
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether what this server has written, in this boot or before, is at the bound."""
+        return self.bytes - self._others_bytes >= self._config.most_bytes
+
+    def _grow(self, folder: Folder, size: int) -> None:
+        self.bytes += size
+        if folder.boot[0] != self._server:  # its own bound was its server's
+            self._others_bytes += size
 
     def _folders(self) -> Iterable[Folder]:
         """Return the folders in the order in which they are read."""
@@ -291,7 +303,7 @@ class Spool:
 
     def _clear(self, folder: Folder) -> None:
         for segment in folder.over():
-            self.bytes -= segment.size
+            self._grow(folder, -segment.size)
             self._later(partial(_remove, segment.path))
         if folder is not self._own and not folder.segments:
             self._left_behind.remove(folder)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from libs.common.events.spool import Spool, SpoolConfig, sync
 from libs.common.events.spool_records import Chunk
@@ -30,6 +30,15 @@ class SpoolingConfig:
     sync_seconds: float = 1.0
     # Between two looks for what servers have left behind that never came back.
     adopt_seconds: float = 60.0
+
+
+class Owner(Protocol):
+    """Whose spool it is."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    def look_again(self) -> None: ...
+    def adopted(self) -> None: ...
 
 
 class Spooling:
@@ -67,19 +76,20 @@ class Spooling:
         self.spool.found(look, chunk)
         return look.folder.boot, chunk
 
-    async def keep(self, found: Callable[[], None]) -> None:
-        """Sync, and look for what others have left behind; `found` is called if they have."""
+    async def keep(self, owner: Owner) -> None:
+        """Sync, and look for what others have left behind, while it can be sent at once."""
         loop = asyncio.get_running_loop()
         adopt_at = loop.time() + self._config.adopt_seconds
         while True:
             await asyncio.sleep(self._config.sync_seconds)
             try:
+                owner.look_again()
                 await self._sync()
-                if loop.time() >= adopt_at:
+                if owner.is_connected and loop.time() >= adopt_at:
                     adopt_at = loop.time() + self._config.adopt_seconds
                     if folders := await self._apart(self.spool.abandoned):
                         self.spool.adopt(folders)
-                        found()
+                        owner.adopted()
             except OSError as error:
                 self.spool.failed(error)
             except Exception:
