@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -272,3 +273,32 @@ async def test_lists_are_kept_beside_events_without_one(file: Path) -> None:
     with duckdb.connect(str(file)) as connection:
         rows = connection.execute("SELECT visited_colos FROM inference_events ORDER BY sequence")
         assert rows.fetchall() == [(["fra", "lhr"],), ([],), ([],)]
+
+
+async def test_a_write_that_fails_during_a_question_stops_it_and_the_next_is_answered(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise duckdb.IOException("No space left on device")
+
+    def endless(reader: duckdb.DuckDBPyConnection) -> object:
+        began.set()
+        sql = "SELECT count(*) FROM range(10000000000) WHERE range % 7 = 3"
+        return reader.execute(sql).fetchall()
+
+    began = threading.Event()
+    async with asyncio.timeout(30), DuckDBStore(file, query_seconds=20.0) as store:
+        await store.write([batch(1, 2)])
+        asked = asyncio.create_task(store._ask(endless))
+        await asyncio.to_thread(began.wait, 5)
+        with monkeypatch.context() as patch:
+            patch.setattr("services.analytics.stores.duckdb.watermark_columns", fail)
+            with pytest.raises(StoreError, match="No space left"):
+                await store.write([batch(3, 2)])
+        with pytest.raises(StoreError, match=r"(?i)interrupt"):
+            await asked
+
+        await store.write([batch(3, 2)])
+
+        (row,) = await store.usage(UsageQuery(), max_rows=9)
+        assert row.requests == 4

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 # Those that others would fill are written anew then. So the log is left to grow to nearly a group:
 # one write more might be beyond it. Or it is worth it after a minute, or its events are long.
 NEARLY_A_GROUP, MOST_LOGGED, WORTH_BYTES = 100_000, "128MB", 4 << 20
+STOP_TRIES, STOP_SECONDS = 100, 0.05  # of a question, before the file is closed
 CACHED_WRITES = 300  # after so many, a minute's under load, the cache of the file is given back
 # In place: a row that is replaced stays in memory as long as the file is open.
 RAISE = """
@@ -80,6 +82,8 @@ class DuckDBStore:
         self._one_query = asyncio.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._reader: duckdb.DuckDBPyConnection | None = None
+        self._asked: duckdb.DuckDBPyConnection | None = None  # the reader that has a question
+        self._in_use = Lock()  # by that question
         self._watermarks: dict[Source, int] = {}
         self._identity = ""
         self._writes = 0
@@ -276,6 +280,19 @@ class DuckDBStore:
         return self._connection
 
     def _close(self) -> None:
+        """Close both connections, whose question is stopped first: one in use cannot be closed."""
+        is_free = False
+        for _ in range(STOP_TRIES):
+            self._interrupt()  # again: the last one may have come between two statements
+            if is_free := self._in_use.acquire(timeout=STOP_SECONDS):
+                break
+        try:
+            self._close_both()
+        finally:
+            if is_free:
+                self._in_use.release()
+
+    def _close_both(self) -> None:
         for connection in (self._reader, self._connection):
             if connection is not None:
                 with suppress(duckdb.Error):
@@ -321,16 +338,21 @@ class DuckDBStore:
             self._close()
 
     def _read(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-        if self._reader is None:
-            raise StoreError(f"{self._path} is not open")
-        try:
-            return work(self._reader)
-        except duckdb.Error as error:
-            raise StoreError(_line(self._path, error)) from error
+        with self._in_use:
+            reader = self._asked = self._reader
+            if reader is None:
+                raise StoreError(f"{self._path} is not open")
+            try:
+                return work(reader)
+            except duckdb.Error as error:
+                raise StoreError(_line(self._path, error)) from error
+            finally:
+                self._asked = None
 
     def _interrupt(self) -> None:
-        if self._reader is not None:
-            self._reader.interrupt()
+        """Stop the question that runs, also where the file is open anew meanwhile."""
+        if (asked := self._asked) is not None:
+            asked.interrupt()
 
 
 def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
