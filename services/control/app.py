@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from socket import gethostname
 
@@ -108,11 +109,14 @@ async def serve(
     addresses = [f"unix:{config.state_dir.absolute()}/control.sock"]
     addresses += [config.listen] if config.listen else []
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(control.running(token=token))
+        first = None
         if config.catalog_dir is not None:
             catalog = CatalogFolder(config.catalog_dir, kept=config.state_dir / KEPT)
+            first = partial(catalog.catch_up, control, every_s=config.catalog_s)
+            # also while it stands by, to know the last good catalog when it takes over
             following = catalog.follow(control, every_s=config.catalog_s)
             await stack.enter_async_context(background(following, name="catalog"))
+        await stack.enter_async_context(control.running(token=token, first=first))
         if config.events is not None:
             sink = await stack.enter_async_context(_sink(config, config.events))
             if metrics is not None:

@@ -25,6 +25,8 @@ Signature: TypeAlias = frozenset[tuple[str, int, int]]
 Read: TypeAlias = Sequence[Resource | Staged]
 KEPT: Final = "catalog"  # the folder of the last good files, in the state folder
 AGAIN_S: Final = 5.0  # until what was refused is read again: its cause may be in other files
+AT_REST_S: Final = 0.5  # between two looks, where somebody waits for them
+CATCH_UP_S: Final = 5.0  # that a start waits for files at most
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +58,7 @@ class CatalogFolder:
         self._taken = self._last if _is_kept(folder, kept) else None
         self._said: tuple[str, ...] = ()  # of the last that was read: why it was refused
         self._again_at = 0.0
+        self._looking = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<CatalogFolder {self._folder} files={len(self._last)}>"
@@ -66,21 +69,35 @@ class CatalogFolder:
             await asyncio.sleep(every_s)
             await self.look(control)
 
-    async def look(self, control: Taker) -> None:
-        """Hand over what has changed, once it is at rest."""
+    async def catch_up(self, control: Taker, *, every_s: float) -> None:
+        """Hand over what changed before control is to tell anybody; after a while, without it."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                while not await self.look(control):  # noqa: ASYNC110 - files tell nobody
+                    await asyncio.sleep(min(every_s, AT_REST_S))
+        except TimeoutError:
+            log.warning("the catalog is the last that was good: its files do not come to rest")
+
+    async def look(self, control: Taker) -> bool:
+        """Hand over what has changed, if it is at rest; return whether it is."""
+        async with self._looking:
+            return await self._look(control)
+
+    async def _look(self, control: Taker) -> bool:
         seen = await asyncio.to_thread(self._signature)
         is_at_rest, self._last = seen == self._last, seen
         if not is_at_rest or not self._is_due(seen):
-            return
+            return is_at_rest
         read = await asyncio.to_thread(self._read)
         if await asyncio.to_thread(self._signature) != seen:
-            return  # it changed meanwhile: what was read may be some of each
+            return False  # it changed meanwhile: what was read may be some of each
         self._taken = seen
         try:
             await self._hand_over(control, read)
         except Exception as error:  # no edit may end the service
             control.refuse_catalog([f"{self._folder.name}: cannot be taken up: {error!r}"])
             log.exception("the catalog stays as it was: this is a bug")
+        return True
 
     def _is_due(self, seen: Signature) -> bool:
         if seen != self._taken:

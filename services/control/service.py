@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
-from libs.common.account_limits import DAY_MS, limit_of
+from libs.common.account_limits import DAY_MS
 from libs.common.catalog import Finetune, Model
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable, UnknownModel
@@ -45,11 +46,12 @@ from services.control.reporters import Reporter, Reporters
 from services.control.settings import Settings
 from services.control.sharing import Sharing
 from services.control.snapshot import Snapshot
-from services.control.spent import remember, spent_of
+from services.control.spent import limit_in, remember, spent_of
 from services.control.tokens import default_access
 from services.control.writes import LASTING, check_kind, check_write
 
 T = TypeVar("T")
+First = Callable[[], Awaitable[None]] | None
 JUDGED = {"model", "colo", "server"}  # what ownership and external instances depend on
 STORE_RETRY_S = 1.0
 log = logging.getLogger(__name__)
@@ -98,8 +100,9 @@ class Control:
             limits=limits,
             clock=clock,
         )
+        limit = partial(limit_in, self._snapshot.world)
         self._sharing = Sharing(
-            keep_s=settings.share_keep_s, limit=self._limit, first_number=clock.unix_ms()
+            keep_s=settings.share_keep_s, limit=limit, first_number=clock.unix_ms()
         )
         # in the catalog's files, which are not those that are served then
         self.mistakes: Sequence[str] = ()
@@ -116,11 +119,14 @@ class Control:
         return f"<Control {state} {self._snapshot!r} {self._reporters!r}>"
 
     @asynccontextmanager
-    async def running(self, *, token: str = "") -> AsyncIterator[None]:
-        """Wait for the lease, answer while inside, let writes finish on the way out."""
+    async def running(self, *, token: str = "", first: First = None) -> AsyncIterator[None]:
+        """Wait for the lease, answer after `first`, let writes finish on the way out."""
         try:
-            async with self._lease.held(), self._answering(token):
-                yield
+            async with self._lease.held():
+                if first is not None:  # who stood by has read the catalog long ago
+                    await first()
+                async with self._answering(token):
+                    yield
         finally:
             await self._store.close()
 
@@ -362,12 +368,6 @@ class Control:
             moved = ownership.judge(wanted, world.table(Shard), servers)
             # stored before it is told: an epoch must never be given out twice
             await self._through(self._write(moved, []))
-
-    def _limit(self, name: str) -> float:
-        """Return an account's limit by its name, 0 where there is none."""
-        account, _, kind = name.partition("/")
-        found = self._snapshot.world.table(Account).get(account)
-        return limit_of(found, kind) if found is not None else 0.0
 
     async def _keep_spent(self) -> None:
         """Keep what is used of budgets, so that a restart gives nobody a second one."""
