@@ -25,8 +25,12 @@ def database_url(text: str) -> str:
     """Check the address of a database over HTTP."""
     if not re.fullmatch(r"https?://[^/\s@?#]+/[A-Za-z_][A-Za-z0-9_]*", text):
         raise ValueError("expected http(s)://host[:port]/database, without user and password")
-    if urlsplit(text).port == 0:  # reading one that is too large raises ValueError, with a reason
-        raise ValueError("port 0 is none")
+    try:
+        port = urlsplit(text).port
+    except ValueError:  # whose text has what stands there, which may be a password
+        port = 0
+    if port == 0:
+        raise ValueError("expected a port from 1 to 65535")
     return text
 
 

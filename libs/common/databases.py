@@ -6,9 +6,10 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from sqlalchemy import Engine, MetaData, create_engine, event
+from pydantic import AfterValidator
+from sqlalchemy import Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 ANSWER_S: Final = 10.0  # longest wait for a database on another machine
@@ -18,6 +19,19 @@ IDLE_S: Final = 5.0
 Durability = Literal["FULL", "NORMAL"]
 # What a driver raises: its own words for a lost connection are OSErrors.
 ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
+
+
+def checked_url(text: str) -> str:
+    """Check an address of a database as SQLAlchemy has it, or nothing."""
+    try:
+        if text:
+            make_url(text)
+    except (SQLAlchemyError, ValueError) as error:  # its text may have a part of a password
+        raise ValueError("expected driver://user:password@host[:port]/database") from error
+    return text
+
+
+StoreUrl = Annotated[str, AfterValidator(checked_url)]  # empty: the usual one
 
 
 def sqlite_url(path: Path) -> str:

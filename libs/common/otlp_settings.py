@@ -51,7 +51,7 @@ Pairs = Annotated[str, AfterValidator(_checked)]
 class OtlpSettings:
     """Where a service sends its spans, and what that may cost."""
 
-    otlp: HttpUrl = ""
+    otlp: HttpUrl = field(default="", repr=False)
     """HTTP address of an OpenTelemetry collector, such as `http://127.0.0.1:4318`, that gets
     [spans](tracing.md) of its work; empty: `OTEL_EXPORTER_OTLP_ENDPOINT`, else there are none."""
     otlp_headers: Pairs = field(default="", repr=False)

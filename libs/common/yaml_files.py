@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from yaml.constructor import ConstructorError
 T = TypeVar("T")
 Where = tuple[str | int, ...]
 MOST_PLACES = 100_000
+# What a value without quotes that begins with *, & or ! is taken for: it may be a password.
+NAMED = re.compile(r"(?<=alias|nchor|e tag|andle) '.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -42,7 +45,7 @@ class Problems(Exception):
     """Mistakes in configuration files or settings."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems)
+        self.problems = sorted(set(problems))  # what stands for all services is told once
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -83,7 +86,8 @@ def read(path: Path, *, shown_as: str = "") -> Document:
         raise Problems([problem]) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Problems([Problem(file=file, line=line, text=error.problem or "no YAML")]) from error
+        text = NAMED.sub("", error.problem or "no YAML")
+        raise Problems([Problem(file=file, line=line, text=text)]) from error
     except RecursionError as error:
         raise Problems([Problem(file=file, text="nested too deeply")]) from error
 
@@ -100,10 +104,25 @@ def parse(document: Document, cls: type[T], content: Any = None, where: Where = 
     try:
         value = TypeAdapter(cls).validate_python(content)
     except ValidationError as error:
-        problems += [document.problem(where + _place(e["loc"]), _say(e)) for e in error.errors()]
+        problems += [
+            document.problem(where + _place(e["loc"]), _say(e, is_secret(cls, e["loc"])))
+            for e in error.errors()
+        ]
     if problems:
         raise Problems(problems)
     return value
+
+
+def is_secret(kind: Any, place: Where) -> bool:
+    """Whether a field on the way to a place is out of `repr`: then its value is never told."""
+    for each in place:
+        if not dataclasses.is_dataclass(kind):
+            return False
+        found = next((field for field in dataclasses.fields(kind) if field.name == each), None)
+        if found is None or not found.repr:
+            return found is not None
+        kind = typing.get_type_hints(kind)[found.name]
+    return False
 
 
 def unknown(name: str, known: Sequence[str], where: str) -> str:
@@ -197,7 +216,8 @@ def _place(loc: tuple[str | int, ...]) -> Where:
     return tuple(each for each in loc if isinstance(each, int) or each.isidentifier())
 
 
-def _say(error: Any) -> str:
+def _say(error: Any, is_hidden: bool) -> str:
     if error["type"] in ("missing", "missing_argument"):
         return "required"
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+    got = "got what is not shown" if is_hidden else f"got {error['input']!r}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, {got}"

@@ -57,7 +57,7 @@ class Config(HopSettings):
     ([analytics](analytics.md#the-store))."""
     upkeep_seconds: Seconds = 60.0
     """Between two looks at what is to be rolled up, and what is too old."""
-    clickhouse_url: DatabaseUrl = "http://127.0.0.1:8123/constellation"
+    clickhouse_url: DatabaseUrl = field(default="http://127.0.0.1:8123/constellation", repr=False)
     """A database of [ClickHouse](analytics.md#clickhouse), as `http(s)://host[:port]/database`;
     made, if it is not there."""
     clickhouse_user: str = "default"

@@ -7,6 +7,7 @@ from pathlib import Path
 from socket import gethostname
 
 from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
+from libs.common.databases import StoreUrl
 from libs.common.hop_settings import HopSettings
 from services.control.finetunes import Limits
 
@@ -21,7 +22,7 @@ class Config(HopSettings):
     """Always `--state-dir`."""
     listen: str = "127.0.0.1:7100"
     """Where it listens besides `control.sock`; empty: nowhere else."""
-    store_url: str = field(default="", repr=False)
+    store_url: StoreUrl = field(default="", repr=False)
     """SQLAlchemy address of the store; empty: `control.db` in the state folder;
     `postgresql+pg8000://user@host/name` has the driver that `pip install
     constellation-inference[postgres]` brings."""

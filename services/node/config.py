@@ -64,10 +64,10 @@ class Config(OtlpSettings, DockerSettings, HopSettings):
     """For a [process](fleet.md#processes) to be ready."""
     fetches_at_once: AtLeastOne = 4
     """Uploaded finetunes that are fetched from control at the same time."""
-    state_url: HttpUrl = ""
+    state_url: HttpUrl = field(default="", repr=False)
     """The `http(s)://` address that gets [what each instance did](fleet.md#what-others-are-told)
     every `state_s`; empty: nobody is told."""
-    setup_url: HttpUrl = ""
+    setup_url: HttpUrl = field(default="", repr=False)
     """The `http(s)://` address that gets [how each boot went](fleet.md#what-others-are-told);
     empty: nobody is told."""
     report_token: str = field(default="", repr=False)

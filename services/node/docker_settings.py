@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
@@ -70,7 +70,7 @@ class DockerSettings:
 
     driver: Literal["process", "docker"] = "process"
     """What runs models: `process`, Tritons of its own; `docker`, [containers](containers.md)."""
-    docker_host: EngineUrl = "unix:///var/run/docker.sock"
+    docker_host: EngineUrl = field(default="unix:///var/run/docker.sock", repr=False)
     """The engine's API, `unix:///path` or `tcp://host:port`."""
     docker_image: Image = "constellation-triton:dev"
     """Image of the containers; the engine must have it."""

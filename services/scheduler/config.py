@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.common.bounds import AtLeastOne, NotNegative, Seconds
+from libs.common.databases import StoreUrl
 from libs.common.otlp_settings import OtlpSettings
 
 
@@ -23,7 +24,7 @@ class Config(OtlpSettings):
     """How often it looks at the demand."""
     dry_run: bool = False
     """Decide and say so, and change nothing."""
-    store_url: str = field(default="", repr=False)
+    store_url: StoreUrl = field(default="", repr=False)
     """SQLAlchemy address of its store; empty: the database of control, or `scheduler.db` in the
     state folder where that is a SQLite."""
     save_s: Seconds = 300.0

@@ -163,7 +163,7 @@ def test_a_setting_out_of_its_bounds_is_told(tmp_path: Path, variable: str, valu
         ("clickhouse:8123/events", "expected http(s)://host[:port]/database"),
         ("http://clickhouse:8123", "expected http(s)://host[:port]/database"),
         ("http://user:secret@clickhouse/events", "without user and password"),
-        ("https://clickhouse:99999/events", "Port out of range"),
+        ("https://clickhouse:99999/events", "expected a port from 1 to 65535"),
     ],
 )
 def test_an_address_of_a_database_that_is_none_is_told(
