@@ -99,7 +99,9 @@ async def _restore(arguments: argparse.Namespace) -> None:
     from services.backup.restoring import restore
 
     state: Path = arguments.state_dir
-    manifest, config = restore(arguments.file, state_dir=state, config_dir=arguments.config)
+    manifest, config = restore(
+        arguments.file, state_dir=state, config_dir=arguments.config, env=os.environ
+    )
     made = f"{manifest.created}, by version {manifest.version}"
     sys.stdout.write(f"restored {state} as it was at {made}\n")
     _tell(manifest, sys.stdout)

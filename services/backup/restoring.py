@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,20 +15,29 @@ from services.analytics.ports import StoreError
 from services.analytics.stores.duckdb_copy import check
 from services.backup.archive import opened
 from services.backup.manifest import CONFIG, STATE, CannotBackUp, Manifest
+from services.backup.placing import bring, places, refuse_what_is_there
 
 RESTORING: Final = ".restoring"  # in the state folder, until all is whole
 ASIDE: Final = "config-of-backup"
 
 
-def restore(path: Path, *, state_dir: Path, config_dir: Path) -> tuple[Manifest, Path]:
-    """Restore a backup; return what it has, and where its configuration is. CannotBackUp."""
+def restore(
+    path: Path, *, state_dir: Path, config_dir: Path, env: Mapping[str, str]
+) -> tuple[Manifest, Path]:
+    """Restore a backup; return what it has, and where its configuration is.
+
+    CannotBackUp; Problems: the settings do not say where it goes.
+    """
     _refuse_where_in_use(state_dir)
     with opened(path) as backup:
         with _work_folder(state_dir) as folder:
             _refuse_without_room(backup.manifest.size, folder)
             backup.extract(folder)
             _check_stores(folder / STATE)
+            to = places(config_dir, folder / CONFIG, env, state_dir=state_dir)
+            refuse_what_is_there(backup.manifest, to)
             config = _place_config(folder / CONFIG, config_dir, state_dir)
+            bring(folder / STATE, to)
             _move(folder / STATE, state_dir)
         return backup.manifest, config
 

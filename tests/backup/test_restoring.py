@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -35,12 +36,14 @@ async def parts(folder: Path) -> Path:
     return folder / "parts"
 
 
-def restored(parts: Path, **changes: Path) -> tuple[Path, Path]:
+def restored(
+    parts: Path, env: Mapping[str, str] | None = None, **changes: Path
+) -> tuple[Path, Path]:
     """Make a backup and restore it; return the state folder and where the configuration is."""
     folder = parts.parent
     archive.write(parts, folder / "b.tar.gz", left_out=())
     where = {"state_dir": folder / "s", "config_dir": folder / "c"} | changes
-    _, config = restoring.restore(folder / "b.tar.gz", **where)
+    _, config = restoring.restore(folder / "b.tar.gz", **where, env=env or {})
     return where["state_dir"], config
 
 
@@ -137,3 +140,73 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
     with pytest.raises(CannotBackUp, match=r"there is no room in .*/s: \d+ bytes needed, 10 free"):
         restored(parts)
     assert not (parts.parent / "s").exists()
+
+
+@pytest.fixture
+def finetune(parts: Path) -> str:
+    """A file of a finetune is in the backup; its name."""
+    (parts / "state/assets").mkdir()
+    (parts / "state/assets" / ("a" * 64)).write_text("adapter")
+    return "a" * 64
+
+
+@pytest.mark.parametrize("said", ["environment", "there", "in the backup"])
+def test_parts_go_where_the_settings_keep_them(parts: Path, finetune: str, said: str) -> None:
+    at = parts.parent / "srv"
+    stores = f"sqlite:///{at}/c.db", f"sqlite:///{at}/s.db"
+    (parts / "state/scheduler.db").write_bytes((parts / "state/control.db").read_bytes())
+    text = f"control: {{assets: {at}/assets, store_url: '{stores[0]}'}}\n"
+    text += f"scheduler: {{store_url: '{stores[1]}'}}\n"
+    env = {}
+    if said == "environment":
+        env["CONSTELLATION_CONTROL_ASSETS"] = f"{at}/assets"
+        env["CONSTELLATION_CONTROL_STORE_URL"], env["CONSTELLATION_SCHEDULER_STORE_URL"] = stores
+    elif said == "there":
+        (parts.parent / "c").mkdir()
+        (parts.parent / "c/constellation.yaml").write_text(text)
+    else:
+        (parts / "config/constellation.yaml").write_text(text)
+
+    state, _ = restored(parts, env)
+
+    found = {str(each.relative_to(at)) for each in at.rglob("*") if each.is_file()}
+    assert found == {"c.db", "s.db", f"assets/{finetune}"}
+    assert (at / "assets" / finetune).read_text() == "adapter"
+    assert stat.S_IMODE((at / "assets" / finetune).stat().st_mode) == 0o600
+    assert not {"assets", "control.db", "scheduler.db"} & {each.name for each in state.iterdir()}
+
+
+def test_a_volume_that_is_there_gets_what_it_lacks(parts: Path, finetune: str) -> None:
+    at = parts.parent / "assets"
+    at.mkdir()
+    (at / ("b" * 64)).write_text("another")
+
+    restored(parts, {"CONSTELLATION_CONTROL_ASSETS": str(at)})
+
+    assert {each.name for each in at.iterdir()} == {finetune, "b" * 64}
+
+
+def test_a_store_elsewhere_is_not_replaced(parts: Path) -> None:
+    store = parts.parent / "c.db"
+    store.write_text("mine")
+
+    with pytest.raises(CannotBackUp, match=r"c\.db is there already, for control\.db"):
+        restored(parts, {"CONSTELLATION_CONTROL_STORE_URL": f"sqlite:///{store}"})
+
+    assert store.read_text() == "mine"
+    assert not (parts.parent / "s").exists()
+
+
+def test_what_cannot_be_brought_leaves_nothing(parts: Path, finetune: str) -> None:
+    (parts.parent / "x").write_text("no folder")
+    env = {
+        "CONSTELLATION_CONTROL_ASSETS": str(parts.parent / "srv/assets"),
+        "CONSTELLATION_SCHEDULER_STORE_URL": f"sqlite:///{parts.parent}/x/s.db",
+    }
+    (parts / "state/scheduler.db").write_bytes((parts / "state/control.db").read_bytes())
+
+    with pytest.raises(CannotBackUp, match=r"x/s\.db cannot be written: File exists"):
+        restored(parts, env)
+
+    assert not (parts.parent / "s").exists()
+    assert not (parts.parent / "srv/assets" / finetune).exists()
