@@ -33,7 +33,7 @@ _PACKAGES = {
     "services.server": "affinity body_tokens durations endpoints fair_queue forwarding gradient"
     " grpc_api health inference_events latency losses outcomes outliers ports"
     " preferences recent records room selection served_rate service shards"
-    " standings tally tokens turnstile",
+    " standings tally tokens turnstile witnesses",
     "services.server.backends": "triton",
 }
 # What compiled modules are made of, or know: types and constants of the others are in them, too.

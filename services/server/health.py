@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable
+from math import inf
 from typing import Final
 
 from libs.common.clock import Clock
@@ -26,7 +27,8 @@ from services.server.outliers import (
     TRIAL,
     Limits,
     Verdict,
-    is_failing,
+    fails_in_row,
+    fails_often,
     is_panic,
     is_slow,
     slow_from_us,
@@ -40,6 +42,7 @@ log = logging.getLogger(__name__)
 PANIC: Final = "panic"
 NONE_LEFT: Final = "none left"
 DRAINING: Final = "draining"
+MODELS_OWN: Final = 0.8  # of a model's bound: what is left of it when a call comes here
 
 
 class Health:
@@ -70,10 +73,11 @@ class Health:
         tally = shard.tally or self._metrics.durations.tally(shard)
         tally.states[condition.state if record.leased_at >= condition.since else condition.was] += 1
         if error is None:
-            if condition.succeeded(record.timings.first_part_us, record.leased_at):
+            first_us, account = record.timings.first_part_us, record.request.account
+            if condition.succeeded(first_us, record.leased_at, account):
                 self._tried(shard, lease.endpoint)
         elif self._is_its_fault(record, error):
-            is_over = condition.went_wrong(record.leased_at)
+            is_over = condition.went_wrong(record.leased_at, record.request.account)
             if is_over:
                 self._tried(shard, lease.endpoint)
             elif condition.in_row >= self.limits.failures_in_row:
@@ -88,9 +92,15 @@ class Health:
             condition.cause = DEAD  # what a probe cannot see, so that none takes it back
 
     def _is_its_fault(self, record: Record, error: type[RequestError]) -> bool:
-        if error is DeadlineExceeded:  # a client may have given it next to no time
-            return record.timings.forward_us >= self.limits.unanswered_s * 1_000_000
-        return error is ModelFailed
+        """Whether it speaks against an endpoint that a call ended so.
+
+        One that was answered in part took as long as it asked for, and a client's own bound may
+        be shorter than any answer. A probe finds the endpoint that hangs meanwhile.
+        """
+        if error is not DeadlineExceeded:
+            return error is ModelFailed
+        took_long = record.timings.forward_us >= self.limits.unanswered_s * 1_000_000
+        return took_long and not record.first_part_at and not _has_own_bound(record)
 
     def _tried(self, shard: OwnedShard, endpoint: Endpoint) -> None:
         """A trial is over: with nothing left to try it went well."""
@@ -144,7 +154,10 @@ class Health:
             for each in shard.turnstile.endpoints.values()
             if each is not endpoint
         ]
-        if is_failing(mine, others, self.limits):
+        witnesses, share = condition.witnesses, self.limits.error_share
+        if (
+            fails_in_row(mine, others, self.limits) and witnesses.agree_in_row(self._clock.now())
+        ) or (fails_often(mine, others, self.limits) and witnesses.agree(share)):
             self._eject(shard, endpoint, FAILING)
         elif is_slow(mine, others, self.limits):
             condition.slow_us = slow_from_us(others, self.limits)
@@ -202,6 +215,16 @@ class Health:
             log.warning("%s: none of %d endpoints answers, so calls wait", name, all_)
         else:
             log.warning("%s: enough of %d endpoints are well again", name, all_)
+
+
+def _has_own_bound(record: Record) -> bool:
+    """Whether its client has left it less time than its model has, or other places have."""
+    bounds, shard = record.request.time_bounds, record.shard
+    if shard is None:
+        return False
+    usual = shard.model.timeouts
+    first_s, total_s = bounds.first_part_ms / 1000 or inf, bounds.total_ms / 1000 or inf
+    return min(first_s, total_s) < MODELS_OWN * min(usual.first_part_s, usual.total_s)
 
 
 def _measured(record: Record, shard: OwnedShard, lease: Lease, limit: GradientLimit) -> None:

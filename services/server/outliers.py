@@ -3,7 +3,8 @@
 An endpoint is *healthy*; or *ejected*, with nothing sent to it until its backoff has passed and
 a probe got through; or on *trial*, with one call at a time until some in a row went well.
 What is judged by comparison is judged by what the model's other endpoints did meanwhile: where
-all fail, or all are slow, it is the calls, and no endpoint is better than another.
+all fail, or all are slow, it is the calls, and no endpoint is better than another. Nor is it the
+endpoint's fault where one account's calls fail and others are answered (`witnesses`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from statistics import median
 from typing import Final
 
 from services.server.windows import SAMPLE_S, RollingSums
+from services.server.witnesses import Witnesses
 
 HEALTHY: Final = "healthy"
 EJECTED: Final = "ejected"
@@ -79,16 +81,23 @@ class Verdict:
     cause: str = LOST  # what to eject the endpoint for, if it is not up
 
 
-def is_failing(mine: Recent, others: Sequence[Recent], limits: Limits) -> bool:
-    """Whether an endpoint fails, in a row or too often, while the others do not."""
-    failed = sum(each.failed for each in others)
-    theirs = sum(each.answered for each in others) + failed
-    usual = failed / theirs if theirs >= limits.failures_in_row else 0.0
-    if mine.in_row >= streak(usual, limits):
-        return True
+def fails_in_row(mine: Recent, others: Sequence[Recent], limits: Limits) -> bool:
+    """Whether an endpoint fails more often in a row than chance brings, where others do not."""
+    return mine.in_row >= streak(_usual(others, limits), limits)
+
+
+def fails_often(mine: Recent, others: Sequence[Recent], limits: Limits) -> bool:
+    """Whether an endpoint fails too large a share of many calls, while the others do not."""
     calls = mine.answered + mine.failed
     often = calls >= limits.error_calls and mine.failed >= limits.error_share * calls
-    return often and usual < limits.error_share / 2
+    return often and _usual(others, limits) < limits.error_share / 2
+
+
+def _usual(others: Sequence[Recent], limits: Limits) -> float:
+    """Return the share of calls that fails on the others; none where there is too little."""
+    failed = sum(each.failed for each in others)
+    theirs = sum(each.answered for each in others) + failed
+    return failed / theirs if theirs >= limits.failures_in_row else 0.0
 
 
 def streak(usual: float, limits: Limits) -> float:
@@ -149,8 +158,10 @@ class Condition:
         # Over the last calls and not over time: an endpoint that becomes slow answers fewer of
         # them, and its quick past would hide that for long. One long call hardly moves it.
         self.typical_us = 0.0
+        self.witnesses = Witnesses()
         self._seen = (0, 0)
         self._window: RollingSums | None = None
+        self._samples = 0
 
     def __repr__(self) -> str:
         cause = f" {self.cause}" if self.cause else ""
@@ -173,11 +184,15 @@ class Condition:
         answered, failed = self._seen
         self._window.add((self.answered - answered, self.failed - failed))
         self._seen = (self.answered, self.failed)
+        self._samples += 1
+        if self._samples % limits.samples == 0:
+            self.witnesses.fade()
 
-    def succeeded(self, us: int, leased_at: float) -> bool:
+    def succeeded(self, us: int, leased_at: float, account: str = "") -> bool:
         """Count a call that was answered; say whether that ends a trial."""
         self.answered += 1
         self.in_row = 0
+        self.witnesses.answered(account, leased_at + us / 1_000_000)
         usual = self.typical_us
         if not usual:
             self.typical_us = float(us)
@@ -192,10 +207,11 @@ class Condition:
             self.trials_left -= 1
         return self.trials_left <= 0
 
-    def went_wrong(self, leased_at: float) -> bool:
+    def went_wrong(self, leased_at: float, account: str = "") -> bool:
         """Count a call that failed or was not answered; say whether that ends a trial."""
         self.failed += 1
         self.in_row += 1
+        self.witnesses.failed(account)
         if self.state != TRIAL or leased_at < self.since:
             return False
         self.trials_left = -1
@@ -223,6 +239,7 @@ class Condition:
         self.typical_us = 0.0
         if self._window is not None:
             self._window.clear()
+        self.witnesses.clear()
         self._seen = (self.answered, self.failed)
 
     def _become(self, state: str, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from libs.common.clock import ManualClock
-from libs.common.envelope import Timings
+from libs.common.envelope import TimeBounds, Timings
 from libs.common.errors import Aborted, DeadlineExceeded, ModelFailed, ModelRefused, RequestError
 from libs.common.world_map import Instance
 from services.server.endpoints import Endpoint
@@ -29,11 +30,15 @@ from services.server.outliers import (
 )
 from services.server.shards import Shards
 from services.server.turnstile import Lease
+from services.server.witnesses import LATELY_S
 from tests.fakes import COLO, MODEL, SERVER, a_request, a_world, an_instance, put
 from tests.server.looking import recorded
 
 UP, DOWN = Verdict(is_up=True), Verdict(is_up=False)
 PROVEN = Verdict(is_up=True, is_proven=True)
+# As entry sets them where a client says nothing, less what the way took.
+MODELS = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=599_990)
+OWN = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=5_000)
 
 
 class Ward:
@@ -65,11 +70,20 @@ class Ward:
         return [n for n, each in enumerate(self.endpoints) if each.state == "healthy"]
 
     def call(
-        self, number: int, error: type[RequestError] | None = None, *, took_s: float = 0.01
+        self,
+        number: int,
+        error: type[RequestError] | None = None,
+        *,
+        took_s: float = 0.01,
+        account: str = "a",
+        bounds: TimeBounds = MODELS,
+        had_parts: bool = False,
     ) -> None:
         """Let one call of an endpoint end."""
         lease = Lease(self.shard.turnstile, self.endpoints[number], "", 1)
-        record = recorded(request=a_request(), shard=self.shard)
+        request = a_request(account=account, time_bounds=bounds)
+        record = recorded(request=request, shard=self.shard)
+        record.first_part_at = self.clock.now() if had_parts else 0.0
         record.lease, record.leased_at = lease, self.clock.now()
         self.clock.advance(took_s)
         record.error = error
@@ -167,6 +181,59 @@ def test_failures_in_a_row_eject_at_once() -> None:
     assert (ward.states[0], ward.endpoints[0].condition.cause) == (EJECTED, FAILING)
 
 
+def test_one_accounts_failures_eject_nobody_who_answers_others() -> None:
+    ward = Ward(4)
+
+    for _ in range(40):
+        for each in range(4):
+            ward.call(each, account="good")
+            for _ in range(30):
+                ward.call(each, ModelFailed, account="bad", took_s=0.0)
+        ward.sample()
+
+    assert ward.states == [HEALTHY] * 4
+
+
+def test_one_account_that_fails_at_one_endpoint_does_not_take_it_from_others() -> None:
+    ward = Ward(2)
+
+    for _ in range(20):
+        for each in range(2):
+            ward.call(each, account="good")
+        for _ in range(3):
+            ward.call(0, ModelFailed, account="bad", took_s=0.0)
+        ward.sample()
+
+    assert ward.states == [HEALTHY, HEALTHY]
+
+
+def test_an_endpoint_that_fails_for_all_is_ejected_though_it_answered_them_before() -> None:
+    ward = Ward(2)
+    for account in ("one", "two"):
+        for _ in range(50):
+            ward.call(0, account=account)
+
+    for _ in range(4):
+        ward.call(0, ModelFailed, account="one")
+    assert ward.states[0] == HEALTHY
+    ward.call(0, ModelFailed, account="two")
+
+    assert ward.states == [EJECTED, HEALTHY]
+
+
+def test_an_account_that_is_the_only_one_left_is_believed_after_a_while() -> None:
+    ward = Ward(2)
+    ward.call(0, account="other")
+
+    for _ in range(9):
+        ward.call(0, ModelFailed)
+    assert ward.states[0] == HEALTHY
+    ward.clock.advance(LATELY_S)
+    ward.call(0, ModelFailed)
+
+    assert ward.states == [EJECTED, HEALTHY]
+
+
 def test_failures_between_answers_eject_when_there_are_many() -> None:
     ward = Ward(2)
 
@@ -180,23 +247,33 @@ def test_failures_between_answers_eject_when_there_are_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "took_s", "counts"),
+    ("error", "took_s", "said", "counts"),
     [
-        (ModelFailed, 0.0, True),
-        (DeadlineExceeded, 2.0, True),
-        (DeadlineExceeded, 0.5, False),
-        (Aborted, 9.0, False),
-        (ModelRefused, 0.0, False),
+        (ModelFailed, 0.0, {}, True),
+        (DeadlineExceeded, 2.0, {}, True),
+        (DeadlineExceeded, 0.5, {}, False),
+        (DeadlineExceeded, 5.0, {"bounds": OWN}, False),
+        (DeadlineExceeded, 9.0, {"had_parts": True}, False),
+        (Aborted, 9.0, {}, False),
+        (ModelRefused, 0.0, {}, False),
     ],
-    ids=["failed", "not answered", "no time was given", "the client left", "a bad request"],
+    ids=[
+        "failed",
+        "not answered",
+        "no time was left",
+        "its client gave it less than the model has",
+        "longer than its bound",
+        "the client left",
+        "a bad request",
+    ],
 )
 def test_what_counts_against_an_endpoint(
-    error: type[RequestError], took_s: float, counts: bool
+    error: type[RequestError], took_s: float, said: dict[str, Any], counts: bool
 ) -> None:
     ward = Ward(2)
 
     for _ in range(20):
-        ward.call(0, error, took_s=took_s)
+        ward.call(0, error, took_s=took_s, **said)
 
     assert (ward.states[0] == EJECTED) is counts
 

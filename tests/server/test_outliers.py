@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,8 @@ from services.server.outliers import (
     Limits,
     Recent,
     backoff_s,
-    is_failing,
+    fails_in_row,
+    fails_often,
     is_panic,
     is_slow,
     streak,
@@ -37,6 +39,10 @@ RECENT = st.builds(
 
 def answers(count: int, *, each_s: float = 0.01, failed: int = 0) -> Recent:
     return Recent(answered=count, failed=failed, typical_us=each_s * 1e6)
+
+
+def is_failing(mine: Recent, others: Sequence[Recent], limits: Limits) -> bool:
+    return fails_in_row(mine, others, limits) or fails_often(mine, others, limits)
 
 
 WELL, SICK = answers(100), answers(10, failed=90)
