@@ -27,7 +27,8 @@ class Endpoint:
     state: EndpointState = "healthy"
     in_flight: int = 0
     condition: Condition = field(default_factory=Condition)
-    is_one_by_one: bool = False  # on trial: its concurrency is 1, and not what it could be
+    # On trial: its concurrency, one more than it has had in flight, and not what it could be.
+    on_trial: int = 0
     affinity: Affinity = field(default_factory=Affinity)
     latency: Latency = field(default_factory=Latency)
     limit: GradientLimit | None = None  # of a model whose permits are adaptive
@@ -48,7 +49,7 @@ class Endpoint:
             self.limit.bound(most)
         if self.limit is not None:
             most = self.limit.permits
-        self.concurrency = 1 if self.is_one_by_one else most
+        self.concurrency = min(self.on_trial, most) if self.on_trial else most
 
     def load(self) -> EndpointLoad:
         """Say how it is."""

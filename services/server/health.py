@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 PANIC: Final = "panic"
 NONE_LEFT: Final = "none left"
 DRAINING: Final = "draining"
+MOST: Final = 1 << 30
 MODELS_OWN: Final = 0.8  # of a model's bound: what is left of it when a call comes here
 
 
@@ -177,9 +178,11 @@ class Health:
             is_needed = panics and condition.cause in SUSPECTED
             is_used = condition.state != EJECTED or is_needed
             each.state = "healthy" if is_used else "backoff"
-            is_one_by_one = condition.state == TRIAL and not is_needed
-            if is_one_by_one != each.is_one_by_one:
-                each.is_one_by_one = is_one_by_one
+            on_trial = 0
+            if condition.state == TRIAL and not is_needed:  # beside what was there before
+                on_trial = min(each.on_trial or MOST, each.in_flight + 1)
+            if on_trial != each.on_trial:
+                each.on_trial = on_trial
                 each.fit(shard.model.permits)
         self._tell(shard, panics, len(able), sum(each.state == "healthy" for each in able))
         if shard.turnstile.free > had:

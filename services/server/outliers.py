@@ -191,8 +191,13 @@ class Condition:
     def succeeded(self, us: int, leased_at: float, account: str = "") -> bool:
         """Count a call that was answered; say whether that ends a trial."""
         self.answered += 1
-        self.in_row = 0
-        self.witnesses.answered(account, leased_at + us / 1_000_000)
+        witnesses, at = self.witnesses, leased_at + us / 1_000_000
+        if account == witnesses.last and not self.in_row:
+            witnesses.last_calls.answered += 1
+            witnesses.last_at = at
+        else:
+            witnesses.answered(account, at)
+            self.in_row = 0
         usual = self.typical_us
         if not usual:
             self.typical_us = float(us)
@@ -245,3 +250,4 @@ class Condition:
     def _become(self, state: str, now: float) -> None:
         self.was, self.state, self.since = self.state, state, now
         self.in_row = self.misses = 0
+        self.witnesses.begin_row()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from libs.common.catalog import Permits
 from libs.common.clock import ManualClock
 from libs.common.envelope import TimeBounds, Timings
 from libs.common.errors import Aborted, DeadlineExceeded, ModelFailed, ModelRefused, RequestError
@@ -31,11 +32,12 @@ from services.server.outliers import (
 from services.server.shards import Shards
 from services.server.turnstile import Lease
 from services.server.witnesses import LATELY_S
-from tests.fakes import COLO, MODEL, SERVER, a_request, a_world, an_instance, put
+from tests.fakes import COLO, MODEL, SERVER, a_model, a_request, a_world, an_instance, put
 from tests.server.looking import recorded
 
 UP, DOWN = Verdict(is_up=True), Verdict(is_up=False)
 PROVEN = Verdict(is_up=True, is_proven=True)
+TWO = Permits(per_instance=2)
 # As entry sets them where a client says nothing, less what the way took.
 MODELS = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=599_990)
 OWN = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=5_000)
@@ -44,14 +46,15 @@ OWN = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=5_000)
 class Ward:
     """A shard with some endpoints, its health, and time that moves by hand."""
 
-    def __init__(self, endpoints: int, **limits: float) -> None:
+    def __init__(self, endpoints: int, *, permits: Permits = TWO, **limits: float) -> None:
         self.clock = ManualClock()
         self.metrics = ServerMetrics(CollectorRegistry())
         self.limits = Limits(**limits)  # type: ignore[arg-type]
         self.health = Health(
             self.limits, metrics=self.metrics, clock=self.clock, rng=random.Random(1)
         )
-        self.world = a_world(*(an_instance(number) for number in range(endpoints)))
+        instances = [an_instance(number) for number in range(endpoints)]
+        self.world = a_world(*instances, model=a_model(permits=permits))
         self.shards = Shards(server=SERVER, colo=COLO, world=self.world, rng=random.Random(1))
         self.shards.sync()
         (self.shard,) = self.shards
@@ -137,6 +140,27 @@ def test_what_a_probe_cannot_see_takes_a_trial() -> None:
         ward.call(0)
 
     assert (ward.states[0], ward.endpoints[0].concurrency) == (HEALTHY, 2)
+
+
+def test_a_trial_begins_beside_the_streams_that_are_still_there() -> None:
+    ward = Ward(2, permits=Permits(per_instance=4))
+    tried = ward.endpoints[0]
+    tried.in_flight = 3
+    for _ in range(5):
+        ward.call(0, ModelFailed)
+
+    ward.probe(0, UP)
+    assert (ward.states[0], tried.free) == (TRIAL, 1)
+    tried.in_flight += 1
+    ward.sample()
+    assert tried.free == 0
+    tried.in_flight -= 4  # the streams end, and so does the call: the next ones come one by one
+    ward.sample()
+    assert tried.free == 1
+    for _ in range(3):
+        ward.call(0)
+
+    assert (ward.states[0], tried.free) == (HEALTHY, 4)
 
 
 def test_a_trial_that_goes_wrong_is_the_end_of_it() -> None:
