@@ -29,6 +29,9 @@ class Endpoint:
     condition: Condition = field(default_factory=Condition)
     # On trial: its concurrency, one more than it has had in flight, and not what it could be.
     on_trial: int = 0
+    # Its own queue was full: so many permits count as in flight, for others have them, until then.
+    others: int = 0
+    full_until: float = 0.0
     affinity: Affinity = field(default_factory=Affinity)
     latency: Latency = field(default_factory=Latency)
     limit: GradientLimit | None = None  # of a model whose permits are adaptive

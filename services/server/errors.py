@@ -15,6 +15,10 @@ class InstanceDead(InstanceLost):
     """The model's process is dead, though its server goes on calling the model ready."""
 
 
+class EndpointFull(Unavailable):
+    """The endpoint's own queue has refused the call, which may go elsewhere; it is not sick."""
+
+
 def ended_with(kind: type[BaseException] | None) -> type[RequestError] | None:
     """Return as what an error is told, None for none."""
     if kind is None:

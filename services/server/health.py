@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 PANIC: Final = "panic"
 NONE_LEFT: Final = "none left"
 DRAINING: Final = "draining"
+FULL_S: Final = 0.25  # how long an endpoint that is full gets no more calls, at least
 MOST: Final = 1 << 30
 MODELS_OWN: Final = 0.8  # of a model's bound: what is left of it when a call comes here
 
@@ -91,6 +92,19 @@ class Health:
             self._eject(shard, endpoint, DEAD if is_dead else LOST)
         elif is_dead:
             condition.cause = DEAD  # what a probe cannot see, so that none takes it back
+
+    def is_full(self, shard: OwnedShard, lease: Lease) -> None:
+        """Hear that an endpoint has no room for a call: what is free there, others have.
+
+        So it gets no more calls for a moment, but for those that end there.
+        """
+        endpoint = lease.endpoint
+        if not endpoint.others:
+            log.info("%s is full by its own word", endpoint.instance)
+        taken = endpoint.free + lease.cost
+        endpoint.others += taken
+        endpoint.in_flight += taken
+        endpoint.full_until = self._clock.now() + FULL_S
 
     def _is_its_fault(self, record: Record, error: type[RequestError]) -> bool:
         """Whether it speaks against an endpoint that a call ended so.
@@ -144,6 +158,16 @@ class Health:
             for endpoint in endpoints:
                 self._judge(shard, endpoint)
             self.settle(shard)
+            self._give_back(shard, endpoints)
+
+    def _give_back(self, shard: OwnedShard, endpoints: Iterable[Endpoint]) -> None:
+        """Send calls again to those that were full a moment ago."""
+        now = self._clock.now()
+        for each in endpoints:
+            if each.others and each.full_until <= now:
+                each.in_flight -= each.others
+                each.others = 0
+                shard.turnstile.admit()
 
     def _judge(self, shard: OwnedShard, endpoint: Endpoint) -> None:
         condition = endpoint.condition

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from libs.common.clock import Clock
-from libs.common.errors import KillsInstances, StreamLost, Unavailable
-from services.server.errors import InstanceDead, InstanceLost
+from libs.common.errors import KillsInstances, OutOfCapacity, StreamLost, Unavailable
+from services.server.errors import EndpointFull, InstanceDead, InstanceLost
 from services.server.health import Health
 from services.server.killers import Killers
 from services.server.metrics import ServerMetrics
@@ -52,6 +52,9 @@ class Losses:
         """
         shard = record.shard
         assert shard is not None
+        if isinstance(error, EndpointFull):
+            self._met_full(record, shard, lease, error)
+            return
         life = lease.endpoint.condition.lives
         if isinstance(error, InstanceLost):
             self._blame(record, lease, life)
@@ -63,10 +66,24 @@ class Losses:
         self.health.lost(shard, lease.endpoint, is_dead=isinstance(error, InstanceDead))
         if record.first_part_at:
             raise StreamLost(f"the stream broke: {error}", sent=True) from error
-        if not record.may_go_elsewhere(error) or not self._is_budgeted(shard):
+        if not self._goes_elsewhere(record, shard, error):
             raise error
+
+    def _met_full(
+        self, record: Record, shard: OwnedShard, lease: Lease, error: EndpointFull
+    ) -> None:
+        """Send no more there for a moment; its caller hears 429, unless the call goes elsewhere."""
+        self.health.is_full(shard, lease)
+        if not self._goes_elsewhere(record, shard, error):
+            raise OutOfCapacity(str(error), sent=error.sent) from error
+
+    def _goes_elsewhere(self, record: Record, shard: OwnedShard, error: Unavailable) -> bool:
+        """Have a call lease once more, if it may."""
+        if not record.may_go_elsewhere(error) or not self._is_budgeted(shard):
+            return False
         record.retried = True
         record.lease, record.leased_at = None, 0.0
+        return True
 
     def _blame(self, record: Record, lease: Lease, life: int) -> None:
         self.killers.ran(record.request, lease.endpoint.instance, life, self._clock.now())

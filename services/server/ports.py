@@ -27,8 +27,8 @@ class Answer(Value):
 class Backend(Protocol):
     """Speaks to one kind of endpoint.
 
-    Errors: Unavailable (with `sent` where the model may have seen the request),
-    DeadlineExceeded, ModelRefused, ModelFailed, StreamLost.
+    Errors: Unavailable (with `sent` where the model may have seen the request; EndpointFull where
+    the endpoint has no room for it), DeadlineExceeded, ModelRefused, ModelFailed, StreamLost.
     """
 
     async def infer(

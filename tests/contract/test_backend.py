@@ -14,12 +14,12 @@ from libs.common.errors import (
     DeadlineExceeded,
     ModelFailed,
     ModelRefused,
-    OutOfCapacity,
     RequestError,
     Unavailable,
 )
 from libs.eager import Promise
 from services.server.endpoints import Endpoint
+from services.server.errors import EndpointFull
 from services.server.ports import Backend, Depth
 from tests.contract.models_behind import PARTS, OpenAiStage, Stage, TritonStage
 
@@ -95,7 +95,7 @@ async def test_a_stream_is_all_its_parts(backend: Backend, stage: Stage, address
     [
         ("refuse", ModelRefused, "too long"),
         ("fail", ModelFailed, "out of memory"),
-        ("full", OutOfCapacity, "queue is full"),
+        ("full", EndpointFull, "queue is full"),
     ],
 )
 async def test_errors_keep_their_meaning(

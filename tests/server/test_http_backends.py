@@ -21,7 +21,6 @@ from libs.common.errors import (
     DeadlineExceeded,
     ModelFailed,
     ModelRefused,
-    OutOfCapacity,
     RequestError,
     Unavailable,
 )
@@ -31,7 +30,7 @@ from services.server.backends.openai_http import OpenAiBackend, path_of
 from services.server.backends.sse import EventReader, TooLong
 from services.server.body_tokens import tokens_of
 from services.server.endpoints import Endpoint
-from services.server.errors import InstanceLost
+from services.server.errors import EndpointFull, InstanceLost
 from services.server.tokens import TokenCounter, TokenReader
 from tests.contract.models_behind import PARTS, OpenAiStage
 from tests.contract.test_backend import endpoint, infer, streamed
@@ -89,7 +88,7 @@ def test_every_ones_words_are_found(body: bytes) -> None:
         (401, ModelFailed, True),
         (404, Unavailable, False),
         (413, ModelRefused, True),
-        (429, OutOfCapacity, False),
+        (429, EndpointFull, False),
         (500, ModelFailed, True),
         (502, InstanceLost, True),
         (503, Unavailable, False),

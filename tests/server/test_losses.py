@@ -9,11 +9,12 @@ import pytest
 
 from libs.common.clock import ManualClock
 from libs.common.envelope import InferRequest, TimeBounds
-from libs.common.errors import KillsInstances, StreamLost, Unavailable
+from libs.common.errors import KillsInstances, OutOfCapacity, StreamLost, Unavailable
 from libs.common.events.sinks import MemorySink
 from libs.common.world import World
 from services.server.endpoints import Endpoint
-from services.server.errors import InstanceDead, InstanceLost
+from services.server.errors import EndpointFull, InstanceDead, InstanceLost
+from services.server.health import FULL_S
 from services.server.killers import Killers
 from services.server.retries import RetryLimits
 from services.server.service import InferenceServer
@@ -47,6 +48,74 @@ async def test_retries_stop_at_their_budget(
     assert 30 <= retries(server, "retried") <= 50  # ten seconds' worth, and a fifth of the calls
     assert retries(server, "retried") + retries(server, "refused") == 60
     assert len(backend.calls) == 60 + retries(server, "retried")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_finds_an_endpoint_full_goes_to_another_and_no_more_come_there(
+    world: World, server: InferenceServer, backend: ScriptedBackend, stream: bool
+) -> None:
+    put(world, an_instance(1))
+    ended = 0
+
+    async def one_is_full(endpoint: Endpoint, request: InferRequest) -> bytes:
+        if endpoint.instance.endswith("/0"):
+            raise EndpointFull("the model's own queue is full")
+        return b"ok"
+
+    async def parts(endpoint: Endpoint, request: InferRequest) -> AsyncGenerator[bytes, None]:
+        yield await one_is_full(endpoint, request)
+
+    backend.on_infer, backend.on_stream = one_is_full, parts
+    for _ in range(12):
+        if stream:
+            async for _ in parts_of(server, a_request(stream=True)):
+                pass
+        else:
+            await server.infer(a_request())
+        ended += 1
+
+    assert ended == 12
+    assert retries(server, "retried") == 1
+    assert len([each for each, _ in backend.calls if each.endswith("/0")]) == 1
+    assert load(server).free == 2  # the other's
+
+
+async def test_an_endpoint_that_was_full_gets_calls_again_a_moment_later(
+    backend: ScriptedBackend, world: World, sink: MemorySink
+) -> None:
+    clock = ManualClock()
+    server = a_server(world, backend, sink, clock)
+    (shard,) = server.shards
+    fulls = [EndpointFull("full")]
+
+    async def at_first(endpoint: Endpoint, request: InferRequest) -> bytes:
+        if fulls:
+            raise fulls.pop()
+        return b"ok"
+
+    backend.on_infer = at_first
+    calls = [asyncio.create_task(server.infer(a_request())) for _ in range(2)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (shard.turnstile.free, shard.turnstile.waiting) == (0, 2)
+    clock.advance(FULL_S)
+    server.losses.health.sample(server.shards)
+    await asyncio.wait_for(asyncio.gather(*calls), 2)
+
+    assert (shard.turnstile.free, shard.turnstile.permits) == (2, 2)
+    assert [e.condition.state for e in shard.turnstile.endpoints.values()] == ["healthy"]
+
+
+async def test_a_call_that_finds_everyone_full_is_told_so_as_one_that_has_not_been_sent(
+    world: World, server: InferenceServer, backend: ScriptedBackend
+) -> None:
+    put(world, an_instance(1))
+    backend.on_infer = raising(EndpointFull("full"))  # type: ignore[assignment]
+
+    with pytest.raises(OutOfCapacity) as told:
+        await server.infer(a_request())
+
+    assert (told.value.sent, len(backend.calls)) == (False, 2)
 
 
 async def test_without_a_budget_nothing_is_retried(

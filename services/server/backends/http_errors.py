@@ -12,11 +12,10 @@ from libs.common.errors import (
     DeadlineExceeded,
     ModelFailed,
     ModelRefused,
-    OutOfCapacity,
     RequestError,
     Unavailable,
 )
-from services.server.errors import InstanceLost
+from services.server.errors import EndpointFull, InstanceLost
 
 LONGEST_TEXT = 1000
 # By status: the error, its words, and whether the model may have seen the request.
@@ -25,7 +24,7 @@ MEANINGS: Mapping[int, tuple[type[RequestError], str, bool]] = {
     403: (ModelFailed, "the server refuses our key", True),
     404: (Unavailable, "the server has no such model: {text}", False),
     408: (DeadlineExceeded, "the model did not answer in time", True),
-    429: (OutOfCapacity, "the server's own queue is full", False),
+    429: (EndpointFull, "the server's own queue is full", False),
     502: (InstanceLost, "the instance was lost: {text}", True),
     503: (Unavailable, "the server cannot serve now: {text}", False),
     504: (DeadlineExceeded, "the model did not answer in time", True),

@@ -18,7 +18,6 @@ from libs.common.errors import (
     DeadlineExceeded,
     ModelFailed,
     ModelRefused,
-    OutOfCapacity,
     RequestError,
     Unavailable,
 )
@@ -32,7 +31,7 @@ from libs.lean import Method, RpcError, Status
 from services.server.backends.declared import flaw
 from services.server.backends.lora import Adapters
 from services.server.endpoints import Endpoint
-from services.server.errors import InstanceDead, InstanceLost
+from services.server.errors import EndpointFull, InstanceDead, InstanceLost
 from services.server.ports import Answer, Depth
 
 log = logging.getLogger(__name__)
@@ -180,7 +179,7 @@ class TritonBackend:
                 return bool(parts)
             else:
                 await self.infer(endpoint, model, request, timeout_s=timeout_s)
-        except (ModelRefused, OutOfCapacity) as error:  # its inputs do not fit, or it is too full
+        except (ModelRefused, EndpointFull) as error:  # its inputs do not fit, or it is too full
             log.warning("%s: a probe shows nothing: %s", model.name, error)
             return None
         except RequestError:
@@ -301,7 +300,7 @@ def _meaning(error: RpcError) -> RequestError:
         case Status.DEADLINE_EXCEEDED:
             return DeadlineExceeded("the model did not answer in time", sent=True)
         case Status.UNAVAILABLE if any(word in text for word in QUEUE_FULL):
-            return OutOfCapacity("the model's own queue is full", sent=True)
+            return EndpointFull("the model's own queue is full")  # the model has not seen it
         case Status.UNAVAILABLE if not any(words in text for words in NOT_LOADED):
             lost = InstanceLost if error.sent else Unavailable
             return lost(f"the instance was lost: {text}", sent=error.sent)
