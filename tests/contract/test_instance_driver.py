@@ -151,13 +151,14 @@ async def test_an_instance_becomes_another_under_its_id(way: Way) -> None:
         assert len(await way.traces()) == len(before) == 1
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.2, 1.0])
 async def test_a_start_that_is_cancelled_leaves_nothing_that_stop_does_not_take_down(
-    way: Way,
+    way: Way, after_s: float
 ) -> None:
     slow = way.slow
     async with way.driver() as driver:
         starting = asyncio.create_task(driver.start(slow))
-        await asyncio.sleep(1)
+        await asyncio.sleep(after_s)
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
 

@@ -60,6 +60,7 @@ class TritonServer:
         self._nice = nice
         self._starting = asyncio.Lock()
         self._process: Process | None = None
+        self._is_killed = False  # and may take a moment to end
         self._ports = TritonPorts.preferred(self._folder)
 
     def __repr__(self) -> str:
@@ -93,8 +94,8 @@ class TritonServer:
         return self._process
 
     def is_alive(self) -> bool:
-        """Whether the process runs; a zombie does not."""
-        return self._process is not None and self._process.is_alive()
+        """Whether the process runs; a zombie does not, nor does who is about to be one."""
+        return self._process is not None and self._process.is_alive() and not self._is_killed
 
     def adopt(self) -> bool:
         """Take over what the record names, if that very process still runs."""
@@ -120,6 +121,7 @@ class TritonServer:
                 # one that serves others must not take it from them.
                 if spawned or isinstance(error, BootFailed):
                     self._signal_all(signal.SIGKILL)
+                    self._is_killed = True
                 raise
 
     async def stop(self, *, gently: bool = True) -> None:
@@ -185,7 +187,7 @@ class TritonServer:
             ],
             **apart,
         )
-        self._process = Process.of(pid)
+        self._process, self._is_killed = Process.of(pid), False
         if self._process:  # else it ended at once, as waiting for it will tell
             record = {"process": asdict(self._process), "ports": asdict(self._ports)}
             write_json(self._record, record)
@@ -233,6 +235,8 @@ class TritonServer:
             async with asyncio.timeout(KILL_SECONDS):
                 for process in self._signal_all(signal.SIGKILL):
                     await process.ended()
+                if self._process and self._is_killed:
+                    await self._process.ended()
         remove_memory(self.memory_prefix)
 
 
