@@ -17,6 +17,7 @@ from libs.common.clients.control import ControlClient
 from libs.common.errors import RequestError
 from libs.common.world import World
 from libs.common.world_map import Instance
+from libs.common.yaml_files import Problems
 from services.models_cli.asking import ask
 from services.models_cli.files import Files
 from services.models_cli.guessing import CannotTell, Guess, of_folder
@@ -43,11 +44,19 @@ async def models(arguments: argparse.Namespace) -> None:
 
 
 async def _list(arguments: argparse.Namespace) -> None:
-    catalog = Files(arguments.config).load()
     world = await _world(arguments.state_dir)
-    known = {each.name: each for each in catalog.models}
-    if world is not None:
-        known |= world.table(Model)
+    refused = await _mistakes(arguments.state_dir)
+    files: Mapping[str, Model] = {}
+    try:
+        files = {each.name: each for each in Files(arguments.config).load().models}
+    except Problems as error:
+        if world is None:
+            raise
+        refused = str(error)
+    if refused:
+        print(f"an edit is refused, what was good before is served: {refused}", file=sys.stderr)
+    served = {} if world is None else dict(world.table(Model))
+    known = served if refused else {**files, **served}
     rows = [_row(model, world) for _, model in sorted(known.items())]
     if arguments.json:
         sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -86,6 +95,7 @@ async def _add(arguments: argparse.Namespace) -> None:
     print(f"wrote {path}")
     model = next(each for each in files.load().models if each.name == arguments.model)
     if not await _until(arguments.state_dir, lambda world: world.model(model.name) is not None):
+        await _must_be_away(arguments.state_dir)
         print("nothing runs here: `constellation up` takes it up at its start")
     else:
         print("the running Constellation has taken it up")
@@ -159,6 +169,8 @@ async def _remove(arguments: argparse.Namespace) -> None:
     print(f"removed {path}")
     if await _until(arguments.state_dir, lambda world: world.model(model.name) is None):
         print("the running Constellation serves it no more")
+    else:
+        await _must_be_away(arguments.state_dir)
 
 
 async def _check(arguments: argparse.Namespace) -> None:
@@ -188,6 +200,27 @@ async def _try(wanted: Sequence[Model], arguments: argparse.Namespace) -> None:
                 print(f"{model.name} at {address}: {'' if is_well else 'WRONG: '}{words}")
     if not all_well:
         sys.exit(1)
+
+
+async def _must_be_away(state_dir: Path) -> None:
+    """CannotTell where a control runs, which then has not taken up what was just written."""
+    if await _world(state_dir) is not None:
+        why = await _mistakes(state_dir) or "its log may say why"
+        raise CannotTell(f"the running Constellation has not taken this up: {why}")
+
+
+async def _mistakes(state_dir: Path) -> str:
+    """Return why the running control refuses the catalog's files, if it does."""
+    socket = state_dir / "control.sock"
+    if not socket.exists():
+        return ""
+    async with ControlClient(f"unix:{socket}") as control:
+        try:
+            async with asyncio.timeout(TAKEN_UP_S):
+                status = await control.status()
+        except (RequestError, TimeoutError):  # a socket that was left behind
+            return ""
+    return "\n".join(status.mistakes) if status is not None else ""
 
 
 def _has_started(model: Model, world: World) -> bool:
@@ -237,11 +270,11 @@ async def _world(state_dir: Path) -> World | None:
 
 
 async def _until(
-    state_dir: Path, holds: Callable[[World], bool], within_s: float = TAKEN_UP_S
+    state_dir: Path, holds: Callable[[World], bool], within_s: float | None = None
 ) -> bool:
     """Wait until the running control's world is so; False where none runs, or it takes too long."""
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(TAKEN_UP_S if within_s is None else within_s):
             while True:
                 world = await _world(state_dir)
                 if world is None or holds(world):

@@ -15,6 +15,7 @@ import yaml
 
 from libs.common.catalog import Model
 from libs.common.catalog_files import Catalog, load_catalog
+from libs.common.catalog_places import find_places
 from libs.common.yaml_files import Problems, parse, read
 
 
@@ -60,7 +61,10 @@ class Files:
         _write(path, _yaml(content))
 
     def remove(self, path: Path) -> None:
-        """Remove a model's file; raises Problems, and keeps it, where others need the model."""
+        """Remove a model's file; raises Problems, and keeps it, where others need the model.
+
+        Others are those that fall back to it, finetunes of it, and what is staged of it.
+        """
         with self._copy() as copy:
             (copy / "models" / path.name).unlink()
             load_catalog(copy, root=self._folder.parent)
@@ -70,14 +74,18 @@ class Files:
     def _copy(self) -> Iterator[Path]:
         """Make a copy to try changes on: a running control takes up at once what is in the folder.
 
-        It has the folder's name, which mistakes are told with.
+        It has the folder's name, which mistakes are told with. Problems: of where files are.
         """
+        places = find_places(self._folder)
+        if places.problems:
+            raise Problems(places.problems)
         with TemporaryDirectory(prefix="constellation-") as made:
             copy = Path(made) / self._folder.name
-            for kind in ("models", "finetunes"):
-                (copy / kind).mkdir(parents=True)
-                for path in (self._folder / kind).glob("*.yaml"):
-                    shutil.copyfile(path, copy / kind / path.name)
+            (copy / "models").mkdir(parents=True)
+            for path in places.files:
+                to = copy / path.relative_to(self._folder)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, to)
             yield copy
 
 

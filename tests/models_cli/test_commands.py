@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,12 @@ from services.models_cli.guessing import CannotTell
 from tests.short_dirs import short_dir
 
 NAME = "@cf/me/llama"
+OTHER = """\
+name: other
+task: text-generation
+backend: {kind: openai_http, dialect: vllm, external: [URL]}
+scaling: {region: {mars: {max: 0}}}
+"""
 
 
 class VllmServer:
@@ -228,6 +236,59 @@ async def test_a_model_that_others_fall_back_to_is_not_removed(
 
     assert "the catalog stays as it was" not in caplog.text
     assert len(load_catalog(folder / "config", root=folder).models) == 2
+
+
+async def test_a_model_that_is_staged_in_a_colo_is_not_removed(folder: Path) -> None:
+    async with VllmServer().serving() as url, control(folder):
+        await ran(folder, "add", NAME, "--url", url)
+        (path,) = (folder / "config/models").iterdir()
+        (folder / "config/staged/ams").mkdir(parents=True)
+        shutil.copyfile(path, folder / "config/staged/ams/it.yaml")
+
+        with pytest.raises(Problems, match=f"^config/staged/ams/it.yaml:1: name: '{NAME}' is not"):
+            await ran(folder, "remove", NAME)
+
+    assert path.exists()
+
+
+async def test_nothing_is_added_beside_a_file_that_control_refuses(folder: Path) -> None:
+    (folder / "config/models/x.yml").touch()
+    async with VllmServer().serving() as url:
+        with pytest.raises(Problems, match=r"x\.yml: nothing reads it"):
+            await ran(folder, "add", NAME, "--url", url)
+
+
+async def test_a_removal_that_control_does_not_take_up_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with VllmServer().serving() as url, control(folder):
+        await ran(folder, "add", NAME, "--url", url)
+        (folder / "config/constellation.yaml").write_text("colos: [{name: ams}]\n")
+        (folder / "config/models/other.yaml").write_text(  # only with the colos it is wrong
+            OTHER.replace("URL", url)
+        )
+        monkeypatch.setattr("services.models_cli.commands.TAKEN_UP_S", 2.0)
+
+        with pytest.raises(CannotTell, match=r"has not taken this up: .*no colo is in this region"):
+            await ran(folder, "remove", NAME)
+
+
+async def test_models_are_listed_while_an_edit_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with VllmServer().serving() as url, control(folder):
+        await ran(folder, "add", NAME, "--url", url)
+        (folder / "config/models/bad.yaml").write_text("name: x\n")
+        capsys.readouterr()
+
+        await ran(folder, "list", "--json")
+
+    printed = capsys.readouterr()
+    assert [each["name"] for each in json.loads(printed.out)] == [NAME]
+    assert "an edit is refused" in printed.err
+    assert "config/models/bad.yaml:1: task: required" in printed.err
+    with pytest.raises(Problems, match="task: required"):
+        await ran(folder, "list")
 
 
 async def test_a_check_says_what_is_wrong_and_fails(
