@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from services.node.ports import InstanceSpec, RunningInstance
 from tests.fleet.rig import MODELS, Fleet, Site
 from tests.virtual_time import run
 
-SOME, ALL = (*range(12), 716), range(1000)  # 716: another takes a killed one's place
+SOME, ALL = range(12), range(1000)
 STEPS = 14
 COMES_BACK_S, LONG_BOOT_S = 60.0, 20.0
 
@@ -211,6 +212,28 @@ def test_boots_that_are_wanted_no_more_give_their_places_away_at_once() -> None:
             await asyncio.sleep(10.0)
             assert not fleet.wrong()
             assert [len(site.machine.alive) for site in fleet.sites] == [2, 2]
+
+    run(story())
+
+
+def test_what_takes_a_killed_ones_place_is_not_taken_for_it() -> None:
+    async def story() -> None:
+        async with Fleet(random.Random(1)) as fleet:
+            here = fleet.sites[0].machine
+            await asyncio.sleep(8.0)
+            await fleet.become("first", 2)
+            await fleet.want("first", 2)
+            await asyncio.sleep(8.0)
+            assert not fleet.wrong()
+
+            (id_,) = here.alive
+            spec = here.alive[id_].spec
+            assert spec is not None
+            earlier = replace(spec, repository=Path("/models/first"))
+            here.alive[id_] = replace(here.alive[id_], spec=earlier)
+
+            await asyncio.sleep(20.0)
+            assert not fleet.wrong()
 
     run(story())
 
