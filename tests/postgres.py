@@ -16,7 +16,7 @@ from typing import Any
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from tests.system.harness import free_ports
+from tests.random_ports import random_port
 
 DEBIAN = Path("/usr/lib/postgresql")  # which puts initdb and postgres into no PATH
 USER, PASSWORD = "constellation", "secret"
@@ -46,7 +46,7 @@ class PostgreSQL:
         self._user = "postgres" if os.geteuid() == 0 else None  # it refuses to be root's
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
-        (self.port,) = free_ports(1)
+        self.port = random_port()
         self._make()
 
     def start(self) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -23,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from tests.random_ports import random_port
 
 TOOLS = Path(__file__).parents[2] / ".tools/kafka"
 # Little memory, few threads, and no time spent on making quick what runs for seconds.
@@ -73,7 +73,7 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        ports = {name: _port() for name in ("plain", "secure", "controller")}
+        ports = {name: random_port() for name in ("plain", "secure", "controller")}
         self.servers = f"127.0.0.1:{ports['plain']}"
         self.secure_servers = f"127.0.0.1:{ports['secure']}"
         self.ca_file = folder / "ca.pem"
@@ -176,15 +176,3 @@ class Broker:
             cwd=self.folder,
             env={**os.environ, "LC_ALL": "C"},
         )
-
-
-def _port() -> int:
-    """Return a port that nobody is given meanwhile, as it is below those that the system gives."""
-    while True:
-        number = random.randrange(10_000, 20_000)
-        with socket.socket() as trying:
-            try:
-                trying.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-        return number

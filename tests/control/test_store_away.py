@@ -123,9 +123,11 @@ async def test_a_server_that_stops_and_comes_back_has_one_active_again(
     async with contenders(postgresql.url(database)) as found:
         before = sum(each.written for each in found)
         postgresql.stop()
-        await asyncio.sleep(away_s)
-        written = {each.name: each.written for each in found}
-        await asyncio.to_thread(postgresql.start)
+        try:
+            await asyncio.sleep(away_s)
+            written = {each.name: each.written for each in found}
+        finally:
+            await asyncio.to_thread(postgresql.start)
         back = time.monotonic()
         await until(lambda: sum(each.written for each in found) > sum(written.values()), 10)
         took = time.monotonic() - back

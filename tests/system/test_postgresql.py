@@ -71,9 +71,11 @@ def test_a_server_that_stops_at_once_and_comes_back(
     before = set(fleet.instances())
     with Calls(fleet.http) as calls:
         postgresql.stop()
-        time.sleep(away_s)
-        there = set(fleet.instances())
-        postgresql.start()
+        try:
+            time.sleep(away_s)
+            there = set(fleet.instances())
+        finally:
+            postgresql.start()
         began = time.monotonic()
         fleet.want(3 if fleet.wanted == 2 else 2)
         fleet.comes_to(fleet.wanted)
