@@ -48,6 +48,7 @@ class Found:
     begins: datetime
     ends: datetime
     is_of_authority: bool  # of that of now, rather than of one before it
+    trouble: str = ""  # why it cannot be used as it is, with the file
 
     @property
     def days(self) -> int:
@@ -112,7 +113,9 @@ class Certificates:
 
     def issue(self, folder: str, wanted: Wanted, *, now: datetime) -> Found:
         """Make a key and a certificate in a folder, in place of those that may be there."""
-        authority = self.authority()
+        authority, signs = self.authority(), _read_key(self._authority / KEY)
+        if signs.public_key() != authority.public_key():
+            raise BadInput(f"{self._authority / KEY}: not the key of {CERT} beside it")
         ends = min(now + timedelta(days=wanted.days), authority.not_valid_after_utc)
         if ends <= now:
             raise BadInput(
@@ -128,7 +131,7 @@ class Certificates:
             .add_extension(_both_ways(), critical=False)
             .add_extension(_names(wanted), critical=False)
             .add_extension(_issued_by(authority), critical=False)
-            .sign(_read_key(self._authority / KEY), hashes.SHA256())
+            .sign(signs, hashes.SHA256())
         )
         there = self.folder / folder
         _write(there / CA, _pem(self._trusted()))
@@ -141,8 +144,12 @@ class Certificates:
         there = self.folder / folder
         if not (there / CERT).exists():
             raise BadInput(f"{there}: no certificate there; `constellation certs show` tells")
-        read = _read(there / CERT)
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        read, authority = _read(there / CERT), self.authority()
+        try:
+            names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            is_of_authority = _is_by(read, authority)
+        except (ValueError, x509.ExtensionNotFound) as error:
+            raise BadInput(f"{there / CERT}: not of an authority of ours: {error}") from error
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         addresses = names.get_values_for_type(x509.IPAddress)
         return Found(
@@ -151,13 +158,37 @@ class Certificates:
             hosts=(*names.get_values_for_type(x509.DNSName), *map(str, addresses)),
             begins=read.not_valid_before_utc + SKEW,
             ends=read.not_valid_after_utc,
-            is_of_authority=_is_by(read, self.authority()),
+            is_of_authority=is_of_authority,
+            trouble=self._trouble(there, read),
         )
+
+    def _trouble(self, there: Path, read: x509.Certificate) -> str:
+        """Say why a process cannot use what is in its folder, though its certificate is whole."""
+        try:
+            if _read_key(there / KEY).public_key() != read.public_key():
+                return f"{there / KEY}: not the key of {CERT}"
+            if _content(there / CA) != _pem(self._trusted()):
+                return f"{there / CA}: not the authorities that are trusted"
+        except BadInput as error:
+            return str(error)
+        return ""
 
     def all(self) -> list[Found]:
         """Return the certificates of all processes, by their folders' names."""
-        there = sorted(path.parent.name for path in self.folder.glob(f"*/{CERT}"))
-        return [self.found(name) for name in there if name != AUTHORITY]
+        return self.look()[0]
+
+    def look(self) -> tuple[list[Found], dict[str, str]]:
+        """Return them, and of the folders whose certificate cannot be read, why."""
+        self.authority()  # without one nothing can be said of the others
+        good: list[Found] = []
+        bad: dict[str, str] = {}
+        for name in sorted(each.parent.name for each in self.folder.glob(f"*/{CERT}")):
+            try:
+                if name != AUTHORITY:
+                    good.append(self.found(name))
+            except BadInput as error:
+                bad[name] = str(error)
+        return good, bad
 
     def _trusted(self) -> tuple[x509.Certificate, ...]:
         """Return the authority of now, and those before it that are still trusted."""
@@ -233,16 +264,23 @@ def _is_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     return found.key_identifier == ours.digest
 
 
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}") from error
+
+
 def _read(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return x509.load_pem_x509_certificate(_content(path))
     except ValueError as error:
         raise BadInput(f"{path}: no certificate in PEM: {error}") from error
 
 
 def _read_key(path: Path) -> Key:
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(_content(path), password=None)
     except (ValueError, TypeError):  # whose text could tell of the key
         raise BadInput(f"{path}: no key in PEM without a password") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -275,5 +313,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def expiring(found: Sequence[Found], within: timedelta, now: datetime) -> list[Found]:
-    """Return those that expire so soon, or are of an authority that is to go."""
-    return [each for each in found if each.left(now) < within or not each.is_of_authority]
+    """Return those that expire so soon, are of an authority that is to go, or cannot be used."""
+    return [
+        each
+        for each in found
+        if each.left(now) < within or not each.is_of_authority or each.trouble
+    ]

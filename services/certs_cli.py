@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from libs.common.errors import BadInput
 from libs.common.identities import ROLES, Identity
 from services.accounts_tables import table
 from services.arguments import Add, read_folder
@@ -88,11 +89,21 @@ async def _issue(arguments: argparse.Namespace) -> None:
         days=arguments.days,
     )
     folder = f"{arguments.service}-{arguments.name}"
-    before = next((each for each in certs.all() if each.folder.name == folder), None)
+    before = _before(certs, folder)
     if before is not None and _fits(before, wanted.identities, wanted.hosts, now):
         _say(f"{_told(before, now)}: it is there")
         return
     _say(_told(certs.issue(folder, wanted, now=now), now))
+
+
+def _before(certs: Certificates, folder: str) -> Found | None:
+    """Return what is there and can be used; tell what cannot."""
+    good, bad = certs.look()
+    found = next((each for each in good if each.folder.name == folder), None)
+    if trouble := bad.get(folder) or (found and found.trouble):
+        _warn(f"{trouble}; it is made anew")
+        return None
+    return found
 
 
 def _fits(
@@ -109,16 +120,20 @@ async def _show(arguments: argparse.Namespace) -> None:
     rows = [("folder", "says", "for", "until", "days left")]
     authority = certs.authority().not_valid_after_utc
     rows.append(("authority", "-", "-", *_ends(authority, now)))
-    for each in certs.all():
+    good, bad = certs.look()
+    for each in good:
         says = " ".join(map(str, each.identities)) or "nobody"
         old = "" if each.is_of_authority else ", of the authority before"
         until, left = _ends(each.ends, now)
         rows.append((each.folder.name, says, " ".join(each.hosts), until, left + old))
+    rows += [(name, "-", "-", "-", "cannot be read") for name in bad]
+    for trouble in (*(each.trouble for each in good if each.trouble), *bad.values()):
+        _warn(trouble)
     sys.stdout.write(table(rows))
 
 
 async def _rotate(arguments: argparse.Namespace) -> None:
-    from services.certificates import Wanted, expiring
+    from services.certificates import expiring
 
     certs, now = _opened(arguments.dir), datetime.now(UTC)
     if arguments.authority:
@@ -130,17 +145,27 @@ async def _rotate(arguments: argparse.Namespace) -> None:
         certs.drop_old()
         _say(f"{_short(certs.folder)}: the authority of now is trusted alone")
         return
+    good, bad = certs.look()
     if arguments.names:
         due = [certs.found(name) for name in dict.fromkeys(arguments.names)]
-    elif arguments.all:
-        due = certs.all()
     else:
-        due = expiring(certs.all(), timedelta(days=arguments.within), now)
-    for each in due:
-        wanted = Wanted(identities=each.identities, hosts=each.hosts, days=each.days)
-        _say(_told(certs.issue(each.folder.name, wanted, now=now), now))
+        within = timedelta(days=arguments.within)
+        due = good if arguments.all else expiring(good, within, now)
+    _renew(certs, due, now)
+    if bad and not arguments.names:  # what they said is not known any more
+        raise BadInput(f"{'; '.join(bad.values())}: `constellation certs issue` makes it anew")
     if not due:
         _say(f"{_short(certs.folder)}: nothing expires within {arguments.within} days")
+
+
+def _renew(certs: Certificates, due: Sequence[Found], now: datetime) -> None:
+    from services.certificates import Wanted
+
+    for each in due:
+        if each.trouble:
+            _warn(f"{each.trouble}; it is made anew")
+        wanted = Wanted(identities=each.identities, hosts=each.hosts, days=each.days)
+        _say(_told(certs.issue(each.folder.name, wanted, now=now), now))
 
 
 NEXT: Final = (
@@ -177,6 +202,10 @@ def _short(path: Path) -> str:
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"constellation: {text}\n")
 
 
 def _service(text: str) -> str:

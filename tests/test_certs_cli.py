@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from libs.common.errors import BadInput
+from libs.common.hop_tls import HopTls
 from libs.common.identities import Identity, identity, refusal
 from services.certificates import Certificates, Wanted
 from services.commands import _parser
@@ -134,6 +136,89 @@ async def test_no_certificate_outlives_its_authority(folder: Path) -> None:
     assert found.ends == made.authority().not_valid_after_utc
     with pytest.raises(BadInput, match="the authority expired on"):
         made.issue("node-n", wanted, now=NOW + timedelta(days=11))
+
+
+def spoil(file: Path) -> None:
+    """Cut a file off, as a full disk does."""
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def swap_key(folder: Path) -> None:
+    (folder / "key.pem").write_bytes((folder.parent / "node-n/key.pem").read_bytes())
+
+
+BROKEN = {
+    "a certificate cut off": (lambda at: spoil(at / "cert.pem"), "cert.pem: no certificate in PEM"),
+    "a key that is not there": (lambda at: (at / "key.pem").unlink(), "key.pem: No such file"),
+    "a key cut off": (lambda at: spoil(at / "key.pem"), "key.pem: no key in PEM"),
+    "another's key": (swap_key, "key.pem: not the key of cert.pem"),
+    "no authority": (lambda at: (at / "ca.pem").unlink(), "ca.pem: No such file"),
+    "another authority": (lambda at: (at / "ca.pem").write_text("x"), "ca.pem: not the auth"),
+}
+
+
+@pytest.mark.parametrize(("harm", "told"), BROKEN.values(), ids=BROKEN)
+async def test_a_broken_one_is_told_made_anew_and_blocks_no_other(
+    folder: Path, harm: Callable[[Path], None], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("issue", "--service", "entry", "--name")
+    await certs(folder, "init")
+    await certs(folder, "issue", "--service", "node", "--name", "n")
+    await certs(folder, *asked, "e")
+    harm(folder / "entry-e")
+
+    await certs(folder, *asked, "other")
+    await certs(folder, "show")
+    assert told in capsys.readouterr().err
+    await certs(folder, *asked, "e")
+
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert "it is made anew" in printed.err
+    good, bad = Certificates(folder).look()
+    assert [each.folder.name for each in good] == ["entry-e", "entry-other", "node-n"]
+    assert (bad, [each.trouble for each in good]) == ({}, ["", "", ""])
+    HopTls(
+        **{name: folder / f"entry-e/{name}.pem" for name in ("cert", "key", "ca")}
+    ).server_context()
+
+
+@pytest.mark.parametrize(("harm", "told"), list(BROKEN.values())[1:], ids=list(BROKEN)[1:])
+async def test_rotate_makes_anew_whose_names_it_can_read(
+    folder: Path, harm: Callable[[Path], None], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await certs(folder, "init")
+    await certs(folder, "issue", "--service", "node", "--name", "n")
+    await certs(folder, "issue", "--service", "entry", "--name", "e", "--host", "e.example.org")
+    harm(folder / "entry-e")
+
+    await certs(folder, "rotate")
+
+    assert told in capsys.readouterr().err
+    (found, _) = Certificates(folder).all()
+    assert (found.hosts, found.trouble) == (("e.example.org",), "")
+
+
+async def test_rotate_renews_the_others_and_tells_what_it_cannot_read(folder: Path) -> None:
+    await certs(folder, "init")
+    await certs(folder, "issue", "--service", "entry", "--name", "e")
+    await certs(folder, "issue", "--service", "node", "--name", "n", "--days", "7")
+    spoil(folder / "entry-e/cert.pem")
+    before = (folder / "node-n/cert.pem").read_bytes()
+
+    with pytest.raises(BadInput, match=r"entry-e/cert\.pem: .*`constellation certs issue`"):
+        await certs(folder, "rotate")
+
+    assert (folder / "node-n/cert.pem").read_bytes() != before
+
+
+async def test_an_authoritys_key_must_be_its_own(folder: Path) -> None:
+    await certs(folder, "init")
+    await certs(folder, "issue", "--service", "node", "--name", "n")
+    (folder / "authority/key.pem").write_bytes((folder / "node-n/key.pem").read_bytes())
+
+    with pytest.raises(BadInput, match=r"authority/key\.pem: not the key of cert\.pem"):
+        await certs(folder, "issue", "--service", "entry", "--name", "e")
 
 
 @pytest.mark.parametrize(
