@@ -26,6 +26,7 @@ from libs.common.ports import Inference
 from libs.common.world import World, follow
 from libs.common.world_map import Colo
 from services.beside import Beside
+from services.certificate_expiry import CertificateExpiry
 from services.control import app as control
 from services.control.metrics import ControlMetrics
 from services.control.service import Control
@@ -80,6 +81,7 @@ class Embedded:
         PlatformCollector(registry=self.registry)
         self.lag = LoopLag(self.registry)
         self.spans = SpanExporters(self.registry)
+        self.certificates = CertificateExpiry(self.registry)
         self.server_metrics = ServerMetrics(self.registry)
         self.node_metrics = NodeMetrics(self.registry)
         self.world = World()
@@ -183,6 +185,7 @@ class Embedded:
             name=f"{colo.name}-server",
             colo=colo.name,
         )
+        self.certificates.watch(config)
         path = self._path(stack, plane, colo)
         address, local = await path.server(config, self.server_metrics, self.servers)
         self.servers[address] = local
@@ -196,6 +199,7 @@ class Embedded:
             http=self.options.http,
             grpc=self.options.grpc,
         )
+        self.certificates.watch(config, https=config.tls_cert)
         path = self._path(stack, plane, colo)
         bound = await path.entry(config, local=self.servers)
         http = f"{bound.scheme}://{bound.http}"

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from libs.common.loop_lag import LoopLag
 from libs.common.written_tables import with_table
 from services.analytics import app as analytics
+from services.certificate_expiry import CertificateExpiry
 from services.control.metrics import ControlMetrics
 from services.entry.metrics import EntryMetrics
 from services.node.metrics import NodeMetrics
@@ -43,7 +44,7 @@ def _analytics(registry: CollectorRegistry) -> None:
 
 
 SERVICES: Mapping[str, tuple[Callable[[CollectorRegistry], object], ...]] = {
-    "Every process": (LoopLag, SpanExporters),
+    "Every process": (LoopLag, SpanExporters, CertificateExpiry),
     "Entry": (EntryMetrics,),
     "Server": (ServerMetrics,),
     "Node": (NodeMetrics,),

@@ -22,6 +22,7 @@ from libs.common.messages import SnapshotOnDisk
 from libs.common.world import World, follow
 from libs.common.world_map import Colo
 from services.analytics import app as analytics
+from services.certificate_expiry import CertificateExpiry
 from services.control import app as control
 from services.entry import app as entry
 from services.node import app as node
@@ -58,6 +59,7 @@ class Standalone:
         self.lag = LoopLag(self.registry)
         self.ops = OpsPort(self.registry, stuck_s=self.lag.stuck_s)
         self.spans = SpanExporters(self.registry)
+        self.certificates = CertificateExpiry(self.registry)
         self.world = World()
         self.metrics = ""  # where they are, once they are
 
@@ -76,6 +78,7 @@ class Standalone:
         """Run an entry."""
         async with AsyncExitStack() as stack:
             config = self.config.settings("entry", entry.Config, **self.options.flags)
+            self.certificates.watch(config, https=config.tls_cert)
             plane = await self._plane(stack, "entry", colo=config.colo, caller=config.caller)
             bound = await self._path(stack, plane).entry(config, local={})
             yield f"{bound.scheme} {bound.http}, grpc {bound.grpc}"
@@ -90,6 +93,7 @@ class Standalone:
                 {"listen": "127.0.0.1:0", "keys": self.options.state_dir / "keys"},
                 **self.options.flags,
             )
+            self.certificates.watch(config)
             plane = await self._plane(stack, "server", colo=config.colo, caller=config.caller)
             metrics = ServerMetrics(self.registry)
             address, _ = await self._path(stack, plane).server(config, metrics, {})
@@ -102,6 +106,7 @@ class Standalone:
             flags = dict(self.options.flags)
             listen = {name: flags.pop(name, None) for name in ("listen", "advertise")}
             config = self.config.settings("entry", entry.Config, **flags)
+            self.certificates.watch(config, https=config.tls_cert)
             plane = await self._plane(stack, "edge", colo=config.colo, caller=config.caller)
             settings = self.config.settings(
                 "server",
@@ -112,6 +117,7 @@ class Standalone:
                 transport=flags.get("transport"),
                 **listen,
             )
+            self.certificates.watch(settings)
             path = self._path(stack, plane)
             address, local = await path.server(settings, ServerMetrics(self.registry), {})
             bound = await path.entry(config, local={address: local})
@@ -142,6 +148,7 @@ class Standalone:
                 root=self.options.root,
                 **self.options.flags,
             )
+            self.certificates.watch(config)
             plane = await self._plane(stack, "node", colo=config.colo, caller=config.caller)
             made = node.build(
                 config,
@@ -163,6 +170,7 @@ class Standalone:
             config = self.config.settings(
                 "control", control.Config, state_dir=self.options.state_dir, **self.options.flags
             )
+            self.certificates.watch(config)
             settings = self.config.settings(
                 "scheduler", scheduler.Config, state_dir=self.options.state_dir
             )
@@ -190,6 +198,7 @@ class Standalone:
                 state_dir=self.options.state_dir,
                 **self.options.flags,
             )
+            self.certificates.watch(config)
             made = analytics.build(config, registry=self.registry, clock=self.clock)
             bound = await stack.enter_async_context(analytics.serve(config, made))
             yield ", ".join(bound)
