@@ -88,6 +88,7 @@ class Health:
     def lost(self, shard: OwnedShard, endpoint: Endpoint, *, is_dead: bool) -> None:
         """Hear that nobody answers at an endpoint, or that its model's process is dead."""
         condition = endpoint.condition
+        condition.is_gone = condition.is_gone or is_dead
         if condition.state != EJECTED or condition.cause in SUSPECTED:
             self._eject(shard, endpoint, DEAD if is_dead else LOST)
         elif is_dead:
@@ -137,6 +138,8 @@ class Health:
                 self.settle(shard)
             elif condition.misses >= self.limits.probe_failures or condition.state == TRIAL:
                 self._eject(shard, endpoint, verdict.cause)
+            if condition.state == EJECTED and verdict.cause == LOST:
+                condition.is_gone = True
             return
         condition.misses = 0
         if condition.state != EJECTED or condition.retry_at > now:

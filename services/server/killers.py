@@ -1,5 +1,7 @@
 """Requests that kill instances: what has killed two of them is refused for a while.
 
+A connection that is lost may be no death: two of one instance are two deaths only if it was seen
+to be gone between them, by a probe or by the word of its Triton, and else count as one.
 Only what was running on an instance as it died is looked at, so nothing is computed for the
 others, and nothing at all while there is nobody under suspicion.
 """

@@ -86,7 +86,10 @@ class Losses:
         return True
 
     def _blame(self, record: Record, lease: Lease, life: int) -> None:
-        self.killers.ran(record.request, lease.endpoint.instance, life, self._clock.now())
+        where = (
+            f"{lease.endpoint.instance} at {lease.endpoint.address}"  # a new process has its own
+        )
+        self.killers.ran(record.request, where, life, self._clock.now())
 
     def _is_budgeted(self, shard: OwnedShard) -> bool:
         calls, now = shard.counters.arrivals, self._clock.now()

@@ -146,7 +146,8 @@ class Condition:
         self.heard = 0  # answers, at the last look
         self.heard_at = 0.0  # when there were fewer; 0: nobody has looked yet
         self.ejections = 0  # one after another, without a good time between them
-        self.lives = 0  # how often it has become healthy again
+        self.is_gone = False  # since it was ejected it was seen to be dead, and not only cut off
+        self.lives = 0  # how often it came back from that
         self.trials_left = 0
         self.slow_us = math.inf  # a trial that takes longer has failed
         self.misses = 0  # probes that failed, in a row
@@ -239,7 +240,9 @@ class Condition:
     def recover(self, now: float) -> None:
         """Take it back, with nothing held against it but how often it was ejected."""
         self._become(HEALTHY, now)
-        self.cause, self.lives = "", self.lives + 1
+        self.cause = ""
+        if self.is_gone:
+            self.is_gone, self.lives = False, self.lives + 1
         self.slow_us = math.inf
         self.typical_us = 0.0
         if self._window is not None:

@@ -16,11 +16,14 @@ from services.server.endpoints import Endpoint
 from services.server.errors import EndpointFull, InstanceDead, InstanceLost
 from services.server.health import FULL_S
 from services.server.killers import Killers
+from services.server.outliers import Verdict
 from services.server.retries import RetryLimits
 from services.server.service import InferenceServer
 from tests.fakes import COLO, MODEL, ScriptedBackend, a_request, a_server, an_instance, put
 from tests.server.looking import event, load, raising
 from tests.streams import parts_of
+
+UP, DOWN = Verdict(is_up=True), Verdict(is_up=False)
 
 
 def retries(server: InferenceServer, outcome: str) -> int:
@@ -220,6 +223,37 @@ async def test_a_request_that_has_killed_two_instances_gets_no_third(
     assert event(sink).error_code == 3055
     assert len(backend.calls) == 2
     assert (await server.infer(a_request(payload=b"others"))).payload == b"well"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "is_killer"),
+    [([UP], False), ([DOWN, UP], True)],
+    ids=["there all the time", "gone for a while"],
+)
+async def test_connections_that_an_instance_loses_are_no_deaths_while_it_is_there(
+    world: World,
+    backend: ScriptedBackend,
+    sink: MemorySink,
+    verdicts: list[Verdict],
+    *,
+    is_killer: bool,
+) -> None:
+    clock = ManualClock()
+    server = a_server(world, backend, sink, clock)
+    (shard,) = server.shards
+    (endpoint,) = shard.turnstile.endpoints.values()
+    backend.on_infer = raising(InstanceLost("reset", sent=True))  # type: ignore[assignment]
+
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await server.infer(a_request())
+        for verdict in verdicts:
+            clock.advance(13)
+            server.losses.health.probed(shard, endpoint, verdict)
+    refusal = KillsInstances if is_killer else Unavailable
+
+    with pytest.raises(refusal):
+        await server.infer(a_request())
 
 
 async def test_who_was_only_near_may_run_again(

@@ -268,7 +268,7 @@ def test_what_was_before_is_not_held_against_who_recovered() -> None:
     condition.recover(20.0)
 
     assert condition.recent() == Recent()
-    assert (condition.state, condition.cause, condition.lives) == (HEALTHY, "", 1)
+    assert (condition.state, condition.cause, condition.lives) == (HEALTHY, "", 0)
 
 
 STEPS = st.lists(
