@@ -19,6 +19,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     peers.behind,
     models.not_ready,
     models.boots,
+    models.stuck,
     models.ejected,
     models.full,
     models.late,

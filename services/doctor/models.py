@@ -72,6 +72,18 @@ def boots(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def stuck(facts: Facts) -> Iterator[Finding]:
+    """An instance cannot be stopped."""
+    for each in sorted(facts.world.table(Instance).values(), key=lambda each: each.id):
+        if each.state == "draining" and each.message:
+            yield Finding(
+                what=f"{each.id} of {each.model} on node {each.node} {each.message}",
+                why="it takes no calls, but holds its GPU; it is stopped again and again",
+                mend=f"read the node's log on {each.node}, and end what still runs there",
+                is_grave=False,
+            )
+
+
 def ejected(facts: Facts) -> Iterator[Finding]:
     """An endpoint is out of service for what it did."""
     for load in sorted(facts.world.table(ShardLoad).values(), key=lambda each: each.key):

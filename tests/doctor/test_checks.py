@@ -143,6 +143,11 @@ FOUND: list[tuple[Check, Facts, str]] = [
         "i1 of @cf/x/m on node n1 has failed and boots again: killed",
     ),
     (
+        models.stuck,
+        facts(world=world(replace(INSTANCE, state="draining", message="could not be stopped: no"))),
+        "i1 of @cf/x/m on node n1 could not be stopped: no",
+    ),
+    (
         models.ejected,
         facts(
             world=world(
