@@ -38,6 +38,7 @@ SECTIONS: Final = (
     "accounts",
 )
 SHOWN: Final = (0.5, 0.9, 0.99)  # of a forecast's quantiles
+EXTERNAL: Final = "external/"  # how the id of such an instance begins
 STATES: Final = ("healthy", "backoff", "draining")
 
 
@@ -209,9 +210,8 @@ def _instances(world: World, names: Collection[str], *, sees_all: bool) -> Itera
 
 
 def _instance(instance: Instance, *, sees_all: bool) -> Row:
-    hidden = instance.external and not sees_all  # its id has the address
     row = {
-        "id": _hash(instance.id) if hidden else instance.id,
+        "id": instance.id if sees_all else without_address(instance.id),
         "model": instance.model,
         "colo": instance.colo,
         "node": instance.node,
@@ -245,5 +245,8 @@ def _account(account: Account) -> Row:
     return {"id": account.id, "name": account.name, "blocked": account.blocked}
 
 
-def _hash(text: str) -> str:
-    return "external/" + hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+def without_address(instance: str) -> str:
+    """Return what an account sees of an instance's id: an external one's has its address."""
+    if not instance.startswith(EXTERNAL):
+        return instance
+    return EXTERNAL + hashlib.blake2b(instance.encode(), digest_size=4).hexdigest()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from msgspec import structs
 
 from libs.common.envelope import RequestSource
 from libs.common.errors import BadInput, DeadlineExceeded, Unavailable, UsageUnavailable
@@ -22,6 +25,7 @@ from libs.common.usage import (
     UsageRow,
 )
 from libs.common.world_map import Scope, Token
+from services.entry.viewing import without_address
 from tests.entry.asking import AUTH, Asked, ask
 from tests.entry.fakes import ACCOUNT, OTHER_ACCOUNT, OTHER_SECRET, TEXT, FakeServer, small_world
 from tests.fakes import FakeUsage, put
@@ -133,6 +137,34 @@ async def test_the_last_requests_have_all_that_was_recorded() -> None:
     assert shown["flags"] == ["streamed", "forwarded"]
     assert (shown["request_source"], shown["visited_colos"]) == ("rest", ["ams"])
     assert set(InferenceEvent.__struct_fields__) < shown.keys()
+
+
+@pytest.mark.parametrize("admin", [False, True], ids=["an account", "an operator"])
+async def test_addresses_are_shown_to_operators_alone(admin: bool) -> None:
+    ids = (f"external/10.0.0.8:1/{TEXT}@ams", "ams-node/7")
+    events = [
+        replace(EVENT, event=structs.replace(EVENT.event, model_container_id=id, endpoint=address))
+        for id, address in zip(ids, ("10.0.0.8:1", "10.0.0.9:2"), strict=True)
+    ]
+    world = small_world("ams")
+    scopes: tuple[Scope, ...] = ("read", "admin") if admin else ("read",)
+    put(world, Token(hash=token_hash("reader"), account=ACCOUNT, scopes=scopes))
+
+    asked = await ask(
+        FakeServer(),
+        f"{USAGE}/requests",
+        method="GET",
+        headers={"Authorization": "Bearer reader"},
+        world=world,
+        usage=FakeUsage(page=RecentPage(events=tuple(events), next=None)),
+    )
+
+    shown = [(each["model_container_id"], each["endpoint"]) for each in asked.json["result"]]
+    if admin:
+        assert shown == [(ids[0], "10.0.0.8:1"), (ids[1], "10.0.0.9:2")]
+    else:
+        assert shown == [(without_address(ids[0]), ""), (ids[1], "")]
+        assert "10.0.0" not in json.dumps(asked.json)
 
 
 @pytest.mark.parametrize("path", ["", "/requests"])

@@ -26,6 +26,7 @@ from services.entry.usage_questions import (
     usage_query,
     wants_csv,
 )
+from services.entry.viewing import without_address
 
 BASE: Final = "/client/v4/accounts/{account}/ai/usage"
 CSV: Final = "text/csv; charset=utf-8"
@@ -66,7 +67,8 @@ class UsageRoutes:
         account = account_of(request.query, token, self._admins)
         page = await self._answer(self._source.recent(recent_query(request.query, account)))
         following = None if page.next is None else str(page.next)
-        shown = [_shown(each) for each in page.events]
+        sees_all = self._admins.see_all(token)
+        shown = [_shown(each, sees_all=sees_all) for each in page.events]
         return _enveloped(shown, {"count": len(shown), "next": following})
 
     async def _answer(self, asked: Awaitable[T]) -> T:
@@ -84,14 +86,20 @@ class UsageRoutes:
             raise UsageUnavailable("analytics cannot be reached") from error
 
 
-def _shown(recorded: RecordedEvent) -> dict[str, Any]:
-    """Return an attempt with all that was recorded of it; numbers that stand for words as words."""
+def _shown(recorded: RecordedEvent, *, sees_all: bool) -> dict[str, Any]:
+    """Return an attempt with all that was recorded of it; numbers that stand for words as words.
+
+    Addresses are for operators alone, as they are in the console.
+    """
     event = recorded.event
+    instance = event.model_container_id
     sources = RequestSource._value2member_map_
     source = RequestSource(event.request_source) if event.request_source in sources else None
     return {
         "arrived_at": rfc3339(event.timestamp_ms),
         **asdict(event),
+        "model_container_id": instance if sees_all else without_address(instance),
+        "endpoint": event.endpoint if sees_all else "",
         "request_source": source.name.lower() if source else "",
         "flags": [flag.name.lower() for flag in Flag if flag.name and flag & event.flags],
         "server": recorded.server,
