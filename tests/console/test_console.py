@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +14,7 @@ from playwright.sync_api import Page, expect
 from tests.console.browser import NARROW, WIDE, Looking
 from tests.console.cluster import COLOS, THEIR_TOKEN
 from tests.console.cutting import relayed
-from tests.system.harness import CHAT, TOKEN, Up
+from tests.system.harness import CHAT, TOKEN, Up, processes_of
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("up")]
 Look = Callable[..., Looking]
@@ -290,6 +292,41 @@ def test_a_lost_connection_is_told_and_made_again(look: Look, busy: Up) -> None:
         relay.become("none")
         expect(page.locator("#live")).to_have_text("Live")
         looking.complaints.clear()  # Chromium says by itself what it could not load
+
+
+def test_what_is_shown_while_analytics_hangs_is_told_to_be_old(look: Look, busy: Up) -> None:
+    looking = look()
+    page = looking.enter(TOKEN)
+    (analytics,) = (pid for pid, each in processes_of(busy.state).items() if " analytics" in each)
+    with page.expect_response(lambda each: "usage/requests" in each.url):
+        page.goto(f"{looking.base}/console#/requests")
+
+    os.kill(analytics, signal.SIGSTOP)
+    try:
+        expect(page.get_by_role("alert")).to_have_text(old("no answer in 15 s"), timeout=30_000)
+    finally:
+        os.kill(analytics, signal.SIGCONT)
+
+    expect(page.get_by_role("alert")).to_have_count(0, timeout=30_000)
+
+
+def test_traffic_is_told_to_be_old_while_analytics_does_not_answer(look: Look) -> None:
+    looking = look()
+    with looking.page.expect_response(lambda each: "group_by=error_code" in each.url):
+        page = looking.enter(TOKEN)
+    refused = {"errors": [{"message": "AiError: 7001: analytics cannot be reached"}]}
+
+    page.route("**/usage?*", lambda route: route.fulfill(status=503, json=refused))
+    expect(page.get_by_role("alert")).to_have_text(old("analytics cannot be reached"))
+    page.unroute("**/usage?*")
+
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert refusals(looking)
+
+
+def old(why: str) -> re.Pattern[str]:
+    moment = r"What is shown is of \d\d:\d\d:\d\d\."
+    return re.compile(rf"^Analytics does not answer: {why}\. {moment}$")
 
 
 def test_light_and_dark_are_as_the_system_has_them_or_as_is_said(look: Look) -> None:

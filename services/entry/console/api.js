@@ -5,6 +5,8 @@ import { token } from "./session.js";
 /** The entry's address; the page may stand below a path of somebody else's. */
 export const ROOT = new URL("../", import.meta.url);
 
+const ANSWER_MS = 15_000;
+
 /** A refusal, as the entry told it. */
 export class Refused extends Error {
   constructor(status, told) {
@@ -29,9 +31,15 @@ export async function ask(path, { headers = {}, ...rest } = {}) {
   return response;
 }
 
-/** Ask for JSON. */
+/** Ask for JSON, within a time: a connection may hang for ever. */
 export async function json(path, options) {
-  return (await ask(path, options)).json();
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  try {
+    return await (await ask(path, { signal, ...options })).json();
+  } catch (error) {
+    if (error.name !== "TimeoutError") throw error;
+    throw new Error(`no answer in ${ANSWER_MS / 1000} s`, { cause: error });
+  }
 }
 
 /** The address of an account's route. */

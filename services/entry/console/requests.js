@@ -9,7 +9,7 @@ import { table } from "./request_rows.js";
 import { place } from "./router.js";
 import { choose, state, update } from "./store.js";
 import { whose } from "./traffic.js";
-import { drawing, emptiness, panel } from "./view.js";
+import { drawing, emptiness, outdated, panel } from "./view.js";
 
 export const TITLE = "Requests";
 const EVERY_MS = 2_000;
@@ -22,7 +22,7 @@ export function enter(main) {
   choose({ pages: 1, marked: place().query.get("id") ?? "", open: place().query.get("id") ?? "" });
   draw = drawing(main, view);
   return poll(asked, EVERY_MS, {
-    onAnswer: (requests) => requests && update({ requests, requestsError: null }),
+    onAnswer: (requests) => requests && update({ requests, requestsAt: Date.now(), requestsError: null }),
     onError: (error) => update({ requestsError: error.message }),
   });
 }
@@ -39,7 +39,7 @@ async function asked() {
 }
 
 function view() {
-  const { chosen, requests, requestsError, world } = state;
+  const { chosen, requests, requestsAt, requestsError, world } = state;
   const found = (requests ?? []).filter(
     (each) =>
       (!chosen.filter || each.model_id === chosen.filter) && (!chosen.errors || each.error_code),
@@ -56,9 +56,7 @@ function view() {
       h("p", null, "The last attempts that reached a server, newest first."),
       h("div", { class: "end" }, onlyErrors(chosen), whichModel(world.models, chosen)),
     ),
-    requestsError &&
-      !requests &&
-      h("p", { class: "notice bad", role: "alert" }, `Analytics does not answer: ${requestsError}`),
+    outdated("Analytics", requestsError, requests && requestsAt),
     panel(
       "Last requests",
       { end: keys(), key: "requests" },

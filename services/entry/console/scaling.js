@@ -7,7 +7,7 @@ import { number, short, words } from "./format.js";
 import { instances } from "./instances.js";
 import { poll } from "./poll.js";
 import { choose, state, update } from "./store.js";
-import { drawing, emptiness, isNarrow, panel } from "./view.js";
+import { drawing, emptiness, isNarrow, outdated, panel } from "./view.js";
 
 export const TITLE = "Scaling";
 const EVERY_MS = 3_000;
@@ -17,7 +17,7 @@ let draw = () => {};
 export function enter(main) {
   draw = drawing(main, view);
   return poll(asked, EVERY_MS, {
-    onAnswer: (decisions) => decisions && update({ decisions, decisionsError: null }),
+    onAnswer: (decisions) => decisions && update({ decisions, decisionsAt: Date.now(), decisionsError: null }),
     onError: (error) => update({ decisionsError: error.message }),
   });
 }
@@ -40,7 +40,7 @@ async function asked() {
 }
 
 function view() {
-  const { world, decisions, decisionsError } = state;
+  const { world, decisions, decisionsAt, decisionsError } = state;
   const model = chosen();
   if (!model)
     return h(
@@ -70,12 +70,12 @@ function view() {
         panel(
           `Demand of ${short(model)}`,
           { about: "requests at once, in flight and queued", key: "demand" },
-          decisionsError && !past.length
-            ? h("p", { class: "problem", role: "alert" }, decisionsError)
-            : history(
-                past,
-                world.models.find((each) => each.name === model),
-              ),
+          outdated("Control", decisionsError, past.length && decisionsAt),
+          (past.length || !decisionsError) &&
+            history(
+              past,
+              world.models.find((each) => each.name === model),
+            ),
         ),
         panel(
           "Last decision",

@@ -7,7 +7,7 @@ import { h } from "./dom.js";
 import { duration, number, words } from "./format.js";
 import { poll } from "./poll.js";
 import { choose, state, update } from "./store.js";
-import { choices, emptiness, isNarrow, panel } from "./view.js";
+import { choices, emptiness, isNarrow, outdated, panel } from "./view.js";
 
 const EVERY_MS = 4_000;
 const RANGES = [
@@ -32,8 +32,8 @@ export function ranges() {
   return choices("How far back", RANGES, state.chosen.minutes, (minutes) => {
     choose({ minutes });
     asked().then(
-      (traffic) => traffic && update({ traffic }),
-      () => {},
+      (traffic) => traffic && update({ traffic, trafficError: null }),
+      (error) => update({ trafficError: error.message }),
     );
   });
 }
@@ -73,6 +73,7 @@ export function traffic() {
   return h(
     "div",
     { class: "whole traffic", "data-key": "traffic" },
+    outdated("Analytics", trafficError, found?.to),
     panel(
       "Request rate",
       { about: `requests per ${unit}` },

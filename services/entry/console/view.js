@@ -1,6 +1,7 @@
 /** What views have in common: a part of the page that is drawn anew whenever something changed. */
 
 import { h } from "./dom.js";
+import { time } from "./format.js";
 import { morph } from "./morph.js";
 import { update } from "./store.js";
 
@@ -52,6 +53,18 @@ export function choices(label, options, chosen, onChoose) {
         text,
       ),
     ),
+  );
+}
+
+/** What is to be said of values that could not be had anew; `at` is when they were. */
+export function outdated(who, error, at) {
+  if (!error) return null;
+  const known = at ? ` What is shown is of ${time(at)}.` : "";
+  const why = error.replace(/\.$/, "");
+  return h(
+    "p",
+    { class: "notice bad", role: "alert", "data-key": "outdated" },
+    `${who} does not answer: ${why}.${known}`,
   );
 }
 
