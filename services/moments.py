@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import argparse
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from typing import Final
 
 from services.accounts_cli import seconds
+
+EXAMPLES: Final = "09:30, 2026-11-27T09:30Z, or 10m for ten minutes ago"
 
 
 def read_moment(text: str) -> int:
     """Return Unix milliseconds; a time of day is of today, or of the day before."""
-    now = datetime.now().astimezone()
+    now = datetime.now(UTC)
     if re.fullmatch("[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text):
         try:
             hour, minute, *second = (int(part) for part in text.split(":"))
-            at = now.replace(hour=hour, minute=minute, second=sum(second), microsecond=0)
+            clock = time(hour, minute, sum(second))
         except ValueError:
             raise _no_moment(text) from None
-        return _ms(at if at <= now else at - timedelta(days=1))
-    if re.fullmatch("[0-9]+[smhd]", text):
-        return _ms(now - timedelta(seconds=seconds(text)))
+        # Each day's offset is its own: summer time may begin or end between then and now.
+        today = now.astimezone().date()
+        days = (datetime.combine(today - timedelta(days=ago), clock) for ago in (0, 1))
+        return _ms(next(day for day in (each.astimezone() for each in days) if day <= now))
+    if past := re.fullmatch("([0-9]+[smhd])( ago)?", text):
+        return _ms(now - timedelta(seconds=seconds(past[1])))
     try:
         at = datetime.fromisoformat(text)
         return _ms(at if at.tzinfo else at.astimezone())
@@ -29,9 +35,7 @@ def read_moment(text: str) -> int:
 
 
 def _no_moment(text: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(
-        f"expected a time like 09:30, 2026-11-27T09:30Z or 10m (ago), got {text!r}"
-    )
+    return argparse.ArgumentTypeError(f"expected a time like {EXAMPLES}, got {text!r}")
 
 
 def _ms(at: datetime) -> int:

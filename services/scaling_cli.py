@@ -16,7 +16,7 @@ from libs.common.world import World
 from libs.common.world_map import Colo, Override, Ref
 from services.accounts_cli import known, open_control, seconds
 from services.arguments import Add
-from services.moments import read_moment
+from services.moments import EXAMPLES, read_moment
 from services.scaling_tables import as_json, explained, history, scaled
 
 ALWAYS = 0  # as an override has it
@@ -38,9 +38,7 @@ def add_commands(commands: Any, add: Add) -> None:
     about = "why a model has as many instances as it has, or had"
     explain = add(commands, "explain", about, _explain)
     _common(explain)
-    explain.add_argument(
-        "--at", type=read_moment, default=0, help="09:30, 2026-11-27T09:30Z, 10m ago"
-    )
+    explain.add_argument("--at", type=read_moment, default=0, help=EXAMPLES)
     explain.add_argument(
         "--last", type=_count, default=0, metavar="N", help="the last N, as a list"
     )

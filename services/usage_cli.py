@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from libs.common.errors import BadInput, Unavailable
 from libs.common.usage import UsageGroup, UsageQuery
 from libs.common.usage_texts import as_csv, groups_of
-from services.moments import read_moment
+from services.moments import EXAMPLES, read_moment
 from services.usage_table import as_json, as_table
 
 if TYPE_CHECKING:  # it is most of what this command loads, and of no use to the others
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="", help="only this model")
     parser.add_argument("--account", default="", help="only this account, by its id")
     for name, words in (("from", "from then on"), ("to", "before then")):
-        text = f"only {words}: 09:30, 2026-11-27T09:30Z, 7d ago"
+        text = f"only {words}: {EXAMPLES}"
         parser.add_argument(
             f"--{name}", dest=f"{name}_ms", type=read_moment, default=0, help=text, metavar="TIME"
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,49 @@ async def test_decisions_are_listed_and_given_whole(control: Control, say: Say) 
 
     found = orjson.loads("\n".join(await say("explain m --json --region eu")))
     assert found["decisions"][0]["quantiles"] == [4.0, 6.4, 9.1, 12.9]
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "moment"),
+    [
+        ("2026-10-25T12:00+01:00", "01:30", "2026-10-25T01:30+02:00"),
+        ("2026-10-25T12:00+01:00", "03:30", "2026-10-25T03:30+01:00"),
+        ("2026-10-25T12:00+01:00", "12:30", "2026-10-24T12:30+02:00"),
+        ("2026-03-29T12:00+02:00", "01:30", "2026-03-29T01:30+01:00"),
+        ("2026-03-29T12:00+02:00", "12:30", "2026-03-28T12:30+01:00"),
+        ("2026-11-27T12:00+01:00", "00:00", "2026-11-27T00:00+01:00"),
+    ],
+)
+def test_a_time_of_day_is_that_of_its_day_also_where_summer_time_begins_or_ends(
+    monkeypatch: pytest.MonkeyPatch, now: str, text: str, moment: str
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromisoformat(now).astimezone(tz)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        patch.setattr("services.moments.datetime", Clock)
+        found = read_moment(text)
+    time.tzset()
+
+    assert found == datetime.fromisoformat(moment).timestamp() * 1000
+
+
+@pytest.mark.parametrize("command", ["usage", "explain"])
+def test_the_times_that_the_help_gives_as_examples_are_read(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        _parser({}).parse_args([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+
+    examples = re.search(r"(\S+), (\S+), or (\S+) for ten minutes ago", told)
+    assert examples
+    for each in (*examples.groups(), "7d ago"):
+        assert read_moment(each) > 0
 
 
 def test_moments_are_times_of_day_dates_or_how_long_ago() -> None:
