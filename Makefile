@@ -58,6 +58,7 @@ test-cluster: .venv/.ready ## run the tests in containers, on the Docker engine 
 up: images ## start the cluster in containers, and wait until it is healthy; PROFILE=full: two colos
 	@[ -e .env ] || { cp .env.example .env && echo "made .env of .env.example"; }
 	@deploy/compose/make-secrets
+	@$(if $(PROFILE),COMPOSE_PROFILES=$(PROFILE)) deploy/compose/refuse-mixed
 	@$(COMPOSE) up -d --no-build --wait --wait-timeout 300 $(ARGS)
 
 images: ## build the images that the cluster is made of
