@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,18 +34,34 @@ async def _check(arguments: argparse.Namespace) -> None:
         sys.stdout.write(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         sys.stdout.write("".join(f"{each}\n" for each in found) or f"{fits}\n")
+    sys.stderr.write("".join(f"note: {each}\n" for each in notes(arguments.config, os.environ)))
     if found:
         count = "one mistake" if len(found) == 1 else f"{len(found)} mistakes"
         sys.exit(f"constellation: {count} in {arguments.config}")
 
 
+def notes(folder: Path, env: Mapping[str, str]) -> list[str]:
+    """Return what may be right on another machine, and is not here."""
+    from libs.common.config import read_config
+    from libs.common.yaml_files import Problems
+    from services.settings_files import not_here
+
+    try:
+        return [str(each) for each in sorted(not_here(read_config(folder, env)[0]))]
+    except Problems:  # no settings at all, which is a mistake by itself
+        return []
+
+
 def mistakes(folder: Path, env: Mapping[str, str]) -> tuple[list[Problem], str]:
     """Return all mistakes of a configuration folder; where there are none, what fits."""
-    from libs.common.config import unknown_variables
+    from libs.common.config import read_config, unknown_variables
     from libs.common.yaml_files import Problems
     from services.settings import CLASSES, load
+    from services.settings_files import halves
 
     found = unknown_variables(env, CLASSES)
+    with suppress(Problems):  # which `load` tells
+        found += halves(read_config(folder, env)[0])
     try:
         config, catalog = load(folder, env)
     except Problems as error:
@@ -54,4 +71,4 @@ def mistakes(folder: Path, env: Mapping[str, str]) -> tuple[list[Problem], str]:
         f"{folder}: settings of {len(CLASSES)} services, {len(config.colos)} colos, "
         f"{len(catalog.models)} models{staged} and {len(catalog.finetunes)} finetunes fit"
     )
-    return found, fits
+    return sorted(found), "" if found else fits

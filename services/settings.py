@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,26 @@ def check(config: ConfigFile) -> None:
         raise Problems(problems)
 
 
+def each_settings(config: ConfigFile) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of each service, but for those that have mistakes."""
+    for service in CLASSES:
+        try:
+            yield service, _settings(config, service)
+        except Problems:
+            continue
+
+
 def _bad_settings(config: ConfigFile) -> list[Problem]:
     problems: list[Problem] = []
-    for service, cls in CLASSES.items():
-        known = {name: value for name, value in GIVEN.items() if name in cls.__dataclass_fields__}
+    for service in CLASSES:
         try:
-            config.settings(service, cls, known)
+            _settings(config, service)
         except Problems as error:
             problems += error.problems
     return problems
+
+
+def _settings(config: ConfigFile, service: str) -> Any:
+    cls = CLASSES[service]
+    known = {name: value for name, value in GIVEN.items() if name in cls.__dataclass_fields__}
+    return config.settings(service, cls, known)

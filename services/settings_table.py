@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from libs.common.bounds import LONGEST_S, HttpUrl
+from libs.common.bounds import LONGEST_S, Address, HostPort, HttpUrl
 from libs.common.databases import StoreUrl
 from libs.common.hop_settings import FOR_ALL
 from libs.common.otlp_settings import Pairs
@@ -37,6 +37,8 @@ UNITS: Final = {  # how a name ends, and what its numbers are; the first that fi
 WORDS: Final = {str: "text", Path: "path", bool: "`true` or `false`", int: "count", float: "number"}
 NAMED: Final = {
     HttpUrl: "URL, or nothing",
+    HostPort: "host:port, or nothing",
+    Address: "host:port, `unix:/path`, or nothing",
     StoreUrl: "URL of a database, or nothing",
     Pairs: "`name=value,...`",
     Networks: "networks, or nothing",

@@ -68,6 +68,52 @@ def test_mistakes_of_every_kind_are_told_together(config: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ("entry: {http: nonsense}", "entry.http: value error, expected host:port, got 'nonsense'"),
+        ('entry: {http: "0.0.0.0:http"}', "entry.http: value error, expected host:port"),
+        ("entry: {usage: bad}", "entry.usage: value error, expected host:port, got 'bad'"),
+        ("analytics: {listen: '7200'}", "analytics.listen: value error, expected host:port"),
+        ("control: {listen: x}", "control.listen: value error, expected host:port, got 'x'"),
+        ("control: {store_url: nonsense}", "control.store_url: value error, expected driver://"),
+        (
+            'control: {store_url: "mysql://u:p@h/x"}',
+            "control.store_url: value error, expected a database of sqlite or postgresql",
+        ),
+        (
+            "entry: {hop_cert: /c, hop_ca: /a}",
+            "entry.hop_cert: hop_cert, hop_key, hop_ca belong together: expected all or none",
+        ),
+        ("entry: {tls_key: /k}", "entry.tls_key: tls_cert, tls_key belong together: expected all"),
+    ],
+)
+def test_a_setting_that_its_service_would_end_of_is_told(
+    config: Path, settings: str, mistake: str
+) -> None:
+    (config / "constellation.yaml").write_text(f"{COLOS}{settings}\n")
+
+    (found,), _ = mistakes(config, {})
+
+    assert str(found).startswith(f"config/constellation.yaml:3: {mistake}")
+
+
+def test_a_file_that_is_not_here_is_noted_since_it_may_be_on_another_machine(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = "entry: {usage: 'unix:/x/usage.sock', rpc_token_file: /no/token}\n"
+    (config / "constellation.yaml").write_text(COLOS + settings)
+
+    checked(config)
+
+    printed = capsys.readouterr()
+    assert "1 models and 0 finetunes fit" in printed.out
+    assert printed.err == (
+        "note: config/constellation.yaml:3: entry.rpc_token_file: there is no file /no/token on"
+        " this machine\n"
+    )
+
+
 def test_mistakes_are_lines_or_json_and_exit_code_1(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,20 @@ def base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
+def checked_host_port(text: str) -> str:
+    """Check host:port, or nothing. ValueError says what is expected, and not what was got."""
+    try:
+        _ = host_port(text) if text else None
+    except ValueError as error:
+        raise ValueError(str(error).partition(", got ")[0]) from error
+    return text
+
+
+def checked_address(text: str) -> str:
+    """Check host:port, a Unix socket's path after unix:, or nothing. ValueError."""
+    return text if text.removeprefix("unix:") != text else checked_host_port(text)
+
+
 def in_brackets(host: str) -> str:
     """Return a host as an address has it: IPv6 in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator
 
+from libs.common.addresses import checked_address, checked_host_port
+
 MOST: Final = 2**32 - 1  # what the protos' uint32 holds
 LONGEST_S: Final = 30 * 24 * 3600  # a month: as milliseconds it is still a uint32
 
@@ -49,5 +51,7 @@ Seconds = Annotated[float, Gt(0), Le(LONGEST_S)]
 SecondsOrNone = Annotated[float, Ge(0), Le(LONGEST_S)]  # 0: not at all
 InsertSeconds = Annotated[float, Gt(0), Le(300)]  # half of what a store takes for settled
 HttpUrl = Annotated[str, AfterValidator(http_url)]  # empty: none
+HostPort = Annotated[str, AfterValidator(checked_host_port)]  # empty: nowhere
+Address = Annotated[str, AfterValidator(checked_address)]  # or unix:/path; empty: nowhere
 DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 MessageBytes = Annotated[int, Ge(1), Le(2**31 - 1)]  # what gRPC's own bound holds

@@ -17,6 +17,7 @@ ANSWER_S: Final = 10.0  # longest wait for a database on another machine
 IDLE_S: Final = 5.0
 # What a power cut may cost, in SQLite: FULL nothing, NORMAL the last transactions.
 Durability = Literal["FULL", "NORMAL"]
+SPOKEN: Final = ("sqlite", "postgresql")
 # What a driver raises: its own words for a lost connection are OSErrors.
 ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
 
@@ -24,10 +25,11 @@ ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
 def checked_url(text: str) -> str:
     """Check an address of a database as SQLAlchemy has it, or nothing."""
     try:
-        if text:
-            make_url(text)
+        kind = make_url(text).get_backend_name() if text else SPOKEN[0]
     except (SQLAlchemyError, ValueError) as error:  # its text may have a part of a password
         raise ValueError("expected driver://user:password@host[:port]/database") from error
+    if kind not in SPOKEN:
+        raise ValueError(f"expected a database of {' or '.join(SPOKEN)}")
     return text
 
 

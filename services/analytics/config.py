@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.common.bounds import (
+    Address,
     AtLeastOne,
     AtLeastZero,
     DatabaseUrl,
@@ -25,7 +26,7 @@ class Config(HopSettings):
 
     state_dir: Path
     """Always `--state-dir`."""
-    listen: str = ""
+    listen: Address = ""
     """Where the usage service listens besides `usage.sock`."""
     stores: StoreNames = ("duckdb",)
     """Where events go: a list of `duckdb`, `clickhouse` and `kafka`, in the environment with

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
 
-from libs.common.bounds import AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
+from libs.common.bounds import Address, AtLeastOne, AtLeastZero, FileSize, Seconds, SecondsOrNone
 from libs.common.databases import StoreUrl
 from libs.common.hop_settings import HopSettings
 from services.control.finetunes import Limits
@@ -20,7 +20,7 @@ class Config(HopSettings):
     """Unique among the schedulers on one store, the same after a restart."""
     state_dir: Path = Path(".constellation")
     """Always `--state-dir`."""
-    listen: str = "127.0.0.1:7100"
+    listen: Address = "127.0.0.1:7100"
     """Where it listens besides `control.sock`; empty: nowhere else."""
     store_url: StoreUrl = field(default="", repr=False)
     """SQLAlchemy address of the store; empty: `control.db` in the state folder;

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.common.bounds import (
+    Address,
     AtLeastOne,
     AtLeastZero,
+    HostPort,
     NotNegative,
     Seconds,
     SecondsOrNone,
@@ -38,9 +40,9 @@ class Config(OtlpSettings, HopSettings):
     """Unique among entries."""
     colo: str = "local"
     """Where it is: its calls' source."""
-    http: str = "127.0.0.1:8080"
+    http: HostPort = "127.0.0.1:8080"
     """Where it listens for HTTP; empty: nowhere."""
-    grpc: str = "127.0.0.1:8081"
+    grpc: Address = "127.0.0.1:8081"
     """Where it listens for gRPC; empty: nowhere."""
     max_body_bytes: AtLeastOne = 10 * 1024 * 1024
     """Largest body, unpacked too; beyond it 413 with 3006, before a byte of it is read where its
@@ -130,7 +132,7 @@ class Config(OtlpSettings, HopSettings):
     admin_accounts: str = "0123456789abcdef0123456789abcdef"
     """The operators' accounts, by id, separated by commas: their tokens with the scope `admin` see
     what all accounts do; unless set it is the account `default`, which the first start makes."""
-    usage: str = ""
+    usage: Address = ""
     """Where analytics answers what was used: host:port, or unix:/path; empty: `usage.sock` in the
     state folder; `up` asks its own."""
     usage_s: Seconds = 30.0

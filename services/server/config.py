@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from libs.common.bounds import (
+    Address,
     AtLeastOne,
     AtLeastZero,
     Factor,
@@ -43,9 +44,9 @@ class Config(OtlpSettings, HopSettings):
     """Unique among servers."""
     colo: str
     """Where it is."""
-    listen: str = ""
+    listen: Address = ""
     """Where it listens for gRPC; empty: only within its process, so a server alone needs it."""
-    advertise: str = ""
+    advertise: Address = ""
     """The address that entries and other servers reach it at; empty: the one that it listens on."""
     connect_s: Seconds = 1.0
     """How long a call, or a probe, waits for a connection to a Triton; then it is lost with nothing
