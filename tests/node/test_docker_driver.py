@@ -17,7 +17,8 @@ from aiohttp.test_utils import TestServer
 
 from services.node.docker_settings import DockerSettings
 from services.node.drivers.docker import DockerDriver
-from services.node.drivers.docker_spec import Place
+from services.node.drivers.docker_gpus import GpuUse
+from services.node.drivers.docker_spec import Place, container_for
 from services.node.ports import InstanceSpec
 from tests.node.echo_model import make_model
 from tests.waiting import until
@@ -40,6 +41,8 @@ class FakeEngine:
             await self.let.wait()
         if name == "version":
             return web.json_response({"ApiVersion": "1.43"})
+        if name == "top":
+            return web.json_response({"Titles": [], "Processes": []})
         if name == "create":
             return await self._create(request)
         if request.method == "GET" and name == "json":
@@ -76,23 +79,34 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-async def driver(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[DockerDriver]:
+async def address(engine: FakeEngine) -> AsyncIterator[str]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", engine.answer)
     async with TestServer(application) as server:
-        address = str(server.make_url("")).rstrip("/")
-        place = Place(
-            node="ams-1",
-            root=tmp_path,
-            state_dir=tmp_path / "state",
-            folder=tmp_path / "state" / "docker",
-            host="127.0.0.1",
-            user="1:1",
-            stop_seconds=30.0,
-        )
-        settings = DockerSettings(driver="docker", docker_host=address, docker_image="triton:1")
-        async with DockerDriver(place=place, settings=settings) as made:
-            yield made
+        yield str(server.make_url("")).rstrip("/")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(
+        node="ams-1",
+        root=tmp_path,
+        state_dir=tmp_path / "state",
+        folder=tmp_path / "state" / "docker",
+        host="127.0.0.1",
+        user="1:1",
+        stop_seconds=30.0,
+    )
+
+
+def under(address: str, **settings: str) -> DockerSettings:
+    return DockerSettings(driver="docker", docker_host=address, docker_image="triton:1", **settings)
+
+
+@pytest.fixture
+async def driver(address: str, place: Place) -> AsyncIterator[DockerDriver]:
+    async with DockerDriver(place=place, settings=under(address)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -133,3 +147,42 @@ async def test_one_that_loads_is_removed_without_the_time_that_requests_have(
 
     assert engine.containers == {}
     assert "POST stop" not in engine.calls
+
+
+PUBLISHED = {
+    "Ports": [{"PrivatePort": 8000, "PublicPort": 1}, {"PrivatePort": 8001, "PublicPort": 2}]
+}
+IN_OLD = {"NetworkSettings": {"Networks": {"old": {"IPAddress": "127.0.0.9"}}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "where", "address_told"),
+    [
+        ("old", "new", IN_OLD, "the-name:8001"),
+        ("old", "", IN_OLD, "the-name:8001"),
+        ("", "new", PUBLISHED, "127.0.0.1:2"),
+    ],
+    ids=["another network", "none any more", "one where there was none"],
+)
+async def test_one_of_another_network_goes_on_until_it_is_replaced(
+    engine: FakeEngine,
+    address: str,
+    place: Place,
+    spec: InstanceSpec,
+    before: str,
+    after: str,
+    where: dict[str, Any],
+    address_told: str,
+) -> None:
+    made = under(address, docker_network=before)
+    body = container_for(spec, place=place, settings=made, use=GpuUse())
+    told = {"Id": "c", "Names": ["/the-name"], "State": "running", "Labels": body["Labels"]}
+    engine.containers["c"] = told | where
+
+    settings = under(address, docker_network=after)
+    async with DockerDriver(place=place, settings=settings, detach=True) as driver:
+        found = await driver.running()
+
+    assert list(engine.containers) == ["c"]
+    assert found[spec.id].address == address_told
+    assert found[spec.id].spec.served_as == ""  # so it is drained, and begins anew

@@ -289,9 +289,15 @@ class DockerDriver:
 
     def _address(self, container: Container) -> str:
         """Return where servers reach its gRPC."""
-        if self._settings.docker_network:
+        port = container.ports.get(GRPC)
+        if port is None:  # of a network: that of now, or another that it was made for
             return f"{container.name}:{GRPC}"
-        return f"{in_brackets(self._place.host)}:{container.ports.get(GRPC, 0)}"
+        return f"{in_brackets(self._place.host)}:{port}"
+
+    def _is_where_we_ask(self, container: Container) -> bool:
+        """Whether it is reached as the settings say, rather than as those that it was made with."""
+        network = self._settings.docker_network
+        return network in container.addresses if network else HTTP in container.ports
 
     async def _clear(self, instance_id: str, *, stop_seconds: float | None = None) -> None:
         """Remove what there is of an instance, whoever made it."""
@@ -312,19 +318,26 @@ class DockerDriver:
     async def _take_over(self, container: Container) -> None:
         """Adopt a container that an earlier agent made, if it serves."""
         made = spec_from(container.labels)
-        if made and container.is_alive and await self._serves(container, made[0].served_as):
-            digest = settings_digest(self._settings, host=self._place.host)
+        digest = settings_digest(self._settings, host=self._place.host)
+        outdated = container.labels.get(SETTINGS) != digest
+        if made and container.is_alive and await self._is_kept(container, made[0], outdated):
             self._running[made[0].id] = Running(
                 spec=made[0],
                 container=container.id,
                 address=self._address(container),
                 stubs=await self._stubs_of(container.id),
-                outdated=container.labels.get(SETTINGS) != digest,
+                outdated=outdated,
             )
             self._uses[made[0].id] = made[1]
         else:
             log.warning("%s does not serve and is removed: %s", container.name, container.state)
             await self._discard(container)
+
+    async def _is_kept(self, container: Container, spec: InstanceSpec, outdated: bool) -> bool:
+        """Whether it serves; one of other settings may, where we cannot ask: servers can."""
+        if outdated and not self._is_where_we_ask(container):
+            return True
+        return await self._serves(container, spec.served_as)
 
     async def _serves(self, container: Container, model: str) -> bool:
         try:
