@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
 
+from libs.common.away import lost
 from libs.common.catalog import Model
 from libs.common.world import World
 from libs.common.world_map import Colo, Instance, Shard, Token
@@ -55,7 +56,9 @@ async def announce(
 def ready(world: World, regions: Mapping[str, Collection[str]]) -> bool:
     """Whether every model that should run has an instance that does, in each region."""
     models = [model for model in world.table(Model).values() if model.scaling.min > 0]
-    up = {(e.model, e.colo) for e in world.table(Instance).values() if e.state == "ready"}
+    gone = lost(world)
+    every = (e for e in world.table(Instance).values() if e.id not in gone)
+    up = {(e.model, e.colo) for e in every if e.state == "ready"}
     owned = {shard.model for shard in world.table(Shard).values() if shard.owner}
     return bool(world.complete) and all(
         model.name in owned and any((model.name, colo) in up for colo in colos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from libs.common.away import lost
 from libs.common.catalog import Model
 from libs.common.process import Peer, Process
 from libs.common.world import World
@@ -178,7 +179,8 @@ def _order(world: World, model: Model) -> tuple[bool, bool, int, str]:
 
 def _model(world: World, model: Model, everything: bool) -> Row:
     found = [each for each in world.table(Instance).values() if each.model == model.name]
-    states = [each.state for each in found]
+    gone = lost(world)
+    states = [each.state for each in found if each.id not in gone]
     loads = _loads(world, model.name)
     used, permits, queued = _room(loads)
     wanted = [each.desired for each in world.table(Decision).values() if each.model == model.name]
@@ -186,6 +188,7 @@ def _model(world: World, model: Model, everything: bool) -> Row:
     ejected = sum(each.state == "backoff" for load in loads for each in load.endpoints)
     notes = [
         *([f"{ejected} ejected"] if ejected else []),
+        *([f"{len(found) - len(states)} away"] if len(found) > len(states) else []),
         *(["sleeps"] if _sleeps(world, model) else []),
         *(["external"] if any(each.external for each in found) else []),
         *([f"{states.count('draining')} draining"] if "draining" in states else []),

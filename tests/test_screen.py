@@ -11,11 +11,11 @@ import pytest
 
 from libs.common.catalog import Model
 from libs.common.world import World
-from libs.common.world_map import Instance, Update
+from libs.common.world_map import Instance, Node, Shard, Update
 from services.embedded import Running
 from services.entry.app import Config
 from services.reaching import silent
-from services.screen import announce, screen
+from services.screen import announce, ready, screen
 from tests.certificates import certified
 from tests.fakes import put
 
@@ -51,6 +51,19 @@ def test_a_model_at_whose_address_nobody_answers_is_not_shown_as_ready() -> None
     assert "1 ready, 1 silent" in text
     assert "nobody answers at b:1" in text
     assert "nobody" not in shown("a:1")
+
+
+@pytest.mark.parametrize(("away_since_ms", "is_ready"), [(0, True), (5, False)])
+def test_what_a_silent_node_had_before_is_not_ready(away_since_ms: int, is_ready: bool) -> None:
+    world = World()
+    world.apply(Update(version=1, complete=True))
+    put(world, Model(name="m", task="text-generation"), Node(name="n", colo="ams"))
+    put(world, Shard(model="m", colo="ams", index=0, owner="s", epoch=1))
+    put(world, Instance(id="i", model="m", colo="ams", node="n", state="ready"))
+
+    put(world, Node(name="n", colo="ams", away_since_ms=away_since_ms))
+
+    assert ready(world, {"eu": ("ams",)}) is is_ready
 
 
 def test_the_console_is_told_where_it_is() -> None:

@@ -94,6 +94,14 @@ def test_what_is_wrong_is_told_in_a_line_each() -> None:
     assert lines[-1].endswith("findings: constellation doctor says why, and how to mend it")
 
 
+def test_instances_of_a_silent_node_that_nobody_reaches_are_away() -> None:
+    silent = Node(name=INSTANCE.node, colo=INSTANCE.colo, away_since_ms=1)
+
+    lines = shown(facts(world=world(silent, replace(LOAD, endpoints=()))))
+
+    assert line(lines, "@cf/x/m") == "@cf/x/m 0/1 0 0 0/4 0 1 away"
+
+
 @pytest.mark.parametrize("everything", [False, True])
 def test_many_and_long_names_fit_80_columns_unless_all_is_asked_for(everything: bool) -> None:
     nodes: list[Resource] = [Node(name=f"node-{n:03}", colo="ams") for n in range(50)]

@@ -211,6 +211,7 @@ class Node:
     weights: tuple[str, ...] = ()  # models whose files it holds
     gpu_model: str = ""
     provider: str = ""  # who runs the machine, if it is not ours
+    away_since_ms: UnixMs = 0  # since when nothing is heard of its agent; 0: it reports
 
     @property
     def key(self) -> str:

@@ -95,6 +95,8 @@ def _check_stores(state: Path) -> None:
                 ((found,),) = store.execute("PRAGMA quick_check(1)").fetchall()
                 if path.name == "control.db":  # who held it is not here to give it back
                     store.execute("UPDATE leases SET holder = ''")
+                    # nodes that there are say so themselves
+                    store.execute("DELETE FROM resources WHERE kind IN ('node', 'instance')")
                     store.commit()
         except sqlite3.Error as error:
             raise CannotBackUp(f"{path.name} cannot be opened: {error}") from error

@@ -74,6 +74,7 @@ def build(
             watch_bound=config.watch_bound,
             share_keep_s=config.share_keep_s,
             spent_s=config.spent_s,
+            node_forget_s=config.node_forget_s,
         ),
         limits=config.finetune_limits,
         explainer=explainer,

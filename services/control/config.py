@@ -40,6 +40,9 @@ class Config(HopSettings):
     """A report stream on which nothing comes for so long is lost."""
     watch_bound: AtLeastOne = 1024
     """Changes that a reader may be behind before it must start again."""
+    node_forget_s: SecondsOrNone = 3600.0
+    """After so long without a report a node is forgotten, if nothing is assigned or serves there;
+    until then it is shown as away."""
     share_keep_s: Seconds = 30.0
     """How long an entry that is cut off keeps its shares of accounts' limits; then it has an even
     part of each."""

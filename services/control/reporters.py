@@ -1,17 +1,28 @@
 """Report streams: whose resources are whose, and what becomes of them at a stream's end.
 
 A reporter that says goodbye is forgotten at once, one that is lost after some
-seconds, and a node not at all: its instances outlive its agent.
+seconds, and a node not before it is told: its instances outlive its agent.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from libs.common.errors import BadInput, NameTaken, Unavailable
-from libs.common.world_map import Ref, Report, ReporterKind, Resource, Shard, ShardLoad, ref
+from libs.common.world_map import (
+    Instance,
+    Node,
+    Ref,
+    Report,
+    ReporterKind,
+    Resource,
+    Shard,
+    ShardLoad,
+    ref,
+)
 from services.control.snapshot import Snapshot
 from services.control.writes import check_report
 
@@ -33,12 +44,14 @@ class Reporters:
         gone_s: float,
         silent_s: float,
         heard: Callable[[Reporter], None],
+        unix_ms: Callable[[], int],
         forgotten: Callable[[Reporter], None] = lambda reporter: None,
     ) -> None:
         self._snapshot = snapshot
         self._gone_s = gone_s
         self._silent_s = silent_s
         self._heard = heard
+        self._unix_ms = unix_ms
         self._forgotten = forgotten
         self._open: set[_Stream] = set()  # those that have not said who they are, too
         self._streams: dict[Reporter, _Stream] = {}
@@ -53,6 +66,25 @@ class Reporters:
     def reporting(self) -> dict[Reporter, bool]:
         """Return those that have reported and are not forgotten, and whether they still do."""
         return {each: each in self._streams for each in tuple(self._resources)}
+
+    def restore(self, nodes: Iterable[Node], instances: Iterable[Instance]) -> None:
+        """Take nodes and what they last had as the last control knew them; they are away so far."""
+        now = self._unix_ms()
+        known = {each.name: each for each in nodes}
+        mine: list[Resource] = [
+            replace(each, away_since_ms=each.away_since_ms or now) for each in known.values()
+        ]
+        mine += [each for each in instances if each.node in known]
+        for each in mine:
+            name = each.node if isinstance(each, Instance) else each.key
+            self._by[ref(each)] = reporter = Reporter("node", name)
+            self._resources.setdefault(reporter, set()).add(ref(each))
+        self._snapshot.change(mine)
+
+    def forget_node(self, name: str) -> None:
+        """Forget a node that does not report, and what it had."""
+        if (reporter := Reporter("node", name)) not in self._streams:
+            self._forget(reporter)
 
     async def follow(self, reports: AsyncIterator[Report], taken: Callable[[Report], None]) -> None:
         """Take one stream's reports until its end, and say so of each."""
@@ -70,7 +102,7 @@ class Reporters:
         finally:
             self._open.discard(stream)
             if reporter is not None and self._streams.get(reporter) is stream:
-                self._leave(reporter, goodbye=goodbye)
+                self._leave(reporter, stream, goodbye=goodbye)
 
     def close(self) -> None:
         """End all streams, and forget nobody."""
@@ -121,11 +153,15 @@ class Reporters:
         shard = self._snapshot.world.table(Shard).get(resource.key)
         return shard is not None and shard.owner == reporter.name
 
-    def _leave(self, reporter: Reporter, *, goodbye: bool) -> None:
+    def _leave(self, reporter: Reporter, stream: _Stream, *, goodbye: bool) -> None:
         del self._streams[reporter]
-        if self._closed or reporter.kind == "node":
+        if self._closed:
             return
-        if goodbye:
+        if reporter.kind == "node":
+            heard_ms = self._unix_ms() - round(1000 * stream.silence())
+            node = self._snapshot.world.table(Node).get(reporter.name)
+            self._snapshot.change([replace(node, away_since_ms=heard_ms)] if node else [])
+        elif goodbye:
             self._forget(reporter)
         else:
             loop = asyncio.get_running_loop()

@@ -25,12 +25,12 @@ from libs.common.world_map import (
     Colo,
     Decision,
     Instance,
+    Node,
     Ref,
     Report,
     Resource,
     Server,
     Shard,
-    Spent,
     Token,
     Update,
     ref,
@@ -40,13 +40,14 @@ from services.control.endpoint_events import EndpointEvents
 from services.control.external import external_instances
 from services.control.finetunes import Finetunes, Limits
 from services.control.lease import Lease
+from services.control.machines import Machines
 from services.control.peers import Peers
 from services.control.ports import Assets, Explainer, StayStore, Store
 from services.control.reporters import Reporter, Reporters
 from services.control.settings import Settings
 from services.control.sharing import Sharing
 from services.control.snapshot import Snapshot
-from services.control.spent import limit_in, remember, spent_of
+from services.control.spent import KeptSpent, limit_in
 from services.control.tokens import default_access
 from services.control.writes import LASTING, check_kind, check_write
 
@@ -82,7 +83,8 @@ class Control:
         self._explainer = explainer
         # versions start at the time of day, so that they grow over restarts
         self._snapshot = Snapshot(first_version=clock.unix_ms(), bound=settings.watch_bound)
-        self._snapshot.world.listen(self._on_change)
+        world = self._snapshot.world
+        world.listen(self._on_change)
         self._snapshot.stage(each for each in catalog if isinstance(each, Staged))
         self._peers = Peers()
         self._reporters = Reporters(
@@ -90,19 +92,26 @@ class Control:
             gone_s=settings.report_gone_s,
             silent_s=settings.silent_s,
             heard=self._on_heard,
+            unix_ms=clock.unix_ms,
             forgotten=self._peers.forget,
+        )
+        self._machines = Machines(
+            world=world, store=store, reporters=self._reporters, clock=clock, settings=settings
         )
         self._kept: set[Ref] = set()  # what the store has, which stands over the catalog's files
         self.finetunes = Finetunes(
-            world=self._snapshot.world,
-            write=self.change,
-            assets=assets,
-            limits=limits,
-            clock=clock,
+            world=world, write=self.change, assets=assets, limits=limits, clock=clock
         )
-        limit = partial(limit_in, self._snapshot.world)
         self._sharing = Sharing(
-            keep_s=settings.share_keep_s, limit=limit, first_number=clock.unix_ms()
+            keep_s=settings.share_keep_s,
+            limit=partial(limit_in, world),
+            first_number=clock.unix_ms(),
+        )
+        self._spent = KeptSpent(
+            sharing=self._sharing,
+            world=world,
+            write=lambda spent: self._through(self._write(spent, [])),
+            every_s=settings.spent_s,
         )
         # in the catalog's files, which are not those that are served then
         self.mistakes: Sequence[str] = ()
@@ -137,14 +146,16 @@ class Control:
             await self._load(token)
             loops.append(asyncio.create_task(self._judge_forever(), name="control: ownership"))
             loops.append(asyncio.create_task(self._settle(), name="control: grace"))
-            loops.append(asyncio.create_task(self._keep_spent(), name="control: spent"))
+            loops.append(asyncio.create_task(self._spent.run(), name="control: spent"))
+            loops.append(asyncio.create_task(self._machines.run(), name="control: nodes"))
             yield
         finally:
             self.stop()
             for each in loops:
                 each.cancel()
             await asyncio.gather(*loops, *self._writes, return_exceptions=True)
-            await self._write_spent()
+            await self._spent.keep()
+            await self._machines.keep()
 
     def stop(self) -> None:
         """End all streams; refuse what comes from now on."""
@@ -298,21 +309,23 @@ class Control:
 
     async def _load(self, token: str) -> None:
         kept = await self._store.open()
-        self._kept = {ref(each) for each in kept}
-        self._snapshot.change([*self._catalog, *kept])
+        lasting = [each for each in kept if not isinstance(each, Node | Instance)]
+        self._kept = {ref(each) for each in lasting}
+        self._snapshot.change([*self._catalog, *lasting])
         await self.finetunes.open()
         world, now = self._snapshot.world, self._clock.unix_ms()
         if token:
             accounts, tokens = world.table(Account), world.table(Token)
             puts, deletes = default_access(token, accounts=accounts, tokens=tokens, at_ms=now)
             await self._write(puts, deletes)
-        remember(self._sharing, world.table(Spent).values(), today=now // DAY_MS)
+        self._spent.remember(today=now // DAY_MS)
         colos = world.table(Colo)
         owned = [each for each in world.table(Shard).values() if each.colo in colos]
         self._awaited = {Reporter("server", each.owner) for each in owned if each.owner}
         # one without a colo is of a control that did not note it yet
         assigned = [a for a in world.table(Assignment).values() if not a.colo or a.colo in colos]
-        self._awaited |= {Reporter("node", each.node) for each in assigned}
+        names = (*self._machines.restore(kept), *(each.node for each in assigned))
+        self._awaited |= {Reporter("node", name) for name in names}
         self._running, self._active_since = True, self._clock.now()
 
     async def _settle(self) -> None:
@@ -368,22 +381,6 @@ class Control:
             moved = ownership.judge(wanted, world.table(Shard), servers)
             # stored before it is told: an epoch must never be given out twice
             await self._through(self._write(moved, []))
-
-    async def _keep_spent(self) -> None:
-        """Keep what is used of budgets, so that a restart gives nobody a second one."""
-        while True:
-            await asyncio.sleep(self._settings.spent_s)
-            await self._through(self._write_spent())
-
-    async def _write_spent(self) -> None:
-        spent = spent_of(self._sharing, self._snapshot.world.table(Account))
-        changed = [each for each in spent if self._snapshot.get(ref(each)) != each]
-        if not changed:
-            return
-        try:
-            await self._write(changed, [])
-        except Unavailable as error:
-            log.error("what accounts have used is not kept: %s", error)
 
     async def _write(self, puts: Sequence[Resource], deletes: Sequence[Ref]) -> int:
         async with self._writing:

@@ -15,3 +15,4 @@ class Settings:
     watch_bound: int = 1024
     share_keep_s: float = 30.0
     spent_s: float = 10.0
+    node_forget_s: float = 3600.0

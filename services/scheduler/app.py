@@ -91,7 +91,7 @@ def build(
     """
     return Scheduler(
         world=world,
-        fleet=NodeFleet(control=control, world=world),
+        fleet=NodeFleet(control=control, world=world, clock=clock, patience=config.patience),
         keeping=Keeping(history=memory.archive, log=memory.archive, every_s=config.save_s),
         snapshots=memory.snapshots,
         metrics=Metrics(registry),

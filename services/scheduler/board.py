@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from libs.common.catalog import Model
 from libs.common.room import Room
@@ -16,8 +16,11 @@ FEW = 3  # nodes that are named of many
 class Board:
     """What is placed on which node."""
 
-    def __init__(self, nodes: Iterable[Node], wants: Iterable[Want]) -> None:
-        self._seats = [Seats(node) for node in nodes]
+    def __init__(
+        self, nodes: Iterable[Node], wants: Iterable[Want], *, away: Collection[str] = ()
+    ) -> None:
+        """Begin empty; nothing is placed on the nodes that are `away` but what is kept there."""
+        self._seats = [Seats(node, is_away=node.name in away) for node in nodes]
         self._wants = {want.model.name: want for want in wants}
 
     def __repr__(self) -> str:
@@ -37,8 +40,8 @@ class Board:
     def keep(self, want: Want, assigned: Mapping[str, int], ready: Mapping[str, int]) -> None:
         """Place what nodes run already, without what is too much.
 
-        What boots or has failed goes first, so that as many as can be go on serving: each node
-        takes away its own in that order, too.
+        What is on nodes that are away goes first, and then what boots or has failed, so that as
+        many as can be go on serving: each node takes away its own in that order, too.
         """
         model = want.model
         for seats in self._seats:
@@ -46,8 +49,9 @@ class Board:
             seats.add(model, min(count, 1) if model.backend.shares else count)
         for _ in range(self.placed(want) - want.instances):
             most = max(
-                self._seats,
+                (seats for seats in self._seats if seats.counts.get(model.name)),
                 key=lambda seats: (
+                    seats.is_away,
                     seats.counts[model.name] > ready.get(seats.node.name, 0),
                     *seats.fullness(model),
                     seats.node.name,
@@ -68,7 +72,7 @@ class Board:
         gain = want.rank(self.placed(want) + 1)
         found = []
         for seats in self._seats:
-            victims = self._victims(seats, want, gain)
+            victims = {} if seats.is_away else self._victims(seats, want, gain)
             if victims and outweighs(gain, victims.values()):
                 order = (cost(victims.values()), *self._order(seats, want.model))
                 found.append((order, seats, victims))
@@ -89,7 +93,8 @@ class Board:
         if not nodes:
             return "the region has no nodes"
         text = "; ".join(f"{why} on {_few(names)}" for why, names in nodes.items())
-        others = any(seats.counts.keys() - {want.model.name} for seats in self._seats)
+        there = [seats for seats in self._seats if not seats.is_away]
+        others = any(seats.counts.keys() - {want.model.name} for seats in there)
         return f"{text}; what runs there comes first" if others else text
 
     def _victims(self, seats: Seats, want: Want, gain: Rank) -> dict[tuple[str, int], Rank]:
@@ -149,8 +154,9 @@ class Board:
 class Seats:
     """What is placed on one node, and what that takes."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, is_away: bool = False) -> None:
         self.node = node
+        self.is_away = is_away
         self.room = Room(node)
         self.counts: dict[str, int] = {}
         self._models: dict[str, Model] = {}
@@ -171,13 +177,15 @@ class Seats:
 
     def copy(self) -> Seats:
         """Return another one like it, to try things on."""
-        other = Seats(self.node)
+        other = Seats(self.node, is_away=self.is_away)
         for name, count in self.counts.items():
             other.add(self._models[name], count)
         return other
 
     def refusals(self, model: Model) -> tuple[str, ...]:
         """Return why one more instance cannot run here, or nothing."""
+        if self.is_away:
+            return ("no sign of the agent",)
         if model.backend.shares and self.counts.get(model.name):
             return ("there is an instance",)
         return tuple(f"not enough {what}" for what in self.room.lacks(model.resources))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from libs.common.away import lost
 from libs.common.catalog import Model
 from libs.common.room import Room
 from libs.common.world import World
@@ -40,9 +41,10 @@ class ExternalNode(NamedTuple):
 
 
 def deployments(world: World) -> Counter[Deployment]:
-    """Count the instances on nodes."""
+    """Count the instances on nodes: away are those that nobody hears of or reaches."""
     region_of, models, nodes = regions(world), world.table(Model), world.table(Node)
     counts: Counter[Deployment] = Counter()
+    gone = lost(world)
     for each in world.table(Instance).values():
         if each.external:
             continue
@@ -52,7 +54,7 @@ def deployments(world: World) -> Counter[Deployment]:
                 model=each.model,
                 tier=model.tier if model else "",
                 region=region_of.get(each.colo, ""),
-                status=each.state,
+                status="away" if each.id in gone else each.state,
                 gpu_model=node.gpu_model if node else "",
             )
         ] += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,12 +28,13 @@ from services.scheduler.inventory import deployments, external_instances, extern
 from services.scheduler.keeping import Keeping
 from services.scheduler.measuring import Measuring
 from services.scheduler.metrics import Metrics
-from services.scheduler.placement import FleetState, Placement
+from services.scheduler.placement import FleetState, Placement, by_key, left_there
 from services.scheduler.plan import Plan, make_plan
 from services.scheduler.ports import Fleet
 from services.scheduler.rationing import place_rationed
 from services.scheduler.records import record_of
 from services.scheduler.scale_spans import span_of
+from services.scheduler.silences import silences_of
 from services.scheduler.sizing import Case, Sizer, Sizing
 from services.scheduler.snapshots import Snapshots
 from services.scheduler.usage import Key, Usage, read, regions
@@ -194,7 +196,8 @@ class Scheduler:
 
     async def _size(self, usage: Mapping[Key, Usage], *, at_ms: int) -> dict[Key, Sizing]:
         """Size every model in every region, those anew whose moment it is."""
-        current = self._current(self._fleet.state())
+        state = self._fleet.state()
+        current = by_key(state.assigned, state.nodes, regions(self._world))
         models = dict(self._world.table(Model))
         overrides = list(self._world.table(Override).values())
         sizings: dict[Key, Sizing] = {}
@@ -229,9 +232,13 @@ class Scheduler:
 
     def _place(self, sizings: Mapping[Key, Sizing], *, cause: str, at_ms: int) -> Plan:
         """Say which node runs what, and make a record of each decision."""
-        fleet = self._fleet.state()
-        placement = self._placement([_want(key, each) for key, each in sizings.items()], fleet)
-        placed = self._current(FleetState(nodes=fleet.nodes, assigned=placement.counts))
+        fleet, region_of = self._fleet.state(), regions(self._world)
+        wants = [_want(key, each) for key, each in sizings.items()]
+        placement = self._placement(wants, fleet)
+        placed = by_key(placement.counts, fleet.nodes, region_of)
+        left = left_there(wants, placement.counts, fleet, region_of)
+        counts = dict(Counter(placement.counts) + Counter(left))
+        silences = silences_of(fleet, counts, region_of, at_ms=at_ms)
         records = []
         for key, each in sizings.items():
             is_due, count = self._is_due(key), placed.get(key, 0)
@@ -242,10 +249,10 @@ class Scheduler:
                     cause="tick" if is_due else cause,
                     at_ms=at_ms,
                     placed=count,
-                    unmet=placement.unmet.get(key, ""),
+                    notes=(*silences.get(key, ()), placement.unmet.get(key, "")),
                 )
                 records.append(self._told[key])
-        plan = make_plan(placement.counts, fleet, records)
+        plan = make_plan(counts, fleet, records)
         over = expired(self._world.table(Override).values(), now_ms=at_ms)
         gone = [self._told.pop(key) for key in self._told.keys() - sizings.keys()]
         deletes = (*plan.deletes, *(ref(each) for each in over), *(ref(each) for each in gone))
@@ -276,17 +283,6 @@ class Scheduler:
         if self._placed is None or self._placed[0] != asked:
             self._placed = asked, place_rationed(*asked)
         return self._placed[1]
-
-    def _current(self, state: FleetState) -> dict[Key, int]:
-        """Return how many instances of each model a region is to have."""
-        region_of = regions(self._world)
-        region = {node.name: region_of.get(node.colo, "") for node in state.nodes}
-        counts: dict[Key, int] = {}
-        for seat, count in state.assigned.items():
-            if seat.node in region:
-                key = Key(seat.model, region[seat.node])
-                counts[key] = counts.get(key, 0) + count
-        return counts
 
     async def _look_until_due(self) -> None:
         """Look every so often until the next step; a change makes one due at once."""

@@ -57,7 +57,7 @@ class Metrics(Collector):
         yield from self._decided()
         yield _counted(
             "model_deployments",
-            "Instances on nodes, by status: booting, ready, draining, failed.",
+            "Instances on nodes, by status: booting, ready, draining, failed, away.",
             Deployment,
             self._deployments.items(),
         )

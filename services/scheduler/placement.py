@@ -29,11 +29,16 @@ class Seat(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetState:
-    """The nodes, and how many instances each should run as of now, and has ready."""
+    """The nodes, and how many instances each should run as of now, and has ready.
+
+    Nothing is placed on those that are `away`. What is `lost` there for too long goes elsewhere.
+    """
 
     nodes: Sequence[Node]
     assigned: Mapping[Seat, int]
     ready: Mapping[Seat, int] = field(default_factory=dict)
+    away: frozenset[str] = frozenset()
+    lost: Mapping[Seat, int] = field(default_factory=dict)  # of what is assigned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +54,13 @@ def place(wants: Iterable[Want], fleet: FleetState, region_of: Mapping[str, str]
     by_region: dict[str, list[Want]] = {}
     for want in wants:
         by_region.setdefault(want.region, []).append(want)
-    assigned, ready = _by_model(fleet.assigned), _by_model(fleet.ready)
+    there = {seat: count - fleet.lost.get(seat, 0) for seat, count in fleet.assigned.items()}
+    assigned, ready = _by_model(there), _by_model(fleet.ready)
     counts: dict[Seat, int] = {}
     unmet: dict[Key, str] = {}
     for region, mine in by_region.items():
         nodes = [node for node in fleet.nodes if region_of.get(node.colo, "") == region]
-        board = Board(nodes, mine)
+        board = Board(nodes, mine, away=fleet.away)
         for want in mine:
             name = want.model.name
             board.keep(want, assigned.get(name, {}), ready.get(name, {}))
@@ -68,6 +74,41 @@ def _by_model(seats: Mapping[Seat, int]) -> Mapping[str, Mapping[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for (node, model), count in seats.items():
         found.setdefault(model, {})[node] = count
+    return found
+
+
+def left_there(
+    wants: Iterable[Want],
+    counts: Mapping[Seat, int],
+    fleet: FleetState,
+    region_of: Mapping[str, str],
+) -> dict[Seat, int]:
+    """Return what stays assigned though it is lost, for it has found no place elsewhere.
+
+    Where all nodes of a region are cut off, nothing is taken from them.
+    """
+    regions = {node.name: region_of.get(node.colo, "") for node in fleet.nodes}
+    placed = by_key(counts, fleet.nodes, region_of)
+    missing = {want.key: want.instances - placed.get(want.key, 0) for want in wants}
+    left = {}
+    for seat, count in sorted(fleet.lost.items()):
+        key = Key(seat.model, regions[seat.node])
+        if (stays := min(count, missing.get(key, 0))) > 0:
+            left[seat] = stays
+            missing[key] -= stays
+    return left
+
+
+def by_key(
+    counts: Mapping[Seat, int], nodes: Iterable[Node], region_of: Mapping[str, str]
+) -> dict[Key, int]:
+    """Return how many of each model there are in each region, on these nodes."""
+    regions = {node.name: region_of.get(node.colo, "") for node in nodes}
+    found: dict[Key, int] = {}
+    for seat, count in counts.items():
+        if seat.node in regions:
+            key = Key(seat.model, regions[seat.node])
+            found[key] = found.get(key, 0) + count
     return found
 
 

@@ -15,7 +15,7 @@ from itertools import groupby
 import numpy as np
 
 from services.scheduler.deciding.sharing import Share, shared
-from services.scheduler.placement import FleetState, Placement, Seat, place
+from services.scheduler.placement import FleetState, Placement, by_key, place
 from services.scheduler.usage import Key
 from services.scheduler.worth import Want
 
@@ -27,7 +27,7 @@ def place_rationed(
     found = place(wants, fleet, region_of)
     if not found.unmet:
         return found
-    placed, has = (_counts(each, fleet, region_of) for each in (found.counts, fleet.assigned))
+    placed, has = (by_key(each, fleet.nodes, region_of) for each in (found.counts, fleet.assigned))
     rations = dict(_rations(wants, {key.region for key in found.unmet}, placed, has))
     if not any(rations[want.key] < want.instances for want in wants if want.key in rations):
         return found
@@ -85,17 +85,4 @@ def _with_rest(shares: Sequence[Share], counts: list[int], places: int) -> list[
             more = max(0, min(left, reached[at] - counts[at], share.most - counts[at]))
             counts[at] += more
             left -= more
-    return counts
-
-
-def _counts(
-    assigned: Mapping[Seat, int], fleet: FleetState, region_of: Mapping[str, str]
-) -> dict[Key, int]:
-    """Return how many of each model there are in each region."""
-    regions = {node.name: region_of.get(node.colo, "") for node in fleet.nodes}
-    counts: dict[Key, int] = {}
-    for (node, model), count in assigned.items():
-        if node in regions:
-            key = Key(model, regions[node])
-            counts[key] = counts.get(key, 0) + count
     return counts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from libs.common.world_map import Decision
 from services.scheduler.sizing import Sizing
@@ -12,9 +12,9 @@ DIGITS = 4  # significant ones, of what is only looked at
 
 
 def record_of(
-    key: Key, sizing: Sizing, *, cause: str, at_ms: int, placed: int, unmet: str
+    key: Key, sizing: Sizing, *, cause: str, at_ms: int, placed: int, notes: Iterable[str]
 ) -> Decision:
-    """Return the record of a sizing; `placed` is what the fleet was told, `unmet` why not more."""
+    """Return the record of a sizing; `placed` is what the fleet was told, `notes` why not more."""
     case, minute, made = sizing.case, sizing.minute, sizing.made
     return Decision(
         model=key.model,
@@ -25,7 +25,7 @@ def record_of(
         running=case.usage.running,
         required=made.required,
         desired=sizing.desired,
-        reason="; ".join(_reasons(sizing, unmet)),
+        reason="; ".join(_reasons(sizing, notes)),
         cause=cause,
         booting=case.usage.booting,
         queued=case.usage.queued,
@@ -47,7 +47,7 @@ def record_of(
     )
 
 
-def _reasons(sizing: Sizing, unmet: str) -> Iterator[str]:
+def _reasons(sizing: Sizing, notes: Iterable[str]) -> Iterator[str]:
     made, allowed = sizing.made, sizing.case.controls
     yield f"a demand of {made.load:.1f}, up to {sizing.forecast:.1f}, needs {made.required}"
     yield from made.reasons
@@ -57,8 +57,7 @@ def _reasons(sizing: Sizing, unmet: str) -> Iterator[str]:
         yield f"frozen at {sizing.wanted}"
     elif sizing.case.is_held:
         yield f"a dry run: it stays at {sizing.wanted}"
-    if unmet:
-        yield unmet
+    yield from filter(None, notes)
 
 
 def _short(number: float) -> float:

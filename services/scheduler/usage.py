@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from libs.common.away import lost
 from libs.common.catalog import Model
 from libs.common.world import World
 from libs.common.world_map import Colo, Instance, InstanceState, Node, ShardLoad
@@ -60,14 +61,20 @@ def is_scaled(model: Model) -> bool:
 
 
 def read(world: World) -> dict[Key, Usage]:
-    """Return the usage of every model that nodes run, in every region that has nodes."""
+    """Return the usage of every model that nodes run, in every region that has nodes.
+
+    Instances on nodes that are away count as long as servers reach them.
+    """
     region_of = regions(world)
     models = [model.name for model in world.table(Model).values() if is_scaled(model)]
     loads: dict[Key, list[ShardLoad]] = {}
     for load in world.table(ShardLoad).values():
         loads.setdefault(Key(load.model, region_of.get(load.colo, "")), []).append(load)
     instances: dict[Key, list[Instance]] = {}
-    for each in world.table(Instance).values():
+    gone = lost(world)
+    for name, each in world.table(Instance).items():
+        if name in gone:
+            continue
         instances.setdefault(Key(each.model, region_of.get(each.colo, "")), []).append(each)
     with_nodes = {region_of.get(node.colo, "") for node in world.table(Node).values()}
     keys = (Key(model, region) for model in models for region in sorted(with_nodes))

@@ -11,11 +11,14 @@ import duckdb
 import pytest
 
 from libs.common.databases import sqlite_url
+from libs.common.world_map import Account, Instance, Node
 from services.analytics.stores.duckdb import DuckDBStore
 from services.backup import archive, restoring
 from services.backup.manifest import CannotBackUp
 from services.control.store import SqlStore
 from services.state_folder import state_folder
+
+ACCOUNT = Account(id="0" * 32)
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ async def parts(folder: Path) -> Path:
     store = SqlStore(sqlite_url(state / "control.db"))
     await store.open()
     assert await store.take_lease(await store.lease(), "up on elsewhere")
+    there = Instance(id="i", model="m", colo="ams", node="n", state="ready")
+    await store.write([ACCOUNT, Node(name="n", colo="ams"), there])
     await store.close()
     async with DuckDBStore(state / "events.duckdb"):
         pass
@@ -56,7 +61,7 @@ async def test_all_is_there_and_nobody_holds_the_lease(parts: Path) -> None:
     assert (config / "constellation.yaml").read_text() == "colos: []\n"
     assert not (state / restoring.RESTORING).exists()
     store = SqlStore(sqlite_url(state / "control.db"))
-    await store.open()
+    assert await store.open() == [ACCOUNT]  # nodes that there are say so themselves
     assert (await store.lease()).holder == ""
     await store.close()
 

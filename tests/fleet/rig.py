@@ -108,7 +108,7 @@ class Controls:
         world = World()
         scheduler = Scheduler(
             world=world,
-            fleet=NodeFleet(control=control, world=world),
+            fleet=NodeFleet(control=control, world=world, clock=CLOCK),
             keeping=Keeping(history=Nowhere(), log=Nowhere(), every_s=300.0),
             snapshots=Snapshots(),
             metrics=Metrics(CollectorRegistry()),

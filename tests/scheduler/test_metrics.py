@@ -12,6 +12,7 @@ from libs.common.catalog import Backend, Model, Resources
 from libs.common.world import World
 from libs.common.world_map import Colo, Instance, Node, Ref, Update
 from services.scheduler.inventory import deployments, external_instances, external_nodes
+from services.scheduler.usage import Key, read
 from tests.scheduler.fleet import Site, scheduling
 from tests.virtual_time import run
 
@@ -59,6 +60,18 @@ def test_instances_on_nodes_are_counted_by_state_and_gpu() -> None:
             ("m", "gold", "us", "ready", "A100"): 1,
         }
     )
+
+
+def test_instances_that_nobody_hears_of_or_reaches_are_away() -> None:
+    made = world()
+    silent = Node(name="n1", colo="ams", gpus=2, gpu_model="H100", away_since_ms=1)
+    made.apply(Update(version=2, puts=(silent,)))
+
+    assert deployments(made) == Counter(
+        {("m", "gold", "eu", "away", "H100"): 2, ("m", "gold", "us", "ready", "A100"): 1}
+    )
+    assert read(made)[Key("m", "eu")].running == 0
+    assert read(made)[Key("m", "us")].running == 1
 
 
 def test_what_others_run_is_counted_once_in_each_region() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from libs.common.catalog import Backend, Model, Resources
 from libs.common.world_map import Node
-from services.scheduler.placement import FleetState, Placement, Seat, place
+from services.scheduler.placement import FleetState, Placement, Seat, left_there, place
 from services.scheduler.usage import Key
 from services.scheduler.worth import Want
 
@@ -267,6 +267,63 @@ def test_the_emptier_node_is_taken_first() -> None:
     found = placed([want(big, 1), want(small, 1)], nodes, {Seat("n1", "big"): 1})
 
     assert found.counts == {Seat("n1", "big"): 1, Seat("n2", "small"): 1}
+
+
+TWO = [node("a", cpus=4), node("dead", cpus=4)]
+
+
+def without(
+    wants: list[Want], assigned: dict[Seat, int], *, lost: int = 0, nodes: list[Node] = TWO
+) -> tuple[Placement, dict[Seat, int]]:
+    """Place with a node that is silent, and return what stays assigned there for want of room."""
+    gone = {Seat("dead", "m"): lost} if lost else {}
+    fleet = FleetState(nodes=nodes, assigned=assigned, away=frozenset({"dead"}), lost=gone)
+    found = place(wants, fleet, REGIONS)
+    return found, left_there(wants, found.counts, fleet, REGIONS)
+
+
+ONE_EACH = {Seat("a", "m"): 1, Seat("dead", "m"): 1}
+
+
+@pytest.mark.parametrize(
+    ("instances", "lost", "on_a", "on_dead"),
+    [(2, 0, 1, 1), (4, 0, 3, 1), (1, 0, 1, 0), (2, 1, 2, 0), (4, 1, 4, 0)],
+    ids=["as it is", "more", "fewer", "lost", "lost, and more"],
+)
+def test_a_silent_node_keeps_what_it_has_gets_nothing_and_loses_it_first(
+    instances: int, lost: int, on_a: int, on_dead: int
+) -> None:
+    found, left = without([want(model(cpus=1), instances)], ONE_EACH, lost=lost)
+
+    assert found.counts == {
+        seat: count
+        for seat, count in ((Seat("a", "m"), on_a), (Seat("dead", "m"), on_dead))
+        if count
+    }
+    assert found.unmet == {}
+    assert left == {}
+
+
+def test_what_is_lost_stays_assigned_as_far_as_there_is_no_room_elsewhere() -> None:
+    assigned = {Seat("a", "m"): 3, Seat("dead", "m"): 3}
+
+    found, left = without([want(model(cpus=1), 6)], assigned, lost=3)
+
+    assert found.counts == {Seat("a", "m"): 4}
+    assert left == {Seat("dead", "m"): 2}
+    assert found.unmet == {
+        Key("m", "eu"): "no room for 2: not enough CPUs on a; no sign of the agent on dead"
+    }
+
+
+def test_nobody_gives_way_on_a_silent_node() -> None:
+    wants = [want(LOW, 1), want(HIGH, 1)]
+    assigned = {Seat("dead", "low"): 1}
+
+    found, _ = without(wants, assigned, nodes=[node("dead", cpus=1)])
+
+    assert found.counts == assigned
+    assert found.unmet == {Key("high", "eu"): "no room for 1: no sign of the agent on dead"}
 
 
 @st.composite

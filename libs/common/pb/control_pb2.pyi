@@ -1395,6 +1395,7 @@ class Node(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     GPU_MODEL_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
+    AWAY_SINCE_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     colo: _builtins.str
     cpus: _builtins.float
@@ -1406,6 +1407,8 @@ class Node(_message.Message):
     """As its driver calls it, such as "NVIDIA L4"; empty: none, or unknown."""
     provider: _builtins.str
     """Who runs the machine; empty: it is ours."""
+    away_since_ms: _builtins.int
+    """Since when nothing is heard of its agent, Unix milliseconds; 0: it reports. Control says so."""
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Models whose files it holds."""
@@ -1422,10 +1425,11 @@ class Node(_message.Message):
         weights: _abc.Iterable[_builtins.str] | None = ...,
         gpu_model: _builtins.str = ...,
         provider: _builtins.str = ...,
+        away_since_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["colo", b"colo", "cpus", b"cpus", "gpu_memory_mb", b"gpu_memory_mb", "gpu_model", b"gpu_model", "gpus", b"gpus", "memory_mb", b"memory_mb", "name", b"name", "provider", b"provider", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away_since_ms", b"away_since_ms", "colo", b"colo", "cpus", b"cpus", "gpu_memory_mb", b"gpu_memory_mb", "gpu_model", b"gpu_model", "gpus", b"gpus", "memory_mb", b"memory_mb", "name", b"name", "provider", b"provider", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,7 +94,7 @@ class ControlServiceServicer:
 
         The stream is the reporter's life sign: 5 s after it is lost, a server's
         and an entry's resources are removed, and a server's shards move. A node's
-        stay: its instances outlive its agent. A stream on which nothing has come
+        stay, over control's restarts, too: its instances outlive its agent. A stream on which nothing has come
         for 10 s is lost, too. After a message with `leaving`, nothing is waited
         for. Entries are answered with
         their shares of accounts' limits, when those change.
