@@ -18,6 +18,7 @@ from libs.common.events.sinks import SinkConfig, UnixSocketSink
 from tests.analytics.support import event
 
 EVENTS = 12_000
+LATE_MS = 100.0  # until the timer comes on a busy machine; said in docs/analytics.md
 CONFIG = SinkConfig(
     backoff=Backoff(first_s=0.02, most_s=0.1), pending_events=EVENTS, close_seconds=20
 )
@@ -133,4 +134,4 @@ async def test_killed_together_sink_and_collector_lose_the_last_10_ms(
     oldest = max(ages, default=0.0)
     cost = f"{len(ages)} of {len(emitted)} events lost, {oldest:.1f} ms old at most"
     record_property("fault", f"kill -9 of a sink with its collector: {cost}")
-    assert oldest < 10 + 100  # and what a busy machine takes until the timer comes
+    assert oldest < 1000 * CONFIG.flush_seconds + LATE_MS

@@ -33,6 +33,7 @@ BOUNDS = {
 }
 TOKEN = "cst_token-for-the-benchmark"
 FLUSH_S = 0.010
+LATE_MS = 100.0  # more: until the timer comes on a busy machine, and until the asker has the answer
 PREFIX = "constellation_server_events_"
 
 
@@ -197,6 +198,8 @@ def test_every_request_is_one_event_whoever_is_killed(
     told("a spool of 2 MB at its bound", f"{dropped} of {requests} events dropped and counted")
 
     gateway.analytics.kill()
+    before = gateway.stored()
+    assert len(before) == requests - dropped
     with Asking(gateway.port) as asking:
         time.sleep(2 * seconds)
         gateway.edge.kill()
@@ -214,12 +217,11 @@ def test_every_request_is_one_event_whoever_is_killed(
     boots = sorted({boot for _, boot in stored})
     assert len(boots) == 2
     assert sum(boot == boots[1] for _, boot in stored) == later
-    assert sum(boot == boots[0] for _, boot in stored) >= requests - dropped
+    assert set(before) <= set(stored)
     lost = [(killed - when) * 1000 for when, each in asking.answered if each not in ids]
     oldest = max(lost, default=0.0)
     told(
         "kill -9 of a server while analytics is away",
         f"{len(lost)} of {len(asking.answered)} events lost, {oldest:.1f} ms old at most",
     )
-    # Its last 10 ms, and what a busy machine takes until the timer comes.
-    assert oldest < 1000 * FLUSH_S + 100
+    assert oldest < 1000 * FLUSH_S + LATE_MS
