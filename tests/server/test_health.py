@@ -2,105 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from libs.common.catalog import Permits
-from libs.common.clock import ManualClock
-from libs.common.envelope import TimeBounds, Timings
 from libs.common.errors import Aborted, DeadlineExceeded, ModelFailed, ModelRefused, RequestError
-from libs.common.world_map import Instance
-from services.server.endpoints import Endpoint
-from services.server.health import Health
-from services.server.metrics import ServerMetrics
 from services.server.outliers import (
-    DEAD,
     EJECTED,
     FAILING,
     HEALTHY,
     LOST,
     SLOW,
     TRIAL,
-    Limits,
-    Verdict,
 )
-from services.server.shards import Shards
-from services.server.turnstile import Lease
 from services.server.witnesses import LATELY_S
-from tests.fakes import COLO, MODEL, SERVER, a_model, a_request, a_world, an_instance, put
-from tests.server.looking import recorded
-
-UP, DOWN = Verdict(is_up=True), Verdict(is_up=False)
-PROVEN = Verdict(is_up=True, is_proven=True)
-TWO = Permits(per_instance=2)
-# As entry sets them where a client says nothing, less what the way took.
-MODELS = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=599_990)
-OWN = TimeBounds(first_part_ms=29_990, idle_ms=30_000, total_ms=5_000)
-
-
-class Ward:
-    """A shard with some endpoints, its health, and time that moves by hand."""
-
-    def __init__(self, endpoints: int, *, permits: Permits = TWO, **limits: float) -> None:
-        self.clock = ManualClock()
-        self.metrics = ServerMetrics(CollectorRegistry())
-        self.limits = Limits(**limits)  # type: ignore[arg-type]
-        self.health = Health(
-            self.limits, metrics=self.metrics, clock=self.clock, rng=random.Random(1)
-        )
-        instances = [an_instance(number) for number in range(endpoints)]
-        self.world = a_world(*instances, model=a_model(permits=permits))
-        self.shards = Shards(server=SERVER, colo=COLO, world=self.world, rng=random.Random(1))
-        self.shards.sync()
-        (self.shard,) = self.shards
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        return list(self.shard.turnstile.endpoints.values())
-
-    @property
-    def states(self) -> list[str]:
-        return [each.condition.state for each in self.endpoints]
-
-    @property
-    def used(self) -> list[int]:
-        """The endpoints that calls are sent to."""
-        return [n for n, each in enumerate(self.endpoints) if each.state == "healthy"]
-
-    def call(
-        self,
-        number: int,
-        error: type[RequestError] | None = None,
-        *,
-        took_s: float = 0.01,
-        account: str = "a",
-        bounds: TimeBounds = MODELS,
-        had_parts: bool = False,
-    ) -> None:
-        """Let one call of an endpoint end."""
-        lease = Lease(self.shard.turnstile, self.endpoints[number], "", 1)
-        request = a_request(account=account, time_bounds=bounds)
-        record = recorded(request=request, shard=self.shard)
-        record.first_part_at = self.clock.now() if had_parts else 0.0
-        record.lease, record.leased_at = lease, self.clock.now()
-        self.clock.advance(took_s)
-        record.error = error
-        took_us = int(took_s * 1_000_000)
-        record.timings = Timings(forward_us=took_us, first_part_us=took_us)
-        self.health.ended(record)
-
-    def sample(self) -> None:
-        self.clock.advance(0.5)
-        self.health.sample(self.shards)
-
-    def probe(self, number: int, verdict: Verdict, *, after_s: float = 13.0) -> None:
-        self.clock.advance(after_s)
-        self.health.probed(self.shard, self.endpoints[number], verdict)
+from tests.fakes import COLO, MODEL
+from tests.server.wards import DOWN, OWN, PROVEN, UP, Ward
 
 
 def test_a_lost_endpoint_is_left_alone_at_once_and_back_after_one_probe() -> None:
@@ -330,163 +248,3 @@ def test_the_slow_one_is_ejected_and_must_be_quick_to_come_back() -> None:
 
     assert ward.states[0] == HEALTHY
     assert ward.metrics.ejections[COLO, MODEL, SLOW] == 2
-
-
-def test_the_last_endpoint_is_used_though_it_fails_and_that_is_said_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    ward = Ward(1)
-
-    for _ in range(50):
-        ward.call(0, ModelFailed)
-        ward.sample()
-
-    assert (ward.states, ward.used) == ([EJECTED], [0])
-    assert ward.endpoints[0].load().state == "backoff"
-    assert ward.metrics.panics == {(COLO, MODEL): 1}
-    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
-        f"{MODEL}: too few of 1 endpoints are well, so all are used"
-    ]
-    assert ward.shard.tally
-    assert ward.shard.tally.states == {HEALTHY: 5, TRIAL: 0, EJECTED: 45}
-
-
-def test_a_trial_in_a_panic_takes_as_many_calls_as_ever() -> None:
-    ward = Ward(1)
-    for _ in range(5):
-        ward.call(0, ModelFailed)
-
-    ward.probe(0, UP)
-
-    assert (ward.states, ward.endpoints[0].concurrency) == ([TRIAL], 2)
-
-
-def test_nobody_is_sent_where_nobody_answers_even_in_a_panic(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    ward = Ward(2)
-
-    for each in ward.endpoints:
-        ward.health.lost(ward.shard, each, is_dead=False)
-        ward.sample()
-        ward.sample()
-
-    assert (ward.used, ward.metrics.panics) == ([], {})
-    assert [each.message for each in caplog.records if each.levelname == "WARNING"] == [
-        f"{MODEL}: none of 2 endpoints answers, so calls wait"
-    ]
-
-
-def test_a_suspect_that_is_used_in_a_panic_and_lost_gets_no_more_calls() -> None:
-    ward = Ward(1)
-    for _ in range(5):
-        ward.call(0, ModelFailed)
-    assert ward.used == [0]
-
-    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
-
-    assert (ward.used, ward.endpoints[0].condition.cause) == ([], LOST)
-
-
-def test_the_panic_ends_when_enough_are_well() -> None:
-    ward = Ward(1)
-    for _ in range(5):
-        ward.call(0, ModelFailed)
-    assert ward.shard.alarm
-
-    put(ward.world, an_instance(1), an_instance(2))
-    ward.shards.sync()
-    ward.sample()
-
-    assert (ward.shard.alarm, ward.used) == ("", [1, 2])
-
-
-def test_who_leaves_is_neither_judged_nor_counted() -> None:
-    ward = Ward(2)
-    put(ward.world, an_instance(0, state="draining"))
-    ward.shards.sync()
-
-    for _ in range(9):
-        ward.call(0, ModelFailed)
-    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
-
-    assert [each.state for each in ward.endpoints] == ["draining", "healthy"]
-    assert ward.endpoints[0].load().state == "draining"
-
-
-def test_who_is_taken_back_by_its_node_is_still_ejected() -> None:
-    ward = Ward(2)
-    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
-
-    for state in ("draining", "ready"):
-        instance: Instance = an_instance(0, state=state)
-        put(ward.world, instance)
-        ward.shards.sync()
-
-    assert ward.endpoints[0].state == "backoff"
-
-
-def test_an_instance_at_another_address_is_another_endpoint() -> None:
-    ward = Ward(1)
-    ward.health.lost(ward.shard, ward.endpoints[0], is_dead=False)
-
-    moved = Instance(
-        id=an_instance(0).id, model=MODEL, colo=COLO, address="127.0.0.1:9999", state="ready"
-    )
-    put(ward.world, moved)
-    ward.shards.sync()
-
-    assert (ward.states, ward.used) == ([HEALTHY], [0])
-
-
-OPS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["answer", "fail", "slow", "lost", "dead", "up", "down", "proven", "drain", "back"]
-        ),
-        st.integers(0, 3),
-        st.sampled_from([0.0, 0.3, 2.0, 13.0]),
-    ),
-    max_size=60,
-)
-
-
-@given(endpoints=st.integers(1, 4), ops=OPS)
-def test_calls_go_to_whoever_may_serve_and_never_to_nobody(
-    endpoints: int, ops: list[tuple[str, int, float]]
-) -> None:
-    ward = Ward(endpoints)
-
-    for op, number, wait_s in ops:
-        each = number % endpoints
-        endpoint = ward.endpoints[each]
-        ward.clock.advance(wait_s)
-        match op:
-            case "answer" | "slow":
-                ward.call(each, took_s=9.0 if op == "slow" else 0.01)
-            case "fail":
-                for _ in range(5):
-                    ward.call(each, ModelFailed)
-            case "lost" | "dead":
-                ward.health.lost(ward.shard, endpoint, is_dead=op == "dead")
-            case "up" | "down" | "proven":
-                verdict = {"up": UP, "down": DOWN, "proven": PROVEN}[op]
-                ward.health.probed(ward.shard, endpoint, verdict)
-            case "drain" | "back":
-                state = "draining" if op == "drain" else "ready"
-                put(ward.world, an_instance(each, state=state))
-                ward.shards.sync()
-        ward.sample()
-
-        able = [each for each in ward.endpoints if each.state != "draining"]
-        gone = [
-            e for e in able if e.condition.state == EJECTED and e.condition.cause in (LOST, DEAD)
-        ]
-        used = [each for each in able if each.state == "healthy"]
-        assert len(gone) == len(able) or used
-        assert not [each for each in gone if each in used]
-        assert {each.concurrency for each in able} <= {1, 2}
-        for each_one in able:
-            condition = each_one.condition
-            assert condition.state != HEALTHY or (each_one in used and each_one.concurrency == 2)
-            assert condition.retry_at <= ward.clock.now() + 1.2 * ward.limits.longest_backoff_s
