@@ -208,9 +208,17 @@ def test_no_secret_setting_is_in_what_its_class_says(service: str) -> None:
     assert [each.name for each in named if each.repr] == []
 
 
-def test_a_database_that_cannot_be_had_is_told_without_its_password() -> None:
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("nonsense://user:canary-of-a-password@127.0.0.1/x", "expected a database of"),
+        ("postgresql+pg8000://user:canary-of-a-password@127.0.0.1:1/x", "is not available"),
+    ],
+)
+def test_a_database_that_cannot_be_had_is_told_without_its_password(
+    address: str, told: str
+) -> None:
     with short_dir() as folder:
-        address = "nonsense://user:canary-of-a-password@127.0.0.1/x"
         done = subprocess.run(
             [sys.executable, "-m", "services.cli", "scheduler", "--state-dir", str(folder)],
             env={**os.environ, "CONSTELLATION_CONTROL_STORE_URL": address},
@@ -222,5 +230,5 @@ def test_a_database_that_cannot_be_had_is_told_without_its_password() -> None:
         )
 
     assert done.returncode == 1
-    assert "is not available" in done.stderr
+    assert told in done.stderr
     assert "canary" not in done.stdout + done.stderr
