@@ -226,7 +226,7 @@ async def _up(arguments: argparse.Namespace) -> None:
     async def running(state: Path) -> AsyncIterator[None]:
         options = Options(
             root=root,
-            catalog_dir=folder,
+            catalog_dir=None if triton else folder,  # an edit would put our own in its place
             state_dir=state,
             colos=colos,
             http=f"{arguments.host}:{arguments.http_port}",

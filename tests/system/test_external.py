@@ -36,6 +36,7 @@ async def start_triton(folder: Path) -> str:
 def test_a_triton_of_others_serves_the_demo_models(own: Callable[..., Up], state: Path) -> None:
     with short_dir() as folder, cleaned_up(folder):
         address = asyncio.run(start_triton(folder))
+        (state / "catalog" / "models").mkdir(parents=True)  # last time the catalog was another
         up = own(env={"CONSTELLATION_TRITON": address})
 
         assert tritons_of(state) == {}
