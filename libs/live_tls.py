@@ -25,7 +25,7 @@ class Live(Generic[T]):
         self._load = load
         self._files = tuple(files)
         self._stamp = self._stamp_of_now()
-        self._now = load()
+        self._now = self._told = load()
         self._checked = time.monotonic()
 
     def __repr__(self) -> str:
@@ -37,6 +37,14 @@ class Live(Generic[T]):
             self._checked = time.monotonic()
             self.look()
         return self._now
+
+    def news(self) -> T | None:
+        """Return what the files hold, if it is another than was asked for last; else None."""
+        now = self.now()
+        if now is self._told:
+            return None
+        self._told = now
+        return now
 
     def look(self) -> None:
         """Load the files, if they have changed."""

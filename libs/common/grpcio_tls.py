@@ -23,8 +23,10 @@ def server_credentials(tls: HopTls) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration(pair, tls.ca.read_bytes())
 
     live = Live(load, tls.files)
+    # Only what is new: grpc makes of each answer a factory of handshakes in place of the last,
+    # which another thread may just be using, and such a process ends by a fault of memory.
     return grpc.dynamic_ssl_server_credentials(
-        live.now(), live.now, require_client_authentication=True
+        live.now(), live.news, require_client_authentication=True
     )
 
 

@@ -270,3 +270,15 @@ async def test_old_tls_is_not_spoken(files: TlsFiles) -> None:
         ended = await asyncio.to_thread(subprocess.run, [*command, url], capture_output=True)
 
         assert ended.returncode != 0
+
+
+def test_news_of_files_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("libs.live_tls.CHECK_S", 0.0)
+    file = tmp_path / "pem"
+    file.write_text("old")
+    live = Live(file.read_text, [file])
+
+    assert live.news() is None
+    file.write_text("newer")
+
+    assert (live.news(), live.news(), live.now()) == ("newer", None, "newer")

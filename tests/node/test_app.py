@@ -167,7 +167,8 @@ async def test_others_are_told_of_each_instance_and_boot_with_all_fields(tmp_pat
         "instance_metadata": about,
         "version": version("constellation-inference"),
     }
-    assert min(times.values()) > 0
+    assert times["boot_time"] >= 0  # in whole seconds of this agent, which most boots are less than
+    assert all(each > 0 for name, each in times.items() if name != "boot_time")
     whole = times["active_time"] + times["boot_time"] + times["idle_time"]
     assert whole == pytest.approx(times["metric_duration"])
     assert rates["utilization"] == pytest.approx(times["active_time"] / whole)

@@ -185,7 +185,7 @@ def credentials(tls: TlsFiles) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([pair])
 
     live = Live(load, (tls.cert, tls.key))
-    return grpc.dynamic_ssl_server_credentials(live.now(), live.now)
+    return grpc.dynamic_ssl_server_credentials(live.now(), live.news)
 
 
 @contextmanager
