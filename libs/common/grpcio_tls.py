@@ -26,7 +26,9 @@ def server_credentials(tls: HopTls) -> grpc.ServerCredentials:
     # Only what is new: grpc makes of each answer a factory of handshakes in place of the last,
     # which another thread may just be using, and such a process ends by a fault of memory.
     return grpc.dynamic_ssl_server_credentials(
-        live.now(), live.news, require_client_authentication=True
+        live.now(),
+        live.news,  # type: ignore[arg-type]  # None is for no change
+        require_client_authentication=True,
     )
 
 

@@ -185,7 +185,10 @@ def credentials(tls: TlsFiles) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([pair])
 
     live = Live(load, (tls.cert, tls.key))
-    return grpc.dynamic_ssl_server_credentials(live.now(), live.news)
+    return grpc.dynamic_ssl_server_credentials(
+        live.now(),
+        live.news,  # type: ignore[arg-type]  # None is for no change
+    )
 
 
 @contextmanager
