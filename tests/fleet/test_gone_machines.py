@@ -45,6 +45,13 @@ def known(fleet: Fleet) -> tuple[set[str], set[str]]:
     return set(world.table(Node)), {each.node for each in world.table(Instance).values()}
 
 
+async def begun(fleet: Fleet, count: int) -> None:
+    """Have the fleet come up, and run so many."""
+    await asyncio.sleep(10.0)
+    await fleet.want("first", count)
+    await asyncio.sleep(BOOTS_S)
+
+
 async def fail_over(fleet: Fleet) -> None:
     """Have both controls die and come back, so that the active one knows what is kept alone."""
     for name in ("a", "b"):
@@ -64,9 +71,7 @@ def test_a_machine_that_is_gone_gets_nothing_and_is_replaced(restarts: bool) -> 
     async def story() -> None:
         async with Fleet(random.Random(1)) as fleet:
             ams, lhr = fleet.sites
-            await asyncio.sleep(10.0)
-            await fleet.want("first", 2)
-            await asyncio.sleep(BOOTS_S)
+            await begun(fleet, 2)
             assert (count(ams), count(lhr)) == (1, 1)
 
             await lose(ams)
@@ -100,9 +105,7 @@ def test_a_machine_that_never_comes_back_is_forgotten() -> None:
     async def story() -> None:
         async with Fleet(random.Random(1)) as fleet:
             ams, _ = fleet.sites
-            await asyncio.sleep(10.0)
-            await fleet.want("first", 2)
-            await asyncio.sleep(BOOTS_S)
+            await begun(fleet, 2)
 
             await lose(ams)
             await asyncio.sleep(FORGET_S - 10.0)
@@ -119,9 +122,7 @@ def test_a_frozen_model_keeps_its_number_without_a_machine_and_over_a_restart() 
     async def story() -> None:
         async with Fleet(random.Random(1)) as fleet:
             ams, lhr = fleet.sites
-            await asyncio.sleep(10.0)
-            await fleet.want("first", 3)
-            await asyncio.sleep(BOOTS_S)
+            await begun(fleet, 3)
             await fleet.controls.newest().put(Override(model="first", frozen=True))
             await asyncio.sleep(10.0)
 
@@ -138,9 +139,7 @@ def test_a_frozen_model_keeps_its_number_without_a_machine_and_over_a_restart() 
 def test_where_all_are_cut_off_nothing_is_taken_from_them() -> None:
     async def story() -> None:
         async with Fleet(random.Random(1)) as fleet:
-            await asyncio.sleep(10.0)
-            await fleet.want("first", 3)
-            await asyncio.sleep(BOOTS_S)
+            await begun(fleet, 3)
             before = assigned(fleet)
             starts = [site.machine.starts for site in fleet.sites]
 
@@ -162,9 +161,7 @@ def test_a_machine_that_was_cut_off_drains_what_is_elsewhere_by_now() -> None:
     async def story() -> None:
         async with Fleet(random.Random(1)) as fleet:
             ams, lhr = fleet.sites
-            await asyncio.sleep(10.0)
-            await fleet.want("first", 2)
-            await asyncio.sleep(BOOTS_S)
+            await begun(fleet, 2)
 
             ams.line.is_cut = True
             await asyncio.sleep(GONE_S + BOOTS_S + 10.0)

@@ -8,9 +8,8 @@ import pytest
 from libs.common import catalog_files
 from libs.common.catalog import Model, TaskName
 from libs.common.catalog_files import load_catalog
-from libs.common.world_map import Colo
-from libs.common.yaml_files import Problems
 from services.entry.tasks.registry import TASKS
+from tests.libs.catalogs import COLOS, mistakes
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -27,23 +26,6 @@ COMMAND = GOOD.replace(
     '{external: ["127.0.0.1:8001"]}',
     "{kind: openai_http, dialect: vllm, command: [serve, '--port={port}'], ready_path: /health}",
 )
-
-
-COLOS = (Colo(name="ams", region="eu"), Colo(name="iad", region="us"))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    config = tmp_path / "config"
-    (config / "models").mkdir(parents=True)
-    (config / "finetunes").mkdir()
-    return config
-
-
-def mistakes(folder: Path) -> list[str]:
-    with pytest.raises(Problems) as caught:
-        load_catalog(folder, root=folder.parent, colos=COLOS)
-    return str(caught.value).splitlines()
 
 
 def test_the_shipped_catalog_stands() -> None:

@@ -6,26 +6,13 @@ import pytest
 
 from libs.common.catalog_files import load_catalog
 from libs.common.yaml_files import Problems
+from tests.libs.catalogs import mistakes
 
 GOOD = """\
 name: "@cf/demo/one"
 task: text-generation
 backend: {external: ["127.0.0.1:8001"]}
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    config = tmp_path / "config"
-    (config / "models").mkdir(parents=True)
-    (config / "finetunes").mkdir()
-    return config
-
-
-def mistakes(folder: Path) -> list[str]:
-    with pytest.raises(Problems) as caught:
-        load_catalog(folder, root=folder.parent)
-    return str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize(
