@@ -34,7 +34,7 @@ from services.entry.metrics import OVERLOADED, EntryMetrics
 from services.entry.options import read_options
 from services.entry.prefixes import Prefixes
 from services.entry.routing import Routes, only
-from services.entry.tasks.base import ParsedInput, Shown, Task, Templates
+from services.entry.tasks.base import ParsedInput, Shown, StreamingTask, Task, Templates
 from services.entry.tasks.media import NO_LIMITS, FileLimits
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
@@ -216,6 +216,7 @@ class Gateway:
         stream is broken, and could not go on elsewhere. Cancelling the call stops the model.
         """
         attempts = Attempts(plan, self._routes, self._clock, self._server_wait_s)
+        assert isinstance(plan.task, StreamingTask), "no other plan is of a stream"
         renderer = plan.task.renderer(plan.parsed, self._continuing.keep_bytes)
         failed: RequestError | None
         has_begun = False

@@ -98,7 +98,7 @@ class Task(ABC):
     output: ClassVar[Schema]
     raw_field: ClassVar[str] = ""  # the field that a body of bytes is, such as image
     may_be_binary: ClassVar[bool] = False  # the answer: a picture, sound, or anything
-    streams: ClassVar[bool] = False
+    streams: ClassVar[bool] = False  # whether it is a StreamingTask
     payload_kind: PayloadKind = TENSORS
     limits: FileLimits = NO_LIMITS  # the registry sets what the settings say
 
@@ -138,14 +138,6 @@ class Task(ABC):
     def render(self, parsed: ParsedInput, reply: InferReply) -> Rendered:
         """Return the result that answers the call; raises ModelFailed."""
 
-    def renderer(self, parsed: ParsedInput, keep_bytes: int = 0) -> Renderer:
-        """Return what renders one stream; for tasks that stream.
-
-        `keep_bytes` bounds what it keeps to go on from; longer streams cannot. A task that does not
-        stream raises NotImplementedError: whoever looks at `streams`, as the gateway, never asks.
-        """
-        raise NotImplementedError(f"{self.name} does not stream")
-
     def tensor(self, name: str) -> str:
         """Return what the model calls one of the task's tensors."""
         return self.model.backend.tensors.get(name, name)
@@ -156,6 +148,19 @@ class Task(ABC):
         if not self._ours:
             return tensors
         return {self._ours.get(name, name): tensor for name, tensor in tensors.items()}
+
+
+class StreamingTask(Task):
+    """A task that can answer with a stream, part by part."""
+
+    streams = True
+
+    @abstractmethod
+    def renderer(self, parsed: ParsedInput, keep_bytes: int = 0) -> Renderer:
+        """Return what renders one stream.
+
+        `keep_bytes` bounds what it keeps to go on from; longer streams cannot.
+        """
 
 
 def results(shown: Shown) -> list[Result]:

@@ -17,7 +17,7 @@ from services.entry.tasks.base import (
     Renderer,
     Result,
     Shown,
-    Task,
+    StreamingTask,
     Templates,
     no_tensor,
     usage_of,
@@ -98,11 +98,10 @@ OUTPUT: Schema = {
 }
 
 
-class TextGeneration(Task):
+class TextGeneration(StreamingTask):
     """Renders the chat template and speaks the dialect of the model's backend."""
 
     name = "text-generation"
-    streams = True
     schema = SCHEMA
     output = OUTPUT
 
