@@ -81,8 +81,8 @@ class Control:
         self._clock = clock
         self._settings = settings
         self._explainer = explainer
-        # versions start at the time of day, so that they grow over restarts
-        self._snapshot = Snapshot(first_version=clock.unix_ms(), bound=settings.watch_bound)
+        begun = clock.unix_ms()  # so that what is numbered from here grows over restarts
+        self._snapshot = Snapshot(first_version=begun, bound=settings.watch_bound)
         world = self._snapshot.world
         world.listen(self._on_change)
         self._snapshot.stage(each for each in catalog if isinstance(each, Staged))
@@ -103,9 +103,7 @@ class Control:
             world=world, write=self.change, assets=assets, limits=limits, clock=clock
         )
         self._sharing = Sharing(
-            keep_s=settings.share_keep_s,
-            limit=partial(limit_in, world),
-            first_number=clock.unix_ms(),
+            keep_s=settings.share_keep_s, limit=partial(limit_in, world), first_number=begun
         )
         self._spent = KeptSpent(
             sharing=self._sharing,
