@@ -51,7 +51,7 @@ fuzz: setup tools ## run the tests that generate their input, with ten times as 
 	@LEAN_FUZZ_SECONDS=60 HTTP1_FUZZ_SECONDS=60 SCHEMATHESIS_EXAMPLES=60 \
 	  $(PYTEST) $(addprefix tests/,lean/test_fuzz.py lean/test_h2spec.py http1/test_fuzz.py test_schemathesis.py)
 
-test-cluster: .venv/.ready ## run the tests in containers, on the Docker engine that is there or one of their own
+test-cluster: tools ## run the tests in containers, on the Docker engine that is there or one of their own
 	@$(BIN)/python -m tests.cluster.engine $(BIN)/pytest -m cluster -n 0 $(ARGS) tests/cluster \
 	  tests/contract/test_instance_driver.py
 
