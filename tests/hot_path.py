@@ -100,6 +100,11 @@ class HeldStream:
         assert self.sink
         self.sink(messages)
 
+    def finish(self) -> None:
+        """Say that nothing more comes, and let go of the sink, as a stream does."""
+        self.sink = None
+        self.end.resolve(None)
+
 
 class HeldTransport(asyncio.Transport):
     """Keeps what is written."""

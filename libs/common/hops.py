@@ -113,8 +113,9 @@ def connect(
 ) -> Channel:
     """Return a channel; nothing is opened yet. A Unix socket is never encrypted.
 
-    Many streams' data are read together, at most every `coalesce_s`; a call waits at most
-    `connect_s` for a connection (lean only: grpcio's calls fail when an attempt does).
+    While many streams bring small parts, the loop rests `coalesce_s` between two reads; a call
+    waits at most `connect_s` for a connection (lean only: grpcio's calls fail when an attempt
+    does).
     """
     tls = None if address.startswith(UNIX) else tls
     if transport == "grpcio":
@@ -137,14 +138,12 @@ async def listening(
     transport: Transport = "lean",
     drain_s: float = 5.0,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
-    coalesce_s: float = 0.0,
     tls: HopTls | None = None,
     roles: Collection[str] = (),
 ) -> AsyncIterator[str]:
     """Answer calls while inside, and yield the address bound. Raises CannotListen.
 
-    Streams' data are written together, at most every `coalesce_s` (lean only). With `tls`, who
-    calls must show a certificate; one of `roles`, if there are some.
+    With `tls`, who calls must show a certificate; one of `roles`, if there are some.
     """
     tls = None if address.startswith(UNIX) else tls
     if tls and roles:
@@ -162,7 +161,7 @@ async def listening(
         return
     server = lean.Server(
         handlers,
-        limits=lean.Limits(max_message_bytes=max_message_bytes, coalesce_s=coalesce_s),
+        limits=lean.Limits(max_message_bytes=max_message_bytes),
         tls=live_context(tls.server_context, tls.files) if tls else None,
     )
     try:

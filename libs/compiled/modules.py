@@ -11,7 +11,7 @@ BUILDS = ROOT / "build" / "compiled"
 GROUP = "constellation_hot"
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 _PACKAGES = {
-    "libs.eager": "promise task timers within",
+    "libs.eager": "promise task timers turns within",
     "libs.http1": "answers bodies connection core flushes heads lifetime messages outgoing"
     " responder",
     "libs.lean": "calls channel client connection frames headers heads messages method"

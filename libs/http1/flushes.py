@@ -1,10 +1,12 @@
-"""What many connections have to write, written in one turn of the loop."""
+"""What many connections have to write, written in one turn."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from typing import TYPE_CHECKING
+
+from libs.eager import Turns, turns_of
 
 if TYPE_CHECKING:
     from libs.http1.outgoing import Outgoing
@@ -13,10 +15,11 @@ log = logging.getLogger("libs.http1")
 
 
 class Flushes:
-    """Flushes in the next turn who asks for it: one callback of the loop's, however many ask."""
+    """Flushes soon who asks for it: one turn, however many ask."""
 
     def __init__(self) -> None:
         self._asking: list[Outgoing] = []
+        self._turns: Turns | None = None  # of the loop of the first who asks
 
     def __repr__(self) -> str:
         return f"<Flushes of {len(self._asking)}>"
@@ -24,7 +27,8 @@ class Flushes:
     def add(self, outgoing: Outgoing, loop: asyncio.AbstractEventLoop) -> None:
         """Flush it soon."""
         if not self._asking:
-            loop.call_soon(self._flush)
+            self._turns = self._turns or turns_of(loop)
+            self._turns.ask(self._flush)
         self._asking.append(outgoing)
 
     def _flush(self) -> None:

@@ -55,10 +55,6 @@ class Call(Stream[Answer]):
     # what subclasses add
 
     @abstractmethod
-    def deliver(self) -> None:
-        """Give what is there to who waits."""
-
-    @abstractmethod
     def on_end(self, error: RpcError | None) -> None:
         """Hear how it ended; the connection will call `deliver` soon."""
 
@@ -75,7 +71,7 @@ class Call(Stream[Answer]):
             connection = self.connection
             if self.is_streaming:
                 connection.streaming -= 1
-            connection.ready.append(self.deliver)
+            connection.arrived.append(self)
             if not connection.awake:
                 connection.wake()
         else:
@@ -316,11 +312,12 @@ class ClientStream(Call):
             except BaseException as error:  # noqa: BLE001 - it is raised where the end is awaited
                 over.fail(error)
                 self.cancel()
-                return
+                break
             if room is not None and not room.done:
                 self._room = room
                 room.waiter = self
         if self.is_over and self._room is None:
+            self._sink = None  # who gave it mostly holds us
             if self._error is None:
                 over.resolve(None)
             else:
@@ -379,7 +376,7 @@ class ClientStream(Call):
         if self._messages:
             if not self._is_ready and (self._sink is not None or self._reader is not None):
                 self._is_ready = True
-                self.connection.ready.append(self.deliver)
+                self.connection.arrived.append(self)
         elif missing > self.window:
             self._give_back()
 

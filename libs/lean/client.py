@@ -20,7 +20,7 @@ from libs.lean.streams import Stream
 
 OnChange: TypeAlias = Callable[["ClientConnection"], None]
 MANY_STREAMS: Final = 16
-DENSE: Final = 3  # reads so many waits apart come alone, and need not wait
+DENSE: Final = 3  # reads so many rests apart are too few to rest between them
 
 
 class ClientConnection(Session[Answer]):
@@ -43,6 +43,7 @@ class ClientConnection(Session[Answer]):
         self._next_id = 1
         self._is_leaving = False
         self._is_full = False
+        self._coalesce_s = limits.coalesce_s
         self._last_read = 0.0  # in monotonic seconds, while many streams are under way
 
     def __repr__(self) -> str:
@@ -119,24 +120,13 @@ class ClientConnection(Session[Answer]):
     # what the server says
 
     def data_received(self, data: bytes) -> None:
-        """Read it; where many streams bring small parts, leave the next ones to the kernel."""
+        """Read it; where many streams bring small parts, let the next ones come together."""
         super().data_received(data)
-        if self.streaming >= MANY_STREAMS and self._coalesce_s:
+        if self._coalesce_s and self.streaming >= MANY_STREAMS:
             now = time.monotonic()
             if now - self._last_read < DENSE * self._coalesce_s:
-                self._leave_unread()
+                self.turns.rest(self._coalesce_s)
             self._last_read = now
-
-    def _leave_unread(self) -> None:
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.pause_reading()
-            self.loop.call_later(self._coalesce_s, self._read_on)
-
-    def _read_on(self) -> None:
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.resume_reading()
 
     def opening(self) -> tuple[bytes, tuple[tuple[int, int], ...]]:
         """Begin as clients do; nothing may be pushed."""

@@ -97,6 +97,8 @@ class Connection(Writer[P], ABC):
         if self.is_over:
             return
         self.heard = self.awake = True
+        turns = self.turns
+        turns.begin()
         try:
             self.read(data)
         except ConnectionFailure as failure:
@@ -104,7 +106,10 @@ class Connection(Writer[P], ABC):
         except Exception:
             log.exception("a bug in reading frames")
             self.break_off(ConnectionFailure(ErrorCode.INTERNAL_ERROR, "a bug"))
-        self.turn()
+        try:
+            self.turn()
+        finally:
+            turns.end()
 
     def read(self, data: bytes) -> None:  # noqa: C901 - a call per frame would cost more than it tells
         """Read all whole frames, and keep the rest."""

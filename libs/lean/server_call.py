@@ -127,6 +127,11 @@ class ServerCall(Stream[Request]):
             return None
         self._start()
         connection = self.connection
+        if len(messages) == 1:  # as mostly
+            size = len(messages[0]) + PREFIX_BYTES
+            if connection.can_send(self, size):
+                connection.write_message(self, messages[0], size)
+                return None
         chunks: list[bytes] = []
         for message in messages:
             chunks += (PREFIX.pack(0, len(message)), message)
@@ -310,14 +315,15 @@ class ServerCall(Stream[Request]):
         elif self._message is None:
             self.fail(Status.UNIMPLEMENTED, "the request has no message")
         else:
-            self.connection.ready.append(self._deliver)
+            self.connection.arrived.append(self)
 
     def _answer_plainly(self) -> None:
         self.is_over = True
         self.connection.write(PLAIN_START.frame(self.id))
         self.connection.enqueue(self, [PLAIN_TEXT], len(PLAIN_TEXT), end_stream=True)
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Hand the request to who answers it."""
         message, self._message = self._message, None
         if self.is_over or message is None:
             return

@@ -76,6 +76,10 @@ class Stream(ABC, Generic[P]):
         """Take data."""
 
     @abstractmethod
+    def deliver(self) -> None:
+        """Give what has arrived to who waits; it was put into `connection.arrived`."""
+
+    @abstractmethod
     def on_reset(self, code: int) -> None:
         """Hear that the peer has reset the stream; it is forgotten already."""
 

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from time import monotonic
+from struct import Struct
 from typing import Final, Generic, TypeVar, cast
 
+from libs.eager import turns_of
 from libs.lean import frames
 from libs.lean.frames import ConnectionFailure, ErrorCode
 from libs.lean.limits import KIB, Limits
+from libs.lean.messages import PREFIX_BYTES
 from libs.lean.streams import SendQueue, Stream
 
 P = TypeVar("P")
@@ -19,6 +21,7 @@ P = TypeVar("P")
 HIGH_WATER: Final = 256 * KIB  # bytes in the transport from which it pauses us
 ONE_WRITE: Final = 64 * KIB
 LARGEST_SENT: Final = 64 * KIB  # frames, even if the peer takes larger ones: others wait for each
+ONE_MESSAGE: Final = Struct(">IBIBI")  # the heads of a DATA frame, and of the message in it
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +37,8 @@ class Writer(asyncio.Protocol, Generic[P]):
         self.send_window = frames.DEFAULT_WINDOW
         self.initial_send_window = frames.DEFAULT_WINDOW
         self.max_frame = frames.SMALLEST_MAX_FRAME
-        self.ready: list[Callable[[], object]] = []  # called when it is safe to call anybody
+        self.arrived: list[Stream[P]] = []  # that deliver when it is safe to call anybody
+        self.ready: list[Callable[[], object]] = []  # what else is called then
         self.out: list[bytes | memoryview] = []
         self.awake = False  # a flush is sure to come
         self._unflushed = 0  # bytes of streams' data, roughly
@@ -42,9 +46,7 @@ class Writer(asyncio.Protocol, Generic[P]):
         self._held: list[tuple[Stream[P], bytes]] = []
         self._transport: asyncio.Transport | None = None
         self._unsent_control = 0
-        self._coalesce_s = limits.coalesce_s
-        self._next_write = 0.0  # of streams' data, in monotonic seconds
-        self._later: asyncio.TimerHandle | None = None
+        self.turns = turns_of(loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -70,36 +72,32 @@ class Writer(asyncio.Protocol, Generic[P]):
         """See to it that what is written is sent, and what is ready is called."""
         if not self.awake:
             self.awake = True
-            self.loop.call_soon(self.turn)
-
-    def wake_for_data(self) -> None:
-        """See to it that streams' data are sent: many small parts of them together."""
-        if self._later is not None:
-            return
-        wait = self._next_write - monotonic() if self._coalesce_s else 0.0
-        if wait <= 0:
-            self.wake()
-        else:
-            self._later = self.loop.call_later(wait, self._turn_for_data)
-
-    def _turn_for_data(self) -> None:
-        self._later = None
-        self.turn()
+            self.turns.ask(self.turn)
 
     def turn(self) -> None:
-        """Call all that is ready, then send all that is written."""
+        """Call all who are to be called, then send all that is written."""
         self.awake = True  # what is called need not wake us
-        while self.ready:
-            ready, self.ready = self.ready, []
-            for each in ready:
+        while self.arrived or self.ready:
+            arrived, self.arrived = self.arrived, []
+            for stream in arrived:
                 try:
-                    each()
+                    stream.deliver()
                 except (Exception, asyncio.CancelledError):
                     # a mistake of one call's owner; the connection belongs to all
-                    log.exception("a callback failed")
+                    log.exception("%r could not deliver", stream)
+            if self.ready:
+                self._call_ready()
         self.awake = False
         if self.out:
             self.flush()
+
+    def _call_ready(self) -> None:
+        ready, self.ready = self.ready, []
+        for each in ready:
+            try:
+                each()
+            except (Exception, asyncio.CancelledError):
+                log.exception("a callback failed")
 
     def write(self, data: bytes) -> None:
         """Send a frame at this turn's end."""
@@ -127,8 +125,6 @@ class Writer(asyncio.Protocol, Generic[P]):
         """Send what is written, now."""
         out, self.out = self.out, []
         self._unflushed = 0
-        if self._coalesce_s:
-            self._next_write = monotonic() + self._coalesce_s
         if self._transport is None or self._transport.is_closing():
             return
         # Not writelines: that of Python 3.13.0 never pauses us. A copy of 64 KiB is cheap.
@@ -138,10 +134,22 @@ class Writer(asyncio.Protocol, Generic[P]):
         """Send a frame of data for which there is room."""
         self.send_window -= size
         stream.send_window -= size
-        head = frames.HEAD.pack(size << 8, frames.DATA, stream.id)
-        self.out.append(b"".join((head, *chunks)))
+        self.out.append(frames.HEAD.pack(size << 8, frames.DATA, stream.id))
+        self.out += chunks
+        self._written(size)
+
+    def write_message(self, stream: Stream[P], message: bytes, size: int) -> None:
+        """Send one whole message, `size` bytes with its prefix, for which there is room."""
+        self.send_window -= size
+        stream.send_window -= size
+        length = size - PREFIX_BYTES
+        self.out.append(ONE_MESSAGE.pack(size << 8, frames.DATA, stream.id, 0, length))
+        self.out.append(message)
+        self._written(size)
+
+    def _written(self, size: int) -> None:
         if not self.awake:
-            self.wake_for_data()
+            self.wake()
         self._unflushed += size
         if self._unflushed >= ONE_WRITE:
             self.flush()  # which may pause us, before who sends has had a turn of the loop

@@ -189,7 +189,6 @@ async def serve(
                     transport=config.transport,
                     drain_s=config.drain_s,
                     max_message_bytes=config.max_message_bytes,
-                    coalesce_s=config.coalesce_s,
                     tls=tls,
                     roles=CALLERS,
                 )

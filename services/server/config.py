@@ -137,10 +137,10 @@ class Config(OtlpSettings, HopSettings):
     """How often a server looks for spools of others that never came back, while it is connected."""
     max_message_bytes: MessageBytes = 64 * 1024 * 1024
     """Largest gRPC message."""
-    coalesce_s: SecondsOrNone = 0.001
-    """At least so long between two writes of streams to an entry, and between two reads of 16
-    streams or more from a Triton, so that parts which come meanwhile go together; 0: none is
-    waited; the first after a pause goes at once; `lean` alone."""
+    coalesce_s: SecondsOrNone = 0.0007
+    """While 16 streams or more of a Triton bring parts in a row, the process rests so long after
+    it has read and sent some, and takes those that come meanwhile together; 0: never; the first
+    after a pause goes at once; `lean` alone."""
     http_connections: AtLeastOne = 512
     """Open connections to each address of kind `openai_http`."""
     http_ca: Path | None = None

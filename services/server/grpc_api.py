@@ -95,7 +95,8 @@ def _answer(call: ServerCall, work: Coroutine[Any, Any, T], done: Callable[[T], 
             _fail(call, error)
 
     task = start(work, ended)
-    call.on_cancel = task.cancel
+    if not task.done():  # else they would hold one another, and only the collector free them
+        call.on_cancel = task.cancel
 
 
 def _fail(call: ServerCall, error: BaseException) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import weakref
 
 import pytest
 
 from libs.eager import Promise
 from libs.lean import Limits, RpcError, Status
+from libs.lean.calls import ClientStream
 from tests.lean.support import COUNT, ENDLESS, HALF, both
 from tests.waiting import until
 
@@ -52,6 +55,30 @@ async def test_what_a_sink_raises_ends_the_call_and_is_raised() -> None:
         with pytest.raises(ValueError, match="x00"):
             await end
         await until(lambda: handlers.cancelled)
+
+
+async def test_a_stream_that_is_over_lets_go_of_its_sink() -> None:
+    """Who passes parts on holds the stream: together they would be a cycle, for the collector."""
+
+    class Sink:
+        def __init__(self, stream: ClientStream) -> None:
+            self.stream = stream
+
+        def take(self, messages: list[bytes]) -> None:
+            if messages[0] == b"fail":
+                raise ValueError
+
+    async with both() as (channel, _):
+        left = []
+        for _ in range(3):
+            stream = channel.stream(COUNT, b"10", timeout_s=5)
+            sink = Sink(stream)
+            left.append(weakref.ref(sink))
+            await stream.forward(sink.take)
+            del stream, sink
+        await asyncio.sleep(0)
+
+        assert [each() for each in left] == [None] * 3
 
 
 async def test_who_cancels_the_end_cancels_the_call() -> None:
@@ -113,32 +140,25 @@ async def test_a_stream_has_one_reader() -> None:
         end.cancel()
 
 
-@pytest.mark.parametrize(("streams", "waits"), [(4, False), (20, True)], ids=["few", "many"])
-async def test_many_streams_are_read_together_and_few_at_once(streams: int, waits: bool) -> None:
-    limits = Limits(coalesce_s=0.005, stream_window=100_000)
-    counts = [0] * streams
-    paused = 0
+@pytest.mark.parametrize(("streams", "rests"), [(4, False), (20, True)], ids=["few", "many"])
+async def test_many_streams_are_read_together_and_few_at_once(streams: int, rests: bool) -> None:
+    limits = Limits(coalesce_s=0.01, stream_window=100_000)
+    reads = [0] * streams
 
     async with both(client_limits=limits) as (channel, _):
         await channel.unary(COUNT, b"1", timeout_s=5)
-        ends = []
+        ends, began = [], time.monotonic()
         for at in range(streams):
 
             def sink(messages: list[bytes], at: int = at) -> None:
-                counts[at] += len(messages)
+                reads[at] += 1
 
             ends.append(channel.stream(ENDLESS, b"1000", timeout_s=5).forward(sink))
-        connection = channel._connection
-        assert connection is not None
-        for _ in range(200):
-            await asyncio.sleep(0.001)
-            transport = connection._transport
-            assert transport is not None
-            paused += not transport.is_reading()
+        await asyncio.sleep(0.3)
+        most = (time.monotonic() - began) / limits.coalesce_s + 1
         for end in ends:
             end.cancel()
-        assert connection.streaming == 0
         assert await channel.unary(COUNT, b"1", timeout_s=5) == b"0"  # it reads on
 
-    assert min(counts) > 0
-    assert (paused > 0) is waits
+    assert min(reads) > 0
+    assert (max(reads) <= most) is rests

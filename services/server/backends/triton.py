@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -39,22 +40,47 @@ log = logging.getLogger(__name__)
 SERVICE = "/inference.GRPCInferenceService/"
 # With this, an error in a stream has a status; else it is text without a code.
 REAL_STATUS = (("triton_grpc_error", "true"),)
-MODEL_INFER = Method(SERVICE + "ModelInfer")
-MODEL_STREAM_INFER = Method(SERVICE + "ModelStreamInfer", metadata=REAL_STATUS)
-SERVER_READY = Method(SERVICE + "ServerReady")
-MODEL_READY = Method(SERVICE + "ModelReady")
-MODEL_METADATA = Method(SERVICE + "ModelMetadata")
-METADATA_S = 2.0
+MODEL_INFER: Final = Method(SERVICE + "ModelInfer")
+MODEL_STREAM_INFER: Final = Method(SERVICE + "ModelStreamInfer", metadata=REAL_STATUS)
+SERVER_READY: Final = Method(SERVICE + "ServerReady")
+MODEL_READY: Final = Method(SERVICE + "ModelReady")
+MODEL_METADATA: Final = Method(SERVICE + "ModelMetadata")
+METADATA_S: Final = 2.0
 # Dialects whose models may answer by stream alone; those that do not may be called so, too.
-DECOUPLED = frozenset({"vllm", "tensorrt_llm", "tensorrt_llm_api"})
+DECOUPLED: Final = frozenset({"vllm", "tensorrt_llm", "tensorrt_llm_api"})
 # Longer than calls last: an idle connection costs little, a call that is cut off much.
-CLOSE_AFTER_S = 900.0
-QUEUE_FULL = ("queue", "Exceeds maximum")
+CLOSE_AFTER_S: Final = 900.0
+QUEUE_FULL: Final = ("queue", "Exceeds maximum")
 # Triton's words for a model whose process has died, as every call hears that is sent there.
-PROCESS_DEAD = ("is not healthy", "obtain the health mutex")
-UNREADABLE = "the model's answer cannot be read"
+PROCESS_DEAD: Final = ("is not healthy", "obtain the health mutex")
+UNREADABLE: Final = "the model's answer cannot be read"
 # And for one that is not loaded yet, or not any more: it has not seen the call.
-NOT_LOADED = ("Request for unknown model", "is not at ready state")
+NOT_LOADED: Final = ("Request for unknown model", "is not at ready state")
+
+
+class Passing:
+    """Passes the parts of one stream on, each within the time that the model has for it."""
+
+    __slots__ = ("_call", "_deadline", "_send")
+
+    def __init__(self, call: Stream, send: Send, deadline: Deadline) -> None:
+        self._call = call
+        self._send = send
+        self._deadline = deadline
+
+    def on(self, messages: list[bytes]) -> Promise[None] | None:
+        """Pass on what came together; a promise of room where there is none."""
+        self._call.due = self._next()
+        room = self._send(wire.stream_parts(messages))
+        return None if room is None else promised(self._wait(room))
+
+    async def _wait(self, room: Promise[None]) -> None:
+        self._call.due = self._deadline.total  # meanwhile it is not the model who is slow
+        await room
+        self._call.due = self._next()
+
+    def _next(self) -> float:
+        return min(time.monotonic() + self._deadline.idle, self._deadline.total)
 
 
 class TritonBackend:
@@ -116,19 +142,8 @@ class TritonBackend:
 
             return await self._adapters.run(ask, endpoint.address, model, request)
         call = self._call(endpoint, model, request, deadline)
-
-        async def reader(room: Promise[None]) -> None:
-            call.due = deadline.total  # meanwhile it is not the model who is slow
-            await room
-            call.due = min(time.monotonic() + deadline.idle, deadline.total)
-
-        def pass_on(messages: list[bytes]) -> Promise[None] | None:
-            call.due = min(time.monotonic() + deadline.idle, deadline.total)
-            room = send(wire.stream_parts(messages))
-            return None if room is None else promised(reader(room))
-
         try:
-            await call.forward(pass_on)
+            await call.forward(Passing(call, send, deadline).on)
         except RpcError as error:
             raise _meaning(error) from error
         except wire.StreamError as told:

@@ -1,0 +1,86 @@
+"""What is to be done once all is taken in that was read just now: many's writes, in one go.
+
+A loop that reads calls `data_received`; whoever is written to by it asks for a turn, and has it
+at its end. Nothing is put off into the loop's next round, which would cost more than most turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+log = logging.getLogger(__name__)
+
+
+class Turns:
+    """Calls back at the end of what is being read, else in the loop's next round."""
+
+    __slots__ = ("_depth", "_is_coming", "_loop", "_resting", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._depth = 0  # of reads within reads
+        self._waiting: list[Callable[[], object]] = []
+        self._is_coming = False  # the loop is going to call
+        self._resting = False
+
+    def __repr__(self) -> str:
+        return f"<Turns {len(self._waiting)} waiting>"
+
+    def begin(self) -> None:
+        """Something is being read; `end` must come, whatever happens."""
+        self._depth += 1
+
+    def end(self) -> None:
+        """It was taken in: those who asked have their turns."""
+        self._depth -= 1
+        if not self._depth and self._waiting:
+            self._take()
+
+    def ask(self, callback: Callable[[], object]) -> None:
+        """Call back soon."""
+        self._waiting.append(callback)
+        if not self._depth and not self._is_coming:
+            self._is_coming = True
+            self._loop.call_soon(self._come)
+
+    def rest(self, seconds: float) -> None:
+        """Stop the loop for so long, once what was written is sent; what comes meanwhile waits."""
+        if not self._resting:
+            self._resting = True
+            self._loop.call_soon(self._rest, seconds)
+
+    def _rest(self, seconds: float) -> None:
+        self._resting = False
+        time.sleep(seconds)
+
+    def _come(self) -> None:
+        self._is_coming = False
+        self._take()
+
+    def _take(self) -> None:
+        self._depth += 1  # who asks meanwhile has a turn, too
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                for each in waiting:
+                    try:
+                        each()
+                    except (Exception, asyncio.CancelledError):
+                        log.exception("a turn failed")
+        finally:
+            self._depth -= 1
+
+
+_OF: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+
+def turns_of(loop: asyncio.AbstractEventLoop) -> Turns:
+    """Return the turns of all who read in this loop."""
+    turns = _OF.get(loop)
+    if turns is None:
+        turns = _OF[loop] = Turns(loop)
+    return turns
