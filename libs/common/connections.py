@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from libs.common.clients.inference import RemoteInference
 from libs.common.errors import ServerLost
@@ -14,11 +14,11 @@ from libs.common.ports import Inference
 from libs.common.world import World
 from libs.common.world_map import Server
 
-LOCAL = "local:"
+LOCAL: Final = "local:"
 # A server that is cut off is silent: calls in flight are given up after both of these. One that
 # works answers a PING in time, even where it must share its processor with many.
-KEEPALIVE_S = 2.0
-KEEPALIVE_TIMEOUT_S = 4.0
+KEEPALIVE_S: Final = 2.0
+KEEPALIVE_TIMEOUT_S: Final = 4.0
 
 
 class Client(Inference, Protocol):

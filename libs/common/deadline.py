@@ -5,9 +5,11 @@ What came without a bound gets `LONGEST_S`: no wait is without an end.
 
 from __future__ import annotations
 
+from typing import Final
+
 from libs.common.envelope import TimeBounds
 
-LONGEST_S = 24 * 3600.0
+LONGEST_S: Final = 24 * 3600.0
 
 
 class Deadline:

@@ -20,6 +20,8 @@ from libs.common.varint import read_short, read_varint, varint
 
 REQUEST_PAYLOAD: Final = b"\x3a"  # field 7, as bytes
 ANSWER_PAYLOAD: Final = b"\x0a"  # field 1 of an InferResponse, and of a StreamInferResponse
+LONG: Final = 1024  # bytes of a part
+_BEGINNINGS: Final = tuple(ANSWER_PAYLOAD + varint(size) for size in range(LONG))
 LAST: Final = b"\x10\x01"  # field 2 of a StreamInferResponse, as it is on its last message
 
 Chunks = Sequence[bytes]  # of one message, to be written one after the other
@@ -83,6 +85,10 @@ def _reply_from_layout(data: bytes) -> InferReply | None:
 
 def parts_to_bytes(payloads: Sequence[bytes], outcome: Outcome | None = None) -> bytes:
     """Write some parts of a stream; the last has the outcome."""
+    if len(payloads) == 1 and outcome is None:  # as mostly
+        payload = payloads[0]
+        size = len(payload)
+        return (_BEGINNINGS[size] if size < LONG else ANSWER_PAYLOAD + varint(size)) + payload
     chunks: list[bytes] = []
     for payload in payloads:
         chunks += (ANSWER_PAYLOAD, varint(len(payload)), payload)
@@ -106,6 +112,10 @@ def parts_from_messages(messages: Sequence[bytes]) -> Parts:
 
     Payloads come first, and mostly alone: they are cut out, and only the rest is decoded.
     """
+    if len(messages) == 1:  # as mostly
+        alone = _payload_alone(messages[0])
+        if alone is not None:
+            return Parts([alone])
     payloads: list[bytes] = []
     outcome = None
     for data in messages:
@@ -121,6 +131,21 @@ def parts_from_messages(messages: Sequence[bytes]) -> Parts:
                     told = outcome_of(message.outcome, message.occupancy)
             outcome = told or outcome
     return Parts(payloads, outcome)
+
+
+def _payload_alone(data: bytes) -> bytes | None:
+    """Return the payload of a message that has nothing else, if its length takes two bytes at most.
+
+    By bytes, without a call of ours: nearly all parts are such.
+    """
+    size = len(data)
+    if size < 3 or data[0] != ANSWER_PAYLOAD[0]:
+        return None
+    first = data[1]
+    if first < 128:
+        return data[2:] if first == size - 2 else None
+    second = data[2]
+    return data[3:] if second < 128 and (first & 127 | second << 7) == size - 3 else None
 
 
 def _cut(data: bytes, at: int, payloads: list[bytes]) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from libs.common.answers import MOST_IN_ONE_BYTE, RAW_OUTPUT, Layout, layout_of, tensors_in
-from libs.common.together import Together
 from libs.common.varint import read_varint
 from libs.common.wire import Tensor, payload_to_tensors
 
@@ -17,6 +16,7 @@ T = TypeVar("T")
 PREFIX_BYTES: Final = 4  # a BYTES element has its length before it
 MOST_MEANINGS: Final = 1024  # the number of the prompt's tokens is in each
 LONGEST_KEPT: Final = 256  # bytes of what comes after a text
+MOST_LOOKS: Final = 8  # of one stream's parts; one that differs more often is not worth learning
 
 
 class Run:
@@ -35,17 +35,10 @@ class Run:
 
 
 def runs_of(payloads: Sequence[bytes], layout: Layout) -> list[Run]:
-    """Cut the texts out of parts that look like this, once for all who read them."""
-    if not isinstance(payloads, Together):
-        return _cut(payloads, layout)
-    if payloads.layout is not layout:
-        payloads.layout, payloads.runs = layout, _cut(payloads, layout)
-    runs: list[Run] = payloads.runs
-    return runs
+    """Cut the texts out of parts that look like this.
 
-
-def _cut(payloads: Sequence[bytes], layout: Layout) -> list[Run]:
-    """Look at the bytes around each text alone: they are those of the part before, as mostly."""
+    The bytes around each text are looked at alone: they are those of the part before, as mostly.
+    """
     runs: list[Run] = []
     size_at = layout.contents_at + 1
     text_at = size_at + 1 + PREFIX_BYTES
@@ -107,7 +100,7 @@ class PartReader(Generic[T]):
         """`text` names the tensor; `meaning` must not look at it."""
         self._text = text
         self._meaning = meaning
-        self._layout: Layout | None = None
+        self.layout: Layout | None = None
         self._meanings: dict[bytes, T] = {}  # by what comes after the text
 
     def __repr__(self) -> str:
@@ -118,7 +111,7 @@ class PartReader(Generic[T]):
 
         Raises for the first part that is bad: KeyError without the tensor, DecodeError for none.
         """
-        layout, meanings = self._layout, self._meanings
+        layout, meanings = self.layout, self._meanings
         if layout is None:
             return [self._decode(each) for each in payloads]
         read: list[tuple[list[bytes], T]] = []
@@ -138,7 +131,7 @@ class PartReader(Generic[T]):
             parts = payloads[run.at : run.at + len(run.texts)]
             return [self._decode(each) for each in parts]
         meaning = self._meaning(tensors)
-        if layout is self._layout and len(run.tail) <= LONGEST_KEPT:
+        if layout is self.layout and len(run.tail) <= LONGEST_KEPT:
             if len(self._meanings) >= MOST_MEANINGS:
                 del self._meanings[next(iter(self._meanings))]
             self._meanings[run.tail] = meaning
@@ -151,6 +144,57 @@ class PartReader(Generic[T]):
         text = b"".join(tensors[self._text].texts())
         layout = layout_of(payload)
         is_text = layout is not None and layout.tensors[0] == (self._text, "BYTES", (1,))
-        if is_text and layout is not self._layout:
-            self._layout, self._meanings = layout, {}  # anew: who is reading goes on with the old
+        if is_text and layout is not self.layout:
+            self.layout, self._meanings = layout, {}  # anew: who is reading goes on with the old
         return [text], meaning
+
+
+class StreamReader(Generic[T]):
+    """Reads the parts of one stream: one that comes alone is mostly like the one before.
+
+    `PartReader` is what all of a model's streams have learnt.
+    """
+
+    __slots__ = ("_head", "_looks", "_meaning", "_parts", "_tail")
+
+    def __init__(self, parts: PartReader[T]) -> None:
+        self._parts = parts
+        self._head = b""  # all before a text's size; empty where nothing is known
+        self._tail = b""  # all after a text
+        self._meaning: T | None = None
+        self._looks = 0
+
+    def __repr__(self) -> str:
+        return f"<StreamReader of {self._parts!r}>"
+
+    def read(self, payloads: Sequence[bytes]) -> list[tuple[list[bytes], T]]:
+        """Read as `PartReader.read` does."""
+        if len(payloads) != 1:
+            return self._parts.read(payloads)
+        meaning, payload = self._meaning, payloads[0]
+        if meaning is None:
+            return self._learn(payload)
+        size_at = len(self._head)
+        end = len(payload) - len(self._tail)
+        size = end - size_at - 1
+        if (
+            PREFIX_BYTES <= size <= MOST_IN_ONE_BYTE
+            and payload[size_at] == size
+            and payload.startswith(self._head)
+            and payload.endswith(self._tail)
+        ):
+            return [([payload[size_at + 1 + PREFIX_BYTES : end]], meaning)]
+        return self._learn(payload)
+
+    def _learn(self, payload: bytes) -> list[tuple[list[bytes], T]]:
+        """Read it as one of the model's, and remember how it looks."""
+        read = self._parts.read((payload,))
+        layout = self._parts.layout
+        if layout is not None and self._looks < MOST_LOOKS:
+            self._looks += 1
+            run = _begun(0, payload, layout)
+            is_known = not run.is_odd and len(run.texts[0]) + PREFIX_BYTES <= MOST_IN_ONE_BYTE
+            self._head = payload[: layout.contents_at + 1]
+            self._tail = run.tail
+            self._meaning = read[0][1] if is_known else None
+        return read

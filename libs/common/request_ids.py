@@ -7,15 +7,16 @@ Crockford's base 32 (as ULIDs are written).
 from __future__ import annotations
 
 import random
+from typing import Final
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 # A letter for every byte, each of the 32 for eight of them, so that bytes become letters at once.
-_LETTERS = (_ALPHABET * 8).encode()
-LENGTH = 26
-NOISE = 13  # letters
-AT_ONCE = 64  # ids
+_LETTERS: Final = (_ALPHABET * 8).encode()
+LENGTH: Final = 26
+NOISE: Final = 13  # letters
+AT_ONCE: Final = 64  # ids
 
 
 class RequestIds:

@@ -11,22 +11,21 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.together import Together
 from libs.common.values import Value
 from libs.common.varint import read_varint, varint
 
-RAW_INPUT = b"\x3a"  # field 7 of a ModelInferRequest, as bytes
-REQUEST_ID = b"\x1a"  # field 3
-INFER_RESPONSE = 0x12  # field 2 of a ModelStreamInferResponse
+RAW_INPUT: Final = b"\x3a"  # field 7 of a ModelInferRequest, as bytes
+REQUEST_ID: Final = b"\x1a"  # field 3
+INFER_RESPONSE: Final = 0x12  # field 2 of a ModelStreamInferResponse
 
-_DTYPES: dict[str, np.dtype[Any]] = {
+_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     name: np.dtype(letters)
     for name, letters in {
         "BOOL": "?",
@@ -43,12 +42,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "FP64": "<f8",
     }.items()
 }
-_PACKED = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
-_COUNTS = {
+_PACKED: Final = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
+_COUNTS: Final = {
     name: struct.Struct(letters)
     for name, letters in {"INT32": "<i", "UINT32": "<I", "INT64": "<q", "UINT64": "<Q"}.items()
 }
-_LENGTH = struct.Struct("<I")
+_LENGTH: Final = struct.Struct("<I")
 
 
 class StreamError(Exception):
@@ -184,23 +183,21 @@ def request_id(value: str) -> bytes:
     return REQUEST_ID + varint(len(raw)) + raw
 
 
-def stream_parts(messages: Sequence[bytes]) -> Together:
+def stream_parts(messages: Sequence[bytes]) -> list[bytes]:
     """Return the ModelInferResponse inside of each ModelStreamInferResponse, not decoded.
 
     Such a message is one field, number 2: a tag, a length, and the bytes. Raises StreamError for
     one that has the text of an error in its place.
     """
     try:
-        return Together(
-            [
-                message[3:]
-                if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
-                else _stream_part(message)
-                for message in messages
-            ]
-        )
+        return [
+            message[3:]
+            if message[0] == INFER_RESPONSE and message[1] > 127 > message[2]
+            else _stream_part(message)
+            for message in messages
+        ]
     except IndexError:  # one is shorter than any that says something
-        return Together([_stream_part(message) for message in messages])
+        return [_stream_part(message) for message in messages]
 
 
 def _stream_part(message: bytes) -> bytes:

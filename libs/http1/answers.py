@@ -6,19 +6,22 @@ import re
 from email.utils import formatdate
 from http import HTTPStatus
 from time import time
+from typing import Final
 
 from libs.http1.messages import Headers
 
 CLOSE = b"Connection: close\r\n"
 KEEP = b"Connection: keep-alive\r\n"  # said to HTTP/1.0, which closes otherwise
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-OURS = frozenset({"connection", "content-length", "date", "transfer-encoding", "upgrade"})
-MOST_NAMES = 64
-MOST_VALUES = 32  # kept of each name: an id that is never the same again is not worth keeping
-LONGEST_KEPT = 128
-_BODILESS = (204, 304)
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+OURS: Final = frozenset({"connection", "content-length", "date", "transfer-encoding", "upgrade"})
+MOST_NAMES: Final = 64
+MOST_VALUES: Final = (
+    32  # kept of each name: an id that is never the same again is not worth keeping
+)
+LONGEST_KEPT: Final = 128
+_BODILESS: Final = (204, 304)
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class AnswerHeads:

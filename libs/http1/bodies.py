@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from libs.http1.heads import RequestLine
 from libs.http1.messages import Handler, Refusal, bad_request
 
-LONGEST_LINE = 1024  # a chunk's size and its extensions
-MOST_EXTENSIONS = 16 * 1024  # bytes of them in a whole body
-FREE_CHUNKS = 4096  # and then one per 16 bytes: each costs about a microsecond
+LONGEST_LINE: Final = 1024  # a chunk's size and its extensions
+MOST_EXTENSIONS: Final = 16 * 1024  # bytes of them in a whole body
+FREE_CHUNKS: Final = 4096  # and then one per 16 bytes: each costs about a microsecond
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
 _EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:" + _EXTENSION + rb")*)\r\n")
-_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?\Z")
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:" + _EXTENSION + rb")*)\r\n")
+_SIZE_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[\t -~\x80-\xff]*)?\r?\Z")
 
 
 def too_large(limit: int) -> Refusal:

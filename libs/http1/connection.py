@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from libs.http1.answers import CONTINUE
 from libs.http1.bodies import ChunkedBody, Incoming, SizedBody, too_large
@@ -20,7 +20,7 @@ from libs.http1.responder import Responder
 if TYPE_CHECKING:
     from libs.http1.core import Core
 
-MOST_WAITING = 64 * 1024  # bytes of later requests
+MOST_WAITING: Final = 64 * 1024  # bytes of later requests
 log = logging.getLogger("libs.http1")
 
 

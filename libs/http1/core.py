@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from libs.eager import Timers
 from libs.http1.answers import AnswerHeads
@@ -19,9 +19,9 @@ from libs.http1.messages import Answer, Handler, Refusal
 if TYPE_CHECKING:
     from libs.http1.lifetime import Lifetime
 
-TICK_S = 0.25
-LOOK_S = 1.0
-LOOK_AGAIN_S = 0.05
+TICK_S: Final = 0.25
+LOOK_S: Final = 1.0
+LOOK_AGAIN_S: Final = 0.05
 log = logging.getLogger("libs.http1")
 
 

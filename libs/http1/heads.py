@@ -10,28 +10,32 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from libs.http1.messages import Refusal, bad_request
 from libs.http1.targets import decoded_path, split_target
 
-CHUNKED = -1
-MOST_KEPT = 2048  # request lines, and header lines
-MOST_VALUES = 128  # of these, with the same name
-LONGEST_KEPT = 256
-LONGEST_HEAD = 2048
-FORGET_AFTER = 100_000  # lines that were not kept; then begin anew, which is cheaper than to choose
-ONLY_ONCE = ("host", "content-length", "transfer-encoding")
+CHUNKED: Final = -1
+MOST_KEPT: Final = 2048  # request lines, and header lines
+MOST_VALUES: Final = 128  # of these, with the same name
+LONGEST_KEPT: Final = 256
+LONGEST_HEAD: Final = 2048
+FORGET_AFTER: Final = (
+    100_000  # lines that were not kept; then begin anew, which is cheaper than to choose
+)
+ONLY_ONCE: Final = ("host", "content-length", "transfer-encoding")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_NAME = re.compile(_TOKEN)
-_REQUEST_LINE = re.compile(
+_NAME: Final = re.compile(_TOKEN)
+_REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-\"$-~]+) HTTP/([0-9])\.([0-9])"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=\x80-\uffff]*)(?::[0-9]*)?")
-_FIRST_BYTES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)")
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+_HOST: Final = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=\x80-\uffff]*)(?::[0-9]*)?"
+)
+_FIRST_BYTES: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: |\Z)")
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
 class RequestLine(NamedTuple):
@@ -239,7 +243,7 @@ def _check_host(value: str) -> None:
         raise bad_request("a malformed Host header")
 
 
-_CHECKS: dict[str, Callable[[str], None]] = {
+_CHECKS: Final[dict[str, Callable[[str], None]]] = {
     "content-length": _check_length,
     "transfer-encoding": _check_coding,
     "host": _check_host,

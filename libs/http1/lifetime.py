@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from libs.http1.answers import CLOSE, KEEP, AnswerHeads
 from libs.http1.messages import Refusal
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
     from libs.http1.core import Core
     from libs.http1.responder import Responder
 
-IDLE, HEAD, BODY, ANSWER, LINGER, CLOSING, GONE = range(7)  # what is waited for, in this order
-PHASES = ("idle", "head", "body", "answer", "linger", "closing", "gone")
-LINGER_S = 1.0  # for the last answer to be read: whoever hangs up at once may take it back
+# What is waited for, in this order.
+IDLE: Final = 0
+HEAD: Final = 1
+BODY: Final = 2
+ANSWER: Final = 3
+LINGER: Final = 4
+CLOSING: Final = 5
+GONE: Final = 6
+PHASES: Final = ("idle", "head", "body", "answer", "linger", "closing", "gone")
+LINGER_S: Final = 1.0  # for the last answer to be read: whoever hangs up at once may take it back
 LEAVING_S = 0.5  # what is on its way still gets when the server leaves
 log = logging.getLogger("libs.http1")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Final, cast
 
 from libs.eager import Promise
 from libs.http1.flushes import Flushes
 
-SLICE = 64 * 1024
+SLICE: Final = 64 * 1024
 
 
 class Outgoing(asyncio.Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from libs.eager import Promise
 from libs.http1.messages import Headers
@@ -11,7 +11,7 @@ from libs.http1.messages import Headers
 if TYPE_CHECKING:
     from libs.http1.connection import Connection
 
-_SIZES = tuple([b"%x\r\n" % size for size in range(2048)])  # of the chunks of a token
+_SIZES: Final = tuple([b"%x\r\n" % size for size in range(2048)])  # of the chunks of a token
 
 
 class Responder:

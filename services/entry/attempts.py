@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from libs.common.clock import Clock
 from libs.common.deadline import fix
@@ -19,11 +20,14 @@ from libs.common.ranking import Place, wish_of
 from services.entry.calls import Plan
 from services.entry.routing import Routes
 
-WAIT_FOR_A_SERVER_MS = 2000
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 0.5
-FULL = (OutOfCapacity, HopsUsedUp)
-WORDS = (*FULL, ModelStarting)  # what says most to the caller first; else it is the last error
+WAIT_FOR_A_SERVER_MS: Final = 2000
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 0.5
+FULL: Final = (OutOfCapacity, HopsUsedUp)
+WORDS: Final = (
+    *FULL,
+    ModelStarting,
+)  # what says most to the caller first; else it is the last error
 
 
 class Attempts:

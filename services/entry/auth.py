@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from libs.common.clock import Clock
 from libs.common.errors import (
@@ -19,7 +20,7 @@ from libs.common.world_map import Account, Scope, Token
 from services.entry.clients import Clients
 
 MOST_HASHES = 10_000
-LONGEST_KEPT = 256  # a header may have any number of spaces in it
+LONGEST_KEPT: Final = 256  # a header may have any number of spaces in it
 
 
 class Auth:

@@ -5,8 +5,10 @@ Plain numbers and no timers: what has come back since the last call is reckoned 
 
 from __future__ import annotations
 
-MINUTE_S = 60.0
-SHARED_S = 2.0  # until an entry that has no share yet has one
+from typing import Final
+
+MINUTE_S: Final = 60.0
+SHARED_S: Final = 2.0  # until an entry that has no share yet has one
 
 
 class Bucket:

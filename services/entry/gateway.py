@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from libs.common.catalog import Model
 from libs.common.clock import Clock
@@ -39,9 +39,9 @@ from services.entry.tasks.media import NO_LIMITS, FileLimits
 from services.entry.tasks.registry import TaskRegistry
 from services.entry.tasks.schema import truth
 
-NOWHERE = Place(colo="", server="", address="", shard=0, epoch=0)
-GOING_ON = Bounds()
-NOBODY: Mapping[str, Meter] = MappingProxyType({})
+NOWHERE: Final = Place(colo="", server="", address="", shard=0, epoch=0)
+GOING_ON: Final = Bounds()
+NOBODY: Final[Mapping[str, Meter]] = MappingProxyType({})
 # Takes what a client sees together; what is returned, if anything, is waited for.
 Show: TypeAlias = Callable[[Sequence[Shown]], Promise[None] | None]
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from time import monotonic
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,9 +17,9 @@ from libs.common.metrics import Counts
 from libs.common.trace_context import TraceContext, read_context
 from services.entry.calls import Plan
 
-CLIENT_LEFT = 499  # as nginx counts them
+CLIENT_LEFT: Final = 499  # as nginx counts them
 OVERLOADED = (429, 503)
-PREFIX = "constellation_entry_"
+PREFIX: Final = "constellation_entry_"
 
 
 class Traced(Protocol):

@@ -28,7 +28,7 @@ from libs.common.envelope import InferRequest
 from services.server.standings import Standing
 
 BACKGROUND: Final = " in the background"
-IDLE_ACCOUNTS = 1024  # that are remembered to be ahead, before those that no longer are go
+IDLE_ACCOUNTS: Final = 1024  # that are remembered to be ahead, before those that no longer are go
 
 
 def line_of(request: InferRequest) -> str:

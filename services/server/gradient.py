@@ -25,16 +25,17 @@ with too few permits until less is asked of it for a while.
 from __future__ import annotations
 
 import math
+from typing import Final
 
-WINDOW_S = 1.0  # a window is at least so long,
-WINDOW_ANSWERS = 10  # and has so many answers
-TOLERANCE = 1.5
-STEEPEST = 0.5
-SMOOTHING = 0.2
-LEARN_FIRST = 10  # windows of which `long` is the plain mean
-LEARN = 2 / 601  # weight of a window in `long`: the mean of 600 windows, as there
-LEARN_ALONE = 0.1
-DOUBTFUL = 0.02  # of LEARN, for a window in which answers took too long
+WINDOW_S: Final = 1.0  # a window is at least so long,
+WINDOW_ANSWERS: Final = 10  # and has so many answers
+TOLERANCE: Final = 1.5
+STEEPEST: Final = 0.5
+SMOOTHING: Final = 0.2
+LEARN_FIRST: Final = 10  # windows of which `long` is the plain mean
+LEARN: Final = 2 / 601  # weight of a window in `long`: the mean of 600 windows, as there
+LEARN_ALONE: Final = 0.1
+DOUBTFUL: Final = 0.02  # of LEARN, for a window in which answers took too long
 
 
 class GradientLimit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from libs.common.envelope import InferRequest
 from libs.common.errors import Aborted, RequestError
@@ -14,15 +15,15 @@ from services.server.shards import OwnedShard
 from services.server.turnstile import Lease
 
 # Plain integers: `|` of two flags looks up a third one, for a microsecond.
-STREAMED = int(Flag.STREAMED)
-BETA_MODEL = int(Flag.BETA_MODEL)
-EXTERNAL_ENDPOINT = int(Flag.EXTERNAL_ENDPOINT)
-QUEUED_IN_COLO = int(Flag.QUEUED_IN_COLO)
-UNIX_SOCKET = int(Flag.UNIX_SOCKET)
-CANCELLED = int(Flag.CANCELLED)
-FORWARDED = int(Flag.FORWARDED)
-BACKGROUND = int(Flag.BACKGROUND)
-IDEMPOTENCY_REPLAY = int(Flag.IDEMPOTENCY_REPLAY)
+STREAMED: Final = int(Flag.STREAMED)
+BETA_MODEL: Final = int(Flag.BETA_MODEL)
+EXTERNAL_ENDPOINT: Final = int(Flag.EXTERNAL_ENDPOINT)
+QUEUED_IN_COLO: Final = int(Flag.QUEUED_IN_COLO)
+UNIX_SOCKET: Final = int(Flag.UNIX_SOCKET)
+CANCELLED: Final = int(Flag.CANCELLED)
+FORWARDED: Final = int(Flag.FORWARDED)
+BACKGROUND: Final = int(Flag.BACKGROUND)
+IDEMPOTENCY_REPLAY: Final = int(Flag.IDEMPOTENCY_REPLAY)
 
 
 def event_of(record: Record, colo: str) -> Occurrence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from libs.common import deadline as deadlines
 from libs.common.clock import Clock
@@ -21,8 +22,8 @@ from services.server.tokens import TokenReader
 from services.server.traces import CallTrace, Traces
 
 log = logging.getLogger(__name__)
-LATE_US = 1_000_000  # who waited so long for a permit counts as late
-REFUSED = (429, 503)  # with these, entries count a call as refused: it is late already
+LATE_US: Final = 1_000_000  # who waited so long for a permit counts as late
+REFUSED: Final = (429, 503)  # with these, entries count a call as refused: it is late already
 
 
 class Outcomes:

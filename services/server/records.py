@@ -230,8 +230,8 @@ class Record:
             else forward_us,
         )
         if self.counter is not None:
-            self.bytes_out = self.counter.bytes_out
             self._used(*self.counter.totals())
+            self.bytes_out = self.counter.bytes_out
         self.ended(self)
 
     def _used(self, tokens_in: int, tokens_out: int) -> None:

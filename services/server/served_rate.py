@@ -7,9 +7,10 @@ not what can be served.
 from __future__ import annotations
 
 import math
+from typing import Final
 
-FADES_S = 5.0  # after so long the past counts for a third
-ENOUGH_S = 0.2  # measured for less than that, it says nothing
+FADES_S: Final = 5.0  # after so long the past counts for a third
+ENOUGH_S: Final = 0.2  # measured for less than that, it says nothing
 
 
 class ServedRate:

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from libs.common.catalog import Model
 from libs.common.envelope import InferRequest
@@ -21,8 +22,8 @@ from services.server.tally import Tally
 from services.server.turnstile import Turnstile
 from services.server.windows import PermitWindow
 
-SHORTEST_WAIT_S = 1.0  # where there is no permit; nobody should come again sooner
-SERVICE_EWMA = 0.1  # weight of the newest call in the mean service time
+SHORTEST_WAIT_S: Final = 1.0  # where there is no permit; nobody should come again sooner
+SERVICE_EWMA: Final = 0.1  # weight of the newest call in the mean service time
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -16,9 +17,11 @@ from libs.common.wire import Tensor
 from services.server import body_tokens
 
 # vLLM's backend gives `num_output_tokens` of each part alone, the others the total so far.
-COUNTS_PER_PART = frozenset({"vllm"})
+COUNTS_PER_PART: Final = frozenset({"vllm"})
 # A model may answer anything: what cannot be read tells no tokens.
-UNREADABLE = (DecodeError, KeyError, IndexError, ValueError, OverflowError, struct.error)
+READ_TOGETHER: Final = 16  # parts: to read one by itself costs as much as ten
+LARGEST_KEPT: Final = 1024  # bytes; what is larger is read at once, and let go
+UNREADABLE: Final = (DecodeError, KeyError, IndexError, ValueError, OverflowError, struct.error)
 
 
 class TokenReader:
@@ -69,22 +72,30 @@ class TokenReader:
 
 
 class TokenCounter:
-    """Adds up the parts of one stream."""
+    """Adds up the parts of one stream, some of them together."""
 
-    __slots__ = ("_added", "_last", "_parts", "_reader", "bytes_out")
+    __slots__ = ("_added", "_last", "_parts", "_reader", "_unread", "bytes_out")
 
     def __init__(self, reader: TokenReader) -> None:
         self._reader = reader
+        self._unread: list[bytes] = []
         self._parts = 0
         self._last = b""
         self._added: int | None = None
-        self.bytes_out = 0
+        self.bytes_out = 0  # of what `totals` knows of
 
     def __repr__(self) -> str:
-        return f"<TokenCounter parts={self._parts} bytes={self.bytes_out}>"
+        return f"<TokenCounter parts={self._parts} unread={len(self._unread)}>"
 
     def see(self, payloads: Sequence[bytes]) -> None:
         """Take in some parts."""
+        unread = self._unread
+        unread += payloads
+        if len(unread) >= READ_TOGETHER or len(unread[-1]) > LARGEST_KEPT:
+            self._read()
+
+    def _read(self) -> None:
+        payloads, self._unread = self._unread, []
         self._parts += len(payloads)
         self._last = payloads[-1]
         self.bytes_out += sum(map(len, payloads))
@@ -109,6 +120,8 @@ class TokenCounter:
 
     def totals(self) -> tuple[int, int]:
         """Return tokens in and out."""
+        if self._unread:
+            self._read()
         tokens_in, tokens_out = self._reader.read(self._last, parts=self._parts)
         if self._reader.parts is not None:
             tokens_out = self._parts if self._added is None else self._added

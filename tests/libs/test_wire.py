@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from libs.common import wire
 from libs.common.answers import AnswerReader
-from libs.common.part_reader import PartReader
+from libs.common.part_reader import PartReader, StreamReader
 from libs.common.pb import kserve_pb2 as kserve
-from libs.common.together import Together
 from libs.common.varint import read_short, read_varint, varint
 from libs.common.wire import Tensor
 
@@ -144,20 +143,35 @@ PIECES = st.binary(max_size=9) | st.binary(min_size=120, max_size=130)
 SAID = st.tuples(PIECES, st.sampled_from(["None", "stop"]), st.integers(0, 1), st.integers(0, 1))
 
 
-@given(st.lists(st.lists(SAID)))
-def test_parts_are_cut_once_for_all_who_read_them(
+@given(st.lists(st.lists(SAID, min_size=1), max_size=20))
+def test_a_streams_reader_says_what_decoding_says(
     come: list[list[tuple[bytes, str, int, int]]],
 ) -> None:
-    """Readers that want something else of the same parts: what one has cut, the other takes."""
-    counts = PartReader("text_output", lambda tensors: meaning(tensors)[1])
-    reasons = PartReader("text_output", lambda tensors: meaning(tensors)[0])
-    for said in come:
-        parts = Together([part(t, r, tokens, "id" * request) for t, r, tokens, request in said])
+    """However parts come together, and whatever the part before was like."""
+    parts = PartReader("text_output", meaning)
+    streams = [StreamReader(parts), StreamReader(parts)]
+    for at, said in enumerate(come):
+        payloads = [part(t, r, tokens, "id" * request) for t, r, tokens, request in said]
 
-        counted, reasoned = counts.read(parts), reasons.read(parts)
+        read = flat(streams[at % 2].read(payloads))
 
-        assert flat(counted) == [(text, tokens) for text, _, tokens, _ in said]
-        assert flat(reasoned) == [(text, reason.encode()) for text, reason, _, _ in said]
+        assert read == [(text, (reason.encode(), tokens)) for text, reason, tokens, _ in said]
+
+
+@given(st.integers(0, 200), st.binary(max_size=3))
+def test_a_streams_reader_never_cuts_a_broken_part(at: int, junk: bytes) -> None:
+    parts, whole = PartReader("text_output", lambda tensors: len(tensors)), part(b"some text")
+    stream = StreamReader(parts)
+    for _ in range(2):
+        stream.read([whole])
+    broken = whole[:at] + junk
+    try:
+        expected = flat(parts.read([broken]))
+    except (DecodeError, KeyError, struct.error) as error:
+        with pytest.raises(type(error)):
+            stream.read([broken])
+    else:
+        assert flat(stream.read([broken])) == expected
 
 
 def test_parts_that_are_alike_are_one_run() -> None:

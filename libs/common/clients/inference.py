@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -19,11 +20,11 @@ from libs.eager import Promise
 from libs.lean import Method, RpcError
 
 SERVICE = "/constellation.v1.InferenceService/"
-INFER = Method(SERVICE + "Infer")
-STREAM_INFER = Method(SERVICE + "StreamInfer")
-CANCEL = Method(SERVICE + "Cancel")
-CANCEL_S = 2.0  # for a server to look through its calls
-GRACE_S = 0.5  # our own bounds come a little later than the server's, whose errors say more
+INFER: Final = Method(SERVICE + "Infer")
+STREAM_INFER: Final = Method(SERVICE + "StreamInfer")
+CANCEL: Final = Method(SERVICE + "Cancel")
+CANCEL_S: Final = 2.0  # for a server to look through its calls
+GRACE_S: Final = 0.5  # our own bounds come a little later than the server's, whose errors say more
 
 
 class RemoteInference:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from typing import Any
+from typing import Any, Final
 
 import capnp
 
@@ -12,9 +12,9 @@ from libs.common.events.occurrences import Occurrence
 from libs.common.events.packing import NOT_PACKED, Packer
 from libs.common.events.values import Event, InferenceEvent, LifecycleEvent, Recorded
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 # A larger event is encoded again with its texts cut; it ends well below twice this.
-MAX_EVENT_BYTES = 16 * 1024
+MAX_EVENT_BYTES: Final = 16 * 1024
 
 with as_file(files("libs.common.events") / "event.capnp") as _path:
     schema = capnp.load(str(_path))
@@ -25,19 +25,19 @@ class BrokenEvent(ValueError):
 
 
 _event_fields = schema.Event.schema.fields
-_VERSION = _event_fields["schemaVersion"]
-_SERVER = _event_fields["server"]
-_BOOT_EPOCH = _event_fields["bootEpoch"]
-_SEQUENCE = _event_fields["sequence"]
+_VERSION: Final = _event_fields["schemaVersion"]
+_SERVER: Final = _event_fields["server"]
+_BOOT_EPOCH: Final = _event_fields["bootEpoch"]
+_SEQUENCE: Final = _event_fields["sequence"]
 INFERENCE_NODE = schema.InferenceEvent.schema.node
 INFERENCE_KIND = _event_fields["inference"].proto.discriminantValue
 _INFERENCE = Fields(InferenceEvent, schema.InferenceEvent)
 INFERENCE_SLOTS = _INFERENCE.slots
-_KINDS: dict[str, tuple[Any, Fields[Any]]] = {
+_KINDS: Final[dict[str, tuple[Any, Fields[Any]]]] = {
     "inference": (_event_fields["inference"], _INFERENCE),
     "lifecycle": (_event_fields["lifecycle"], Fields(LifecycleEvent, schema.LifecycleEvent)),
 }
-_PACKER = Packer(
+_PACKER: Final = Packer(
     schema.InferenceEvent.schema,
     slots=INFERENCE_SLOTS,
     version=SCHEMA_VERSION,

@@ -20,10 +20,17 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from libs.common.events.occurrences import OWN, Occurrence
 from libs.common.events.values import InferenceEvent
 
-CODES = {"uint8": "B", "uint16": "H", "uint32": "I", "uint64": "Q", "float64": "d", "enum": "H"}
+CODES: Final = {
+    "uint8": "B",
+    "uint16": "H",
+    "uint32": "I",
+    "uint64": "Q",
+    "float64": "d",
+    "enum": "H",
+}
 MOST_SHAPES = 1024  # a kilobyte each
-MOST_TEMPLATES = 1024
-IDS = "client_request_id", "traceparent"  # with one of them, an event is like no other
+MOST_TEMPLATES: Final = 1024
+IDS: Final = "client_request_id", "traceparent"  # with one of them, an event is like no other
 # struct Event, whose fields never move: version, kind, boot epoch, sequence; then two pointers.
 EVENT, EVENT_WORDS, EVENT_POINTERS = "HH4xQQ", 3, 2
 # Before them are the frame of one segment and the root pointer.

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from libs.common.backoff import Backoff
 from libs.common.events.framing import MAX_ACK_BYTES, decode_ack, read_frame
@@ -20,7 +20,7 @@ from libs.common.events.values import Event
 from libs.common.process import EventsWaiting
 
 log = logging.getLogger(__name__)
-AFTER_BUG_S = 0.5
+AFTER_BUG_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

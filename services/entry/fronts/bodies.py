@@ -6,7 +6,7 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,13 +14,17 @@ from libs.common.errors import RequestError, TooLarge
 from services.entry.bad_input import bad_input
 from services.entry.tasks.base import Binary
 
-JSON = "application/json"
+JSON: Final = "application/json"
 JSON_HEADER = ("Content-Type", f"{JSON}; charset=utf-8")
 SHORTEST_RETRY_MS, LONGEST_RETRY_MS = 1_000, 60_000  # the SDKs ignore what is outside
-_CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's words for what stands around the data
-_UNREADABLE = ("br", "zstd", "compress", "x-compress")
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WINDOWS: Final = {
+    "gzip": 31,
+    "x-gzip": 31,
+    "deflate": 15,
+}  # zlib's words for what stands around the data
+_UNREADABLE: Final = ("br", "zstd", "compress", "x-compress")
+_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def decoded(raw: bytes, encoding: str, *, limit: int) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from libs.common.errors import Internal, RequestError
@@ -36,7 +36,7 @@ from services.entry.options import HEADERS, of_headers
 from services.entry.tasks.base import Binary
 from services.entry.tasks.sent import Sent, json_object
 
-TOLD = frozenset(  # headers that say something of a call
+TOLD: Final = frozenset(  # headers that say something of a call
     {
         "idempotency-key",
         TRACEPARENT,
@@ -46,8 +46,8 @@ TOLD = frozenset(  # headers that say something of a call
         *HEADERS,
     }
 )
-LONGEST_PATH = 500  # in the access log
-MOST_RETRIES = 100  # nobody tells more of them apart
+LONGEST_PATH: Final = 500  # in the access log
+MOST_RETRIES: Final = 100  # nobody tells more of them apart
 log = logging.getLogger(__name__)
 
 

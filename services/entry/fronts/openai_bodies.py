@@ -20,8 +20,8 @@ from services.entry.tasks.image_text_to_text import ImageTextToText
 from services.entry.tasks.schema import InputSchema, Schema
 from services.entry.tasks.text_generation import TextGeneration
 
-LARGEST_SEED = 9_999_999_999
-LEAST_TOP_P = 0.001
+LARGEST_SEED: Final = 9_999_999_999
+LEAST_TOP_P: Final = 0.001
 DEFAULT_TOKENS: Final = 16  # of completions, as they always had it
 NAME: Final = {"type": "string", "minLength": 1}
 SAMPLING: Final = {
@@ -64,7 +64,7 @@ EMBEDDINGS_SCHEMA: Schema = {
     },
     "required": ["model", "input"],
 }
-NUMPY = orjson.OPT_SERIALIZE_NUMPY
+NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 _chat = InputSchema(CHAT_SCHEMA)
 _completions = InputSchema(COMPLETIONS_SCHEMA)
 _embeddings = InputSchema(EMBEDDINGS_SCHEMA)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 from libs.common.errors import DeadlineExceeded, Internal, RequestError
 from libs.eager import Promise, Within
@@ -15,7 +15,7 @@ from services.entry.gateway import Gateway, Show
 from services.entry.limits import longest_stream_s
 from services.entry.tasks.base import Shown
 
-HEADERS = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"))
+HEADERS: Final = (("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"))
 Frames = Callable[[Sequence[Shown]], bytes]
 
 

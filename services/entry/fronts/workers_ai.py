@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Final
 
 import orjson
 
@@ -18,7 +19,7 @@ from services.entry.tasks.texts import Texts
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 BEFORE, AFTER = b'data: {"response":"', b'"'
-PADDING = [b',"p":"%b"}\n\n' % ALPHABET[: at % 36 + 1].encode() for at in range(256)]
+PADDING: Final = [b',"p":"%b"}\n\n' % ALPHABET[: at % 36 + 1].encode() for at in range(256)]
 
 
 class WorkersAi:

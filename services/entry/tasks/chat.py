@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from jinja2.exceptions import TemplateError
 
@@ -11,7 +11,7 @@ from services.entry.bad_input import bad_input
 from services.entry.tasks.sandbox import SandboxedTemplate
 from services.entry.tasks.tools import loaded, message_calls
 
-PLAIN = """\
+PLAIN: Final = """\
 {% for message in messages %}{{ message.role }}: {{ message.content }}
 {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"""
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from libs.common.envelope import InferReply
 from services.entry.tasks.base import ParsedInput, Rendered
 from services.entry.tasks.image_classification import SCHEMA
@@ -9,7 +11,7 @@ from services.entry.tasks.schema import Schema
 from services.entry.tasks.tensor_task import Kinds, TensorTask
 from services.entry.tasks.told import column_in, numbers_in, texts_in
 
-SIDES = ("xmin", "ymin", "xmax", "ymax")
+SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 BOX: Schema = {
     "type": "object",
     "properties": {side: {"type": "number"} for side in SIDES},

@@ -7,7 +7,7 @@ at a second time, to say in words what would be right.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import jsonschema_rs
 import orjson
@@ -17,8 +17,8 @@ from services.entry.bad_input import bad_input
 from services.entry.spelling import misspelt
 
 Schema = Mapping[str, Any]
-LONGEST_SHOWN = 40
-DEEPEST = 128  # the validator reads nothing that is nested deeper than 255
+LONGEST_SHOWN: Final = 40
+DEEPEST: Final = 128  # the validator reads nothing that is nested deeper than 255
 
 
 class InputSchema:
@@ -152,7 +152,7 @@ def _types(limits: Schema) -> str:
     return " or ".join(f"{articles.get(each, 'a ')}{each}" for each in limits["types"])
 
 
-_SAY: Mapping[str, Callable[[Any, Schema], str]] = {
+_SAY: Final[Mapping[str, Callable[[Any, Schema], str]]] = {
     "type": lambda v, of: f"expected {_types(of)}, got {type_of(v)}",
     "maximum": lambda v, of: f"{_shown(v)} is greater than the maximum of {of['limit']}",
     "minimum": lambda v, of: f"{_shown(v)} is less than the minimum of {of['limit']}",

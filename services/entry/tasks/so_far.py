@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from libs.common.envelope import Usage
 from libs.common.values import Value
 
-ASCII = 0x80  # bytes below it are characters
-LEADS = ((0xF0, 4), (0xE0, 3), (0xC0, 2))  # the first byte of a character says how many there are
+ASCII: Final = 0x80  # bytes below it are characters
+LEADS: Final = (
+    (0xF0, 4),
+    (0xE0, 3),
+    (0xC0, 2),
+)  # the first byte of a character says how many there are
 
 
 class Told(Value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from libs.common.catalog import Model
 from libs.common.envelope import InferReply, Outcome, Units, Usage
@@ -42,7 +42,7 @@ MESSAGE = {
     "required": ["role"],
     "anyOf": [{"required": ["content"]}, {"required": ["tool_calls"]}],
 }
-OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+OF_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
 TEXTS = {"type": "array", "maxItems": 4, "items": {"type": "string", "minLength": 1}}
 SCHEMA: Schema = {
     "type": "object",
@@ -193,7 +193,7 @@ class TextStream:
 
     def __init__(self, task: TextGeneration, keep_bytes: int) -> None:
         self._dialect = task.dialect
-        self._reader = task.dialect.reader
+        self._reader = task.dialect.reader()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._is_cut = False
         self._so_far = SoFar(keep_bytes)

@@ -35,7 +35,7 @@ SCHEMA: Schema = {
     },
     "required": ["prompt"],
 }
-PICTURE: Schema = {
+PICTURE: Final[Schema] = {
     "type": "string",
     "format": "binary",
     "contentMediaType": "image/png",

@@ -29,7 +29,7 @@ SCHEMA: Schema = {
     },
     "oneOf": [{"required": ["prompt"]}, {"required": ["text"]}],
 }
-SOUND: Schema = {
+SOUND: Final[Schema] = {
     "type": "string",
     "format": "binary",
     "contentMediaType": "audio/mpeg",

@@ -52,10 +52,9 @@ class TextDialect(ABC):
         """Whether the server reads `tools` and tells the calls itself, and keeps to JSON itself."""
         return False
 
-    @property
     @abstractmethod
     def reader(self) -> PartsReader:
-        """What reads the parts of all its streams: they look alike."""
+        """Return what reads the parts of one stream."""
 
     @abstractmethod
     def payload(self, values: Mapping[str, Any], *, stream: bool, adapter: str) -> bytes:

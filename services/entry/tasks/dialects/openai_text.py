@@ -35,7 +35,6 @@ class OpenAiText(TextDialect):
         self._sampling = [name for name in SAMPLING if name not in dropped]
         self._parts = EventsReader()
 
-    @property
     def reader(self) -> PartsReader:
         """Return what reads events."""
         return self._parts

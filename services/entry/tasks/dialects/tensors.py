@@ -11,7 +11,7 @@ import orjson
 from libs.common import wire
 from libs.common.answers import AnswerReader
 from libs.common.catalog import Model
-from libs.common.part_reader import PartReader
+from libs.common.part_reader import PartReader, StreamReader
 from libs.common.wire import Tensor
 from services.entry.tasks.base import needed
 from services.entry.tasks.dialects.base import SAMPLING, PartsReader, TextDialect, stops
@@ -31,10 +31,9 @@ class TensorText(TextDialect):
         self._answers = AnswerReader()
         self._parts = PartReader(self._text, self._told)
 
-    @property
     def reader(self) -> PartsReader:
-        """Return what has learnt how this model's parts look."""
-        return self._parts
+        """Return what reads one stream, with what all of the model's have learnt."""
+        return StreamReader(self._parts)
 
     def payload(self, values: Mapping[str, Any], *, stream: bool, adapter: str) -> bytes:
         """Write the tensors."""
