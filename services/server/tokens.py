@@ -19,6 +19,7 @@ from services.server import body_tokens
 # vLLM's backend gives `num_output_tokens` of each part alone, the others the total so far.
 COUNTS_PER_PART: Final = frozenset({"vllm"})
 # A model may answer anything: what cannot be read tells no tokens.
+ENOUGH: Final = 4  # parts that come together, to be read at once
 READ_TOGETHER: Final = 16  # parts: to read one by itself costs as much as ten
 LARGEST_KEPT: Final = 1024  # bytes; what is larger is read at once, and let go
 UNREADABLE: Final = (DecodeError, KeyError, IndexError, ValueError, OverflowError, struct.error)
@@ -90,12 +91,18 @@ class TokenCounter:
     def see(self, payloads: Sequence[bytes]) -> None:
         """Take in some parts."""
         unread = self._unread
+        if len(payloads) >= ENOUGH and not unread:
+            self._read(payloads)
+            return
         unread += payloads
         if len(unread) >= READ_TOGETHER or len(unread[-1]) > LARGEST_KEPT:
-            self._read()
+            self._read_on()
 
-    def _read(self) -> None:
-        payloads, self._unread = self._unread, []
+    def _read_on(self) -> None:
+        unread, self._unread = self._unread, []
+        self._read(unread)
+
+    def _read(self, payloads: Sequence[bytes]) -> None:
         self._parts += len(payloads)
         self._last = payloads[-1]
         self.bytes_out += sum(map(len, payloads))
@@ -121,7 +128,7 @@ class TokenCounter:
     def totals(self) -> tuple[int, int]:
         """Return tokens in and out."""
         if self._unread:
-            self._read()
+            self._read_on()
         tokens_in, tokens_out = self._reader.read(self._last, parts=self._parts)
         if self._reader.parts is not None:
             tokens_out = self._parts if self._added is None else self._added

@@ -158,6 +158,22 @@ def test_a_streams_reader_says_what_decoding_says(
         assert read == [(text, (reason.encode(), tokens)) for text, reason, tokens, _ in said]
 
 
+@given(st.lists(st.lists(SAID)))
+def test_parts_are_cut_once_for_all_who_read_them(
+    come: list[list[tuple[bytes, str, int, int]]],
+) -> None:
+    """Readers that want something else of the same parts: what one has cut, the other takes."""
+    counts = PartReader("text_output", lambda tensors: meaning(tensors)[1])
+    reasons = PartReader("text_output", lambda tensors: meaning(tensors)[0])
+    for said in come:
+        parts = [part(t, r, tokens, "id" * request) for t, r, tokens, request in said]
+
+        counted, reasoned = counts.read(parts), reasons.read(parts)
+
+        assert flat(counted) == [(text, tokens) for text, _, tokens, _ in said]
+        assert flat(reasoned) == [(text, reason.encode()) for text, reason, _, _ in said]
+
+
 @given(st.integers(0, 200), st.binary(max_size=3))
 def test_a_streams_reader_never_cuts_a_broken_part(at: int, junk: bytes) -> None:
     parts, whole = PartReader("text_output", lambda tensors: len(tensors)), part(b"some text")
