@@ -152,7 +152,8 @@ def loaded(started: Started, job: Job) -> tuple[Row, dict[str, Any]]:
 
 def unary(started: Started, backend: Backend, ask: Ask, settings: Settings) -> Row:
     """Cost under load, then the latency that the target adds at a low rate."""
-    load = job(started, ask, settings, mode="closed", concurrency=settings.connections)
+    connections = settings.connections * started.entries  # as many for each: they share a batch
+    load = job(started, ask, settings, mode="closed", concurrency=connections)
     row, _ = loaded(started, load)
     found = run_load(
         replace(load, mode="latency", direct=backend.http, direct_ask=ask, concurrency=8), _ignore

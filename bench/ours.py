@@ -60,7 +60,9 @@ class Ours:
                 beside["collector"] = [run("analytics")]
             gateway = self._gateway(run, address, state)
             ca = self.certificate[2] if self.certificate else ""
-            started = Started(address=address, gateway=gateway, beside=beside, ca=ca)
+            started = Started(
+                address=address, gateway=gateway, beside=beside, ca=ca, entries=self.workers
+            )
             wait_for_answer(started, workloads.embeddings(), seconds=BOOT_S)
             yield started
 

@@ -30,6 +30,7 @@ class Started:
     gateway: Sequence[Process]
     beside: Mapping[str, Sequence[Process]] = field(default_factory=dict)
     ca: str = ""
+    entries: int = 1  # processes that take requests; a load is so many times as large
 
     def pids(self) -> list[int]:
         """Return all processes of the gateway."""

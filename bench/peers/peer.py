@@ -103,7 +103,8 @@ class Peer:
             (folder / name).write_text(rendered((HERE / name).read_text("utf-8"), place), "utf-8")
         command = self.command(place)
         if self.package:
-            command = [_on_path(self.program) or self.program, *command[1:]]
+            path = _on_path(self.program) or self.program
+            command = [path if each == self.program else each for each in command]
         with running(command, log=folder / f"{self.name}.log", env=self.environment) as process:
             started = Started(address=f"127.0.0.1:{port}", gateway=[process])
             ask = self.ask("unary", 1.0, 1)

@@ -20,6 +20,10 @@ def _nginx(place: Place) -> list[str | Path]:
     return ["nginx", "-p", place.folder, "-e", "stderr", "-c", place.folder / "nginx.conf"]
 
 
+def _nginx_twice(place: Place) -> list[str | Path]:
+    return ["sh", HERE / "nginx_twice.sh", "nginx", place.folder]
+
+
 def _haproxy(place: Place) -> list[str | Path]:
     return ["haproxy", "-db", "-f", place.folder / "haproxy.cfg"]
 
@@ -89,6 +93,15 @@ _ALL = (
         command=_nginx,
         files=("nginx.conf",),
         is_usual=True,
+    ),
+    Peer(
+        name="nginx_twice",
+        upstream=KEPT,
+        checks="passes bytes on in two processes, over a Unix socket: the floor of `split`",
+        program="nginx",
+        package="nginx",
+        command=_nginx_twice,
+        files=("nginx.conf",),
     ),
     Peer(
         name="haproxy",
