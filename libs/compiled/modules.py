@@ -12,8 +12,7 @@ GROUP = "constellation_hot"
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 _PACKAGES = {
     "libs.eager": "promise task timers turns within",
-    "libs.http1": "answers bodies connection core flushes heads lifetime messages outgoing"
-    " responder",
+    "libs.http1": "answers bodies connection core heads lifetime messages outgoing responder",
     "libs.lean": "calls channel client connection frames headers heads messages method"
     " server_call server_connection session status streams writer",
     "libs.common": "answers cells clock connections deadline envelope envelope_messages"

@@ -7,7 +7,17 @@ all the same. Everything here works together with plain asyncio, both ways.
 from libs.eager.promise import Promise
 from libs.eager.task import EagerTask, promised, start
 from libs.eager.timers import Timers
-from libs.eager.turns import Turns, turns_of
+from libs.eager.turns import Turns, call_each, turns_of
 from libs.eager.within import Within
 
-__all__ = ["EagerTask", "Promise", "Timers", "Turns", "Within", "promised", "start", "turns_of"]
+__all__ = [
+    "EagerTask",
+    "Promise",
+    "Timers",
+    "Turns",
+    "Within",
+    "call_each",
+    "promised",
+    "start",
+    "turns_of",
+]

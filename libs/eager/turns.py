@@ -1,7 +1,8 @@
 """What is to be done once all is taken in that was read just now: many's writes, in one go.
 
 A loop that reads calls `data_received`; whoever is written to by it asks for a turn, and has it
-at its end. Nothing is put off into the loop's next round, which would cost more than most turns.
+at its end. Nothing is put off into the loop's next round, which would cost more than most turns;
+and where rounds cost more than what they bring, the loop rests.
 """
 
 from __future__ import annotations
@@ -66,13 +67,18 @@ class Turns:
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
-                for each in waiting:
-                    try:
-                        each()
-                    except (Exception, asyncio.CancelledError):
-                        log.exception("a turn failed")
+                call_each(waiting)
         finally:
             self._depth -= 1
+
+
+def call_each(callbacks: list[Callable[[], object]]) -> None:
+    """Call all of them: a mistake of one's owner is logged, and takes nothing from the others."""
+    for each in callbacks:
+        try:
+            each()
+        except (Exception, asyncio.CancelledError):
+            log.exception("%r failed", each)
 
 
 _OF: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()

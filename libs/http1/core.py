@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from libs.eager import Timers
 from libs.http1.answers import AnswerHeads
-from libs.http1.flushes import Flushes
 from libs.http1.heads import HeadReader
 from libs.http1.limits import Limits
 from libs.http1.messages import Answer, Handler, Refusal
@@ -124,7 +123,6 @@ class Core:
         self.timers = Timers(tick_s=TICK_S)
         self.reader = HeadReader(max_bytes=limits.max_header_bytes, max_headers=limits.max_headers)
         self.heads = AnswerHeads()
-        self.flushes = Flushes()
         self.connections: set[Lifetime] = set()
         self.held = Holders()
         self.elsewhere = Elsewhere(self.timers, self.held)

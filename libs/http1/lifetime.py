@@ -56,7 +56,7 @@ class Lifetime(Outgoing, ABC):
     )
 
     def __init__(self, core: Core) -> None:
-        super().__init__(core.loop, core.flushes, core.limits.write_buffer)
+        super().__init__(core.loop, core.limits.write_buffer)
         self._core = core
         self.heads: AnswerHeads = core.heads
         self.due = monotonic() + core.limits.header_s

@@ -1,14 +1,15 @@
-"""The writing half of a connection: one write per turn of the loop, and patience with readers."""
+"""The writing half of a connection: one write per turn, and patience with readers."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, cast
 
-from libs.eager import Promise
-from libs.http1.flushes import Flushes
+from libs.eager import Promise, turns_of
 
 SLICE: Final = 64 * 1024
+log = logging.getLogger("libs.http1")
 
 
 class Outgoing(asyncio.Protocol):
@@ -16,23 +17,21 @@ class Outgoing(asyncio.Protocol):
 
     __slots__ = (
         "_acknowledged",
-        "_flushes",
         "_loop",
         "_out",
         "_queued",
         "_room",
         "_serving",
         "_transport",
+        "_turns",
         "_write_buffer",
         "_write_paused",
         "_written",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, flushes: Flushes, write_buffer: int
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, write_buffer: int) -> None:
         self._loop = loop
-        self._flushes = flushes
+        self._turns = turns_of(loop)
         self._write_buffer = write_buffer
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # None again at the end
         self._out: list[bytes] | None = None  # to be written in one go
@@ -48,7 +47,7 @@ class Outgoing(asyncio.Protocol):
         if self._out is None:
             self._out = [data]
             if not self._serving:
-                self._flushes.add(self, self._loop)
+                self._turns.ask(self._turn)
         else:
             self._out.append(data)
         self._queued += len(data)
@@ -69,6 +68,12 @@ class Outgoing(asyncio.Protocol):
                 self.flush()
         elif self._transport is not None:
             self._write(data)
+
+    def _turn(self) -> None:
+        try:
+            self.flush()
+        except Exception:
+            log.exception("%r cannot be written to", self)
 
     def flush(self) -> None:
         """Write what is collected."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Final, Generic, TypeVar, cast
 
-from libs.eager import turns_of
+from libs.eager import call_each, turns_of
 from libs.lean import frames
 from libs.lean.frames import ConnectionFailure, ErrorCode
 from libs.lean.limits import KIB, Limits
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Writer(asyncio.Protocol, Generic[P]):
-    """Writes once per turn of the loop; data waits in its stream while it cannot go out."""
+    """Writes once per turn; data waits in its stream while it cannot go out."""
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -93,11 +93,7 @@ class Writer(asyncio.Protocol, Generic[P]):
 
     def _call_ready(self) -> None:
         ready, self.ready = self.ready, []
-        for each in ready:
-            try:
-                each()
-            except (Exception, asyncio.CancelledError):
-                log.exception("a callback failed")
+        call_each(ready)
 
     def write(self, data: bytes) -> None:
         """Send a frame at this turn's end."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common import wire
 from libs.common.catalog import Backend, UsageTensors
@@ -84,6 +86,25 @@ def test_a_stream_tells_its_tokens(dialect: str, tokens_out: int) -> None:
 
     assert [each.totals() for each in counters] == [(0, tokens_out)] * 2
     assert counters[0].bytes_out == sum(map(len, parts))
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from([0, 1, 200, 2000]), st.integers(1, 5)), min_size=1))
+)
+def test_tokens_are_the_same_however_parts_come_together(
+    come: list[list[tuple[int, int]]],
+) -> None:
+    """Few wait to be read with others, many and large ones are read at once."""
+    counter = TokenCounter(a_reader("vllm", tokens_out="out"))
+    groups = [[part("x" * size, tokens) for size, tokens in group] for group in come]
+
+    for group in groups:
+        counter.see(group)
+
+    said = [tokens for group in come for _, tokens in group]
+    if said:
+        assert counter.totals() == (0, sum(said))
+    assert counter.bytes_out == sum(len(each) for group in groups for each in group)
 
 
 @pytest.mark.parametrize("dialect", ["vllm", "seeds"])
