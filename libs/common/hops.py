@@ -113,7 +113,7 @@ def connect(
 ) -> Channel:
     """Return a channel; nothing is opened yet. A Unix socket is never encrypted.
 
-    While many streams bring small parts, the loop rests `coalesce_s` between two reads; a call
+    While many streams bring small parts, the loop rests `coalesce_s` after each read; a call
     waits at most `connect_s` for a connection (lean only: grpcio's calls fail when an attempt
     does).
     """

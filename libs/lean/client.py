@@ -21,6 +21,7 @@ from libs.lean.streams import Stream
 OnChange: TypeAlias = Callable[["ClientConnection"], None]
 MANY_STREAMS: Final = 16
 DENSE: Final = 3  # reads so many rests apart are too few to rest between them
+ENOUGH: Final = 4096  # bytes of a read: what comes in such pieces has come together already
 
 
 class ClientConnection(Session[Answer]):
@@ -122,7 +123,7 @@ class ClientConnection(Session[Answer]):
     def data_received(self, data: bytes) -> None:
         """Read it; where many streams bring small parts, let the next ones come together."""
         super().data_received(data)
-        if self._coalesce_s and self.streaming >= MANY_STREAMS:
+        if self._coalesce_s and self.streaming >= MANY_STREAMS and len(data) < ENOUGH:
             now = time.monotonic()
             if now - self._last_read < DENSE * self._coalesce_s:
                 self.turns.rest(self._coalesce_s)

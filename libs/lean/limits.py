@@ -23,7 +23,7 @@ class Limits:
     max_frame_bytes: int = 16 * KIB  # announced; larger ones are a little cheaper per byte
     header_table_bytes: int = 0  # announced; blocks are cached whole only if it is 0
     send_buffer: int = 128 * KIB  # bytes that may wait for a stream's slow peer
-    # For which a client's loop rests between two reads while MANY_STREAMS bring parts in a row:
+    # For which a client's loop rests after a small read while MANY_STREAMS bring parts in a row:
     # to wake for a single one costs more than all that is done with it.
     coalesce_s: float = 0.0
 

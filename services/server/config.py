@@ -139,8 +139,8 @@ class Config(OtlpSettings, HopSettings):
     """Largest gRPC message."""
     coalesce_s: SecondsOrNone = 0.0007
     """While 16 streams or more of a Triton bring parts in a row, the process rests so long after
-    it has read and sent some, and takes those that come meanwhile together; 0: never; the first
-    after a pause goes at once; `lean` alone."""
+    it has read and sent some, less than 4 kB, and takes those that come meanwhile together; 0:
+    never; the first after a pause goes at once; `lean` alone."""
     http_connections: AtLeastOne = 512
     """Open connections to each address of kind `openai_http`."""
     http_ca: Path | None = None

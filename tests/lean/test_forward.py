@@ -140,9 +140,15 @@ async def test_a_stream_has_one_reader() -> None:
         end.cancel()
 
 
-@pytest.mark.parametrize(("streams", "rests"), [(4, False), (20, True)], ids=["few", "many"])
-async def test_many_streams_are_read_together_and_few_at_once(streams: int, rests: bool) -> None:
-    limits = Limits(coalesce_s=0.01, stream_window=100_000)
+@pytest.mark.parametrize(
+    ("streams", "size", "window", "rests"),
+    [(4, 50, 100, False), (20, 50, 100, True), (20, 1000, 100_000, False)],
+    ids=["few", "many", "many, with much to read at once"],
+)
+async def test_many_streams_of_small_parts_are_read_together(
+    streams: int, size: int, window: int, rests: bool
+) -> None:
+    limits = Limits(coalesce_s=0.01, stream_window=window)
     reads = [0] * streams
 
     async with both(client_limits=limits) as (channel, _):
@@ -153,7 +159,7 @@ async def test_many_streams_are_read_together_and_few_at_once(streams: int, rest
             def sink(messages: list[bytes], at: int = at) -> None:
                 reads[at] += 1
 
-            ends.append(channel.stream(ENDLESS, b"1000", timeout_s=5).forward(sink))
+            ends.append(channel.stream(ENDLESS, b"%d" % size, timeout_s=5).forward(sink))
         await asyncio.sleep(0.3)
         most = (time.monotonic() - began) / limits.coalesce_s + 1
         for end in ends:
