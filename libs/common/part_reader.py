@@ -68,12 +68,13 @@ def _cut(payloads: Sequence[bytes], layout: Layout) -> list[Run]:
     size_at = layout.contents_at + 1
     text_at = size_at + 1 + PREFIX_BYTES
     head = tail = b""
+    is_known = False
     texts: list[bytes] = []
     for at, payload in enumerate(payloads):
         end = len(payload) - len(tail)
         size = end - size_at - 1
         if (
-            head
+            is_known
             and PREFIX_BYTES <= size <= MOST_IN_ONE_BYTE
             and payload[size_at] == size
             and payload.startswith(head)
@@ -83,8 +84,8 @@ def _cut(payloads: Sequence[bytes], layout: Layout) -> list[Run]:
         else:
             run = _begun(at, payload, layout)
             runs.append(run)
-            head = b"" if run.is_odd else payload[:size_at]
-            texts, tail = run.texts, run.tail
+            is_known = not run.is_odd
+            head, texts, tail = payload[:size_at], run.texts, run.tail
     return runs
 
 

@@ -183,7 +183,7 @@ def request_id(value: str) -> bytes:
     return REQUEST_ID + varint(len(raw)) + raw
 
 
-def stream_parts(messages: Sequence[bytes]) -> list[bytes]:
+def stream_parts(messages: list[bytes]) -> list[bytes]:
     """Return the ModelInferResponse inside of each ModelStreamInferResponse, not decoded.
 
     Such a message is one field, number 2: a tag, a length, and the bytes. Raises StreamError for

@@ -31,6 +31,9 @@ def test_all_texts_are_escaped_as_one_by_one(texts: list[str]) -> None:
     escaped = [escaped for each in kept(texts) for escaped in each.escaped()]
 
     assert [b'"' + each + b'"' for each in escaped] == [orjson.dumps(each) for each in texts]
+    assert [b"--".join(each.escaped()) for each in kept(texts)] == [
+        each.escaped_with(b"--") for each in kept(texts)
+    ]
 
 
 def test_texts_that_are_whole_and_not_empty_stay_together() -> None:
@@ -38,6 +41,8 @@ def test_texts_that_are_whole_and_not_empty_stay_together() -> None:
 
     assert texts
     assert texts.count == 3
-    assert together([b"a", b""]) is None
+    for at in range(3):
+        assert together([b"" if i == at else b"a" for i in range(3)]) is None
+    assert together([b""]) is None
     assert together([b"a", b"\x7f"]) is None
     assert together(["ä".encode()[:1], "ä".encode()[1:]]) is None

@@ -112,7 +112,7 @@ class ChoiceFrames:
         ends = self._wording.ends
         for each in shown:
             if isinstance(each, Texts):
-                frames += (self._before, self._between.join(each.escaped()), ends)
+                frames += (self._before, each.escaped_with(self._between), ends)
                 continue
             if text := said(each):
                 frames += (self._before, orjson.dumps(text)[1:-1], ends)

@@ -42,6 +42,7 @@ MESSAGE = {
     "required": ["role"],
     "anyOf": [{"required": ["content"]}, {"required": ["tool_calls"]}],
 }
+UTF_8: Final = codecs.getincrementaldecoder("utf-8")  # to look it up costs as much as to use it
 OF_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
 TEXTS = {"type": "array", "maxItems": 4, "items": {"type": "string", "minLength": 1}}
 SCHEMA: Schema = {
@@ -194,7 +195,7 @@ class TextStream:
     def __init__(self, task: TextGeneration, keep_bytes: int) -> None:
         self._dialect = task.dialect
         self._reader = task.dialect.reader()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = UTF_8("replace")
         self._is_cut = False
         self._so_far = SoFar(keep_bytes)
         self._ran_out = False

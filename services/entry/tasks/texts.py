@@ -11,6 +11,7 @@ import orjson
 # A text that has it in itself is kept alone.
 BETWEEN: Final = "\x7f"
 BETWEEN_BYTES: Final = b"\x7f"
+TWO_BETWEEN: Final = b"\x7f\x7f"  # with an empty text between them
 
 
 class Texts:
@@ -34,17 +35,32 @@ class Texts:
         escaped = orjson.dumps(self._joined)[1:-1]
         return [escaped] if self.count == 1 else escaped.split(BETWEEN_BYTES)
 
+    def escaped_with(self, between: bytes) -> bytes:
+        """Return the same in one piece: `between` stands between two of them."""
+        escaped = orjson.dumps(self._joined)[1:-1]
+        return escaped if self.count == 1 else escaped.replace(BETWEEN_BYTES, between)
+
 
 def together(texts: Sequence[bytes]) -> Texts | None:
     """Return texts as they came, if none is empty and each is whole UTF-8; else None."""
     count = len(texts)
     joined = texts[0] if count == 1 else BETWEEN_BYTES.join(texts)
-    if b"" in texts or (count > 1 and joined.count(BETWEEN_BYTES) >= count):
+    if not joined or (count > 1 and not _is_apart(joined, count)):
         return None
     try:
         return Texts(joined.decode(), count)
     except UnicodeDecodeError:
         return None
+
+
+def _is_apart(joined: bytes, count: int) -> bool:
+    """Whether texts that were joined are found again, and none of them is empty."""
+    return (
+        joined.count(BETWEEN_BYTES) < count
+        and TWO_BETWEEN not in joined
+        and not joined.startswith(BETWEEN_BYTES)
+        and not joined.endswith(BETWEEN_BYTES)
+    )
 
 
 def one_by_one(texts: Iterable[str]) -> list[Texts]:
