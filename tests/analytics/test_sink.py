@@ -72,6 +72,20 @@ async def test_what_was_emitted_while_the_collector_was_away_arrives_in_order(
         assert sink.counts.write_err >= 2
 
 
+async def test_an_event_after_a_pause_goes_soon_and_those_after_it_together(folder: Path) -> None:
+    path, store = folder / "events.sock", FakeStore()
+    async with asyncio.timeout(20), collector(path, store):
+        async with sink_to(path, flush_seconds=60.0) as sink:
+            sink.emit(event(0))
+            while not sink.counts.ok:
+                await asyncio.sleep(0.001)
+            for number in range(1, 20):
+                sink.emit(event(number))
+                await asyncio.sleep(0.001)
+
+        assert [len(batch.events) for batch in store.batches] == [1, 19]
+
+
 async def test_a_collector_that_dies_before_it_acknowledges_gets_the_batches_again(
     folder: Path,
 ) -> None:

@@ -21,13 +21,15 @@ from libs.common.process import EventsWaiting
 
 log = logging.getLogger(__name__)
 AFTER_BUG_S: Final = 0.5
+# After a pause a batch is sealed so late: its answer is out by then, and the next call not here.
+SOON_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkConfig:
     """Bounds of a sink."""
 
-    # Events of this long go into one batch, and are what a kill -9 of the server loses.
+    # Events of this long go into one batch, and are what a kill -9 of the server loses at most.
     flush_seconds: float = 0.010
     # Batches that are sent and wait for their acknowledgement.
     slots: int = 64
@@ -98,6 +100,7 @@ class UnixSocketSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._sealed_at = 0.0  # by the loop's clock
         self._writer: asyncio.StreamWriter | None = None
         self._is_away = False  # the last try to connect failed
         self._watchdog = asyncio.timeout(None)
@@ -141,7 +144,9 @@ class UnixSocketSink:
         if self._left or not self._outbox.add(event):
             self._add_to_full(event)
         elif self._timer is None and self._loop is not None:
-            self._timer = self._loop.call_later(self._config.flush_seconds, self._tick)
+            flush_s, now = self._config.flush_seconds, self._loop.time()
+            due = max(self._sealed_at + flush_s, now + min(SOON_S, flush_s))
+            self._timer = self._loop.call_at(due, self._tick)
 
     @property
     def is_connected(self) -> bool:
@@ -252,6 +257,8 @@ class UnixSocketSink:
         box, config = self._outbox, self._config
         if not self._seal():
             return  # the next event, acknowledgement or look at the spool comes back here
+        if self._loop is not None:
+            self._sealed_at = self._loop.time()
         if box.pending and self._loop is not None:
             seconds = 0.0 if box.pending >= config.batch_events else config.flush_seconds
             self._timer = self._loop.call_later(seconds, self._tick)
