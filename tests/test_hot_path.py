@@ -30,8 +30,8 @@ UNARY_CALLS = 221
 TRACED_CALLS = 312  # the same with its three spans
 UNTRACED_CALLS = 270  # where others are traced: it is told to the backend that this one is not
 EVENT_CALLS = 17  # to write the event of a call that was like others
-WAKEUP_CALLS = 55  # of a stream that gets one token, whose tokens are counted sixteen at a time
-TOKEN_CALLS = 5  # each further one that comes with it
+WAKEUP_CALLS = 56  # of a stream that gets one token, whose tokens are counted sixteen at a time
+TOKEN_CALLS = 6  # each further one that comes with it; one of them is `len`, none once compiled
 KEPT_BLOCKS = 0.5  # per request: what is never given back shows as one or more
 
 
