@@ -59,7 +59,7 @@ async def embed(address: str, texts: Sequence[str], *, pooling: str = "") -> Emb
     if pooling:
         add_strings(request, "pooling", [pooling])
     async with grpc.aio.insecure_channel(address) as channel:
-        answer = await GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=20)
+        answer = await GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=45)
     raw = {
         output.name: content
         for output, content in zip(answer.outputs, answer.raw_output_contents, strict=True)
