@@ -204,7 +204,9 @@ async def _send(
     reports: AsyncIterator[Report],
 ) -> None:
     async for report in reports:
-        if not await _write(call, report_to_pb(report)):
+        message = report_to_pb(report)
+        await asyncio.sleep(0)  # others' tokens wait for each of these steps, not for all
+        if not await _write(call, message):
             return
     if await _write(call, pb.ReportRequest(leaving=True)):
         await call.done_writing()
