@@ -35,6 +35,7 @@ class LoopLag(Collector):
         )
         self._late = self._lag[()]
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
         registry.register(self)
 
@@ -44,10 +45,20 @@ class LoopLag(Collector):
     async def run(self) -> None:
         """Look until cancelled."""
         self._loop = asyncio.get_running_loop()
-        while True:
-            self._due = time.monotonic() + EVERY_S
-            await asyncio.sleep(EVERY_S)
-            self.late(max(0.0, time.monotonic() - self._due))
+        self._wait(self._loop)
+        try:
+            await self._loop.create_future()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = time.monotonic() + EVERY_S
+        self._timer = loop.call_later(EVERY_S, self._look, loop)  # a sleeping task costs the double
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.late(max(0.0, time.monotonic() - self._due))
+        self._wait(loop)
 
     def late(self, seconds: float) -> None:
         """Count one look."""

@@ -57,3 +57,15 @@ async def test_a_loop_that_stands_still_is_seen_from_outside() -> None:
 
         assert stuck_s > 0.15
         assert lag.stuck_s() < stuck_s
+
+
+async def test_it_looks_until_it_is_cancelled() -> None:
+    lag = LoopLag(CollectorRegistry())
+
+    async with background(lag.run(), name="lag"):
+        await asyncio.sleep(0.07)
+    looks = repr(lag)
+    await asyncio.sleep(0.05)
+
+    assert looks == repr(lag)
+    assert not looks.startswith("<LoopLag 0 looks")
