@@ -54,7 +54,7 @@ class LoopLag(Collector):
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due = time.monotonic() + EVERY_S
-        self._timer = loop.call_later(EVERY_S, self._look, loop)  # a sleeping task costs the double
+        self._timer = loop.call_later(EVERY_S, self._look, loop)  # cheaper than a task that sleeps
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self.late(max(0.0, time.monotonic() - self._due))
