@@ -25,12 +25,13 @@ class Bounded(Protocol):
 
 
 class Timers:
-    """Ticks only while something is bounded; belongs to the loop that adds to it first."""
+    """Ticks while something is bounded, or was a tick ago: belongs to the loop that adds first."""
 
     def __init__(self, *, tick_s: float = 0.02, now: Callable[[], float] = time.monotonic) -> None:
         self._tick_s = tick_s
         self._now = now
         self._bounded: dict[Bounded, None] = {}
+        self._is_used = False  # since the last tick; to stop and start again costs who adds
         self._ticking: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -42,6 +43,7 @@ class Timers:
     def add(self, bounded: Bounded) -> None:
         """Watch over it."""
         self._bounded[bounded] = None
+        self._is_used = True
         if self._ticking is None:
             self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
 
@@ -56,7 +58,8 @@ class Timers:
                 del self._bounded[each]
                 _expire(each)
         self._ticking = None
-        if self._bounded:
+        if self._bounded or self._is_used:
+            self._is_used = False
             self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
 
 

@@ -19,12 +19,13 @@ log = logging.getLogger(__name__)
 class Turns:
     """Calls back at the end of what is being read, else in the loop's next round."""
 
-    __slots__ = ("_depth", "_is_coming", "_loop", "_resting", "_waiting")
+    __slots__ = ("_after", "_depth", "_is_coming", "_loop", "_resting", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._depth = 0  # of reads within reads
         self._waiting: list[Callable[[], object]] = []
+        self._after: list[Callable[[], object]] = []
         self._is_coming = False  # the loop is going to call
         self._resting = False
 
@@ -38,7 +39,7 @@ class Turns:
     def end(self) -> None:
         """It was taken in: those who asked have their turns."""
         self._depth -= 1
-        if not self._depth and self._waiting:
+        if not self._depth and (self._waiting or self._after):
             self._take()
 
     def ask(self, callback: Callable[[], object]) -> None:
@@ -47,6 +48,13 @@ class Turns:
         if not self._depth and not self._is_coming:
             self._is_coming = True
             self._loop.call_soon(self._come)
+
+    def after(self, callback: Callable[[], object]) -> None:
+        """Call back once all who ask have had their turns, which somebody waits for; else now."""
+        if self._depth:
+            self._after.append(callback)
+        else:
+            callback()
 
     def rest(self, seconds: float) -> None:
         """Stop the loop for so long, once what was written is sent; what comes meanwhile waits."""
@@ -65,9 +73,12 @@ class Turns:
     def _take(self) -> None:
         self._depth += 1  # who asks meanwhile has a turn, too
         try:
-            while self._waiting:
-                waiting, self._waiting = self._waiting, []
-                call_each(waiting)
+            while self._waiting or self._after:
+                if self._waiting:
+                    called, self._waiting = self._waiting, []
+                else:
+                    called, self._after = self._after, []
+                call_each(called)
         finally:
             self._depth -= 1
 

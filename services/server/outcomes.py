@@ -11,6 +11,7 @@ from libs.common.clock import Clock
 from libs.common.envelope import InferRequest
 from libs.common.errors import RequestError
 from libs.common.ports import EventSink
+from libs.eager import Turns, turns_of
 from services.server.following import Following
 from services.server.health import Health
 from services.server.inference_events import event_of, event_of_follower
@@ -35,11 +36,13 @@ class Outcomes:
     __slots__ = (
         "_clock",
         "_colo",
+        "_ended",
         "_health",
         "_loop",
         "_sink",
         "_tokens",
         "_traces",
+        "_turns",
         "metrics",
     )
 
@@ -61,6 +64,8 @@ class Outcomes:
         self._clock = clock
         self._traces = traces
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: Turns | None = None
+        self._ended: list[Record] = []  # well, and not yet taken down
         self._tokens: dict[str, TokenReader] = {}  # by model
 
     def __repr__(self) -> str:
@@ -68,20 +73,20 @@ class Outcomes:
 
     def open(self, request: InferRequest, shard: OwnedShard | None) -> Record:
         """Begin the record of a call."""
-        clock, ended = self._clock, self.record
+        clock = self._clock
         now = clock.now()
         trace: CallTrace | None = None
         if request.traceparent and self._traces is not None:
             trace = self._traces.begin(request, now)
             if trace is not None:
-                request, ended = trace.carried_by(request), self.traced
+                request = trace.carried_by(request)
         return Record(
             request,
             shard,
             self.arrived(shard, request) if shard is not None else None,
             deadline=deadlines.fix(request.time_bounds, now),
             clock=clock,
-            ended=ended,
+            ended=self.ended,
             # To find the running loop costs twice what it costs to find its task.
             task=asyncio.current_task(self._loop or self._start()),
             arrived=now,
@@ -99,8 +104,26 @@ class Outcomes:
             tokens = self._tokens[shard.model.name] = TokenReader(shard.model)
         return tokens
 
+    def ended(self, record: Record) -> None:
+        """Hear that a call has ended; if it ended well, its answer is sent before it is taken down.
+
+        A failure is taken down at once: what is tried next may depend on it.
+        """
+        if record.error is not None or self._turns is None:
+            self.record(record)
+            return
+        is_first = not self._ended
+        self._ended.append(record)
+        if is_first:
+            self._turns.after(self._take_down)
+
+    def _take_down(self) -> None:
+        ended, self._ended = self._ended, []
+        for record in ended:
+            self.record(record)
+
     def record(self, record: Record) -> None:
-        """Take down how a call ended; never waits, never raises."""
+        """Take down how a call ended, and its spans; never waits, never raises."""
         if record.error is not None:
             self._failed(record, record.error)
         if record.shard is not None:
@@ -108,6 +131,8 @@ class Outcomes:
         self._health.ended(record)
         if record.lease is not None or record.tells:
             self._sink.emit(event_of(record, self._colo))
+        if record.trace is not None:
+            _tell_spans(record, record.trace)
 
     def _count(self, record: Record, shard: OwnedShard) -> None:
         """Add a call to what its shard counts, in plain integers: look-ups by labels cost more."""
@@ -128,15 +153,6 @@ class Outcomes:
             tally.tokens_in += came
         if (went := record.usage.tokens_out) > 0:
             tally.tokens_out += went
-
-    def traced(self, record: Record) -> None:
-        """Take down how a call ended, and its spans."""
-        self.record(record)
-        assert record.trace is not None
-        try:
-            tell_spans(record, record.trace)
-        except Exception:  # a bug here must not become the call's
-            log.exception("the spans of %s are lost", record.request.request_id)
 
     def followed(self, following: Following) -> None:
         """Take down a call that waited for the answer to another of its idempotency key."""
@@ -159,8 +175,16 @@ class Outcomes:
             rejected[source] = rejected.get(source, 0) + 1
 
     def _start(self) -> asyncio.AbstractEventLoop:
-        self._loop = asyncio.get_running_loop()
-        return self._loop
+        self._loop = loop = asyncio.get_running_loop()
+        self._turns = turns_of(loop)
+        return loop
+
+
+def _tell_spans(record: Record, trace: CallTrace) -> None:
+    try:
+        tell_spans(record, trace)
+    except Exception:  # a bug here must not become the call's
+        log.exception("the spans of %s are lost", record.request.request_id)
 
 
 def _tell_latency(record: Record, shard: OwnedShard) -> None:

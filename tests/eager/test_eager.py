@@ -191,6 +191,28 @@ async def test_timers_tell_what_is_due_once_and_stop_ticking() -> None:
     assert repr(timers) == "<Timers 0 every 0.005 s>"
 
 
+async def test_timers_that_are_used_all_the_time_are_started_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks: list[Callable[[], None]] = []
+    monkeypatch.setattr(
+        asyncio.get_running_loop(), "call_later", lambda _, tick: ticks.append(tick) or tick
+    )
+    timers = Timers()
+
+    def use() -> None:
+        timers.add(short := Bound(9))
+        timers.discard(short)
+
+    for at in range(1, 5):
+        use()
+        assert len(ticks) == at  # the first was started by the use, the others by a tick
+        ticks[-1]()
+    ticks[-1]()  # the second in a row that finds nothing
+
+    assert len(ticks) == 5
+
+
 class Broken(Bound):
     def expire(self) -> None:
         raise ValueError("a bug")

@@ -58,6 +58,32 @@ async def test_who_asks_in_a_turn_has_one_too() -> None:
     assert had == ["inner"]
 
 
+async def test_what_can_wait_comes_after_all_turns_that_others_wait_for() -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    had: list[str] = []
+
+    turns.after(lambda: had.append("at once"))  # nothing is being read
+    turns.begin()
+    turns.after(lambda: had.append("after"))
+    turns.ask(lambda: turns.ask(lambda: had.append("inner")))
+    assert had == ["at once"]
+    turns.end()
+
+    assert had == ["at once", "inner", "after"]
+
+
+async def test_what_comes_after_may_ask_for_turns_of_its_own() -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    had: list[str] = []
+
+    turns.begin()
+    turns.after(lambda: turns.ask(lambda: had.append("asked")))
+    turns.after(lambda: turns.after(lambda: had.append("after")))
+    turns.end()
+
+    assert had == ["asked", "after"]
+
+
 async def test_a_turn_that_fails_takes_no_other_its_turn() -> None:
     turns = turns_of(asyncio.get_running_loop())
     had: list[str] = []

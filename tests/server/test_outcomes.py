@@ -21,7 +21,9 @@ from libs.common.errors import (
     Unavailable,
 )
 from libs.common.events.sinks import MemorySink
+from libs.common.events.values import InferenceEvent
 from libs.common.spans import Span
+from libs.eager import turns_of
 from services.server.endpoints import Endpoint
 from services.server.metrics import ServerMetrics
 from services.server.outcomes import LATE_US, Outcomes
@@ -88,10 +90,33 @@ async def test_calls_of_a_model_share_what_reads_its_answers(
     assert third is not first
 
 
+def codes(sink: MemorySink) -> list[int]:
+    return [each.error_code for each in sink.events if isinstance(each, InferenceEvent)]
+
+
 async def test_a_record_of_a_call_for_a_shard_that_is_not_here(outcomes: Outcomes) -> None:
     record = outcomes.open(a_request(), None)
 
     assert (record.shard, record.queue_size) == (None, 0)
+
+
+async def test_a_call_that_ended_well_is_taken_down_after_its_answer_is_sent(
+    outcomes: Outcomes, shard: OwnedShard, sink: MemorySink
+) -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    seen_by_answer: list[int] = []
+    outcomes.open(a_request(), shard)  # it knows its loop from now on
+
+    turns.begin()  # the model's answers are being read
+    turns.ask(lambda: seen_by_answer.append(len(sink.events)))
+    for _ in range(2):
+        outcomes.ended(a_record(shard, lease=a_lease(shard)))
+    outcomes.ended(a_record(shard, lease=a_lease(shard), error=Unavailable))
+    assert codes(sink) == [Unavailable.code]  # at once
+    turns.end()
+
+    assert seen_by_answer == [1]
+    assert codes(sink) == [Unavailable.code, 0, 0]
 
 
 def test_a_served_call_is_counted_in_its_shard_and_the_metrics(
@@ -183,7 +208,7 @@ def test_a_bug_in_a_span_is_not_the_calls(
     trace = Traces(Broken(), server="s", colo=COLO).begin(a_request(traceparent=TRACE), 1.0)
     record = a_record(shard, lease=a_lease(shard), trace=trace)
 
-    outcomes.traced(record)
+    outcomes.record(record)
 
     assert "a bug" in caplog.text
     assert len(sink.events) == 1
