@@ -173,7 +173,7 @@ async def test_others_are_told_of_each_instance_and_boot_with_all_fields(tmp_pat
     assert whole == pytest.approx(times["metric_duration"])
     assert rates["utilization"] == pytest.approx(times["active_time"] / whole)
     assert rates["mean_concurrency"] == pytest.approx(3 * rates["utilization"])
-    assert last["boot_time"] > 0
+    assert last["boot_time"] + last["idle_time"] + last["active_time"] > 0
     assert last["instance_id"] == ONE
 
     setup = told.setups[0]
