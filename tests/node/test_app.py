@@ -20,7 +20,6 @@ from libs.common.catalog import Backend, Model, Resources
 from libs.common.clock import SystemClock
 from libs.common.world import World
 from libs.common.world_map import Assignment, EndpointLoad, Report, ShardLoad
-from services.node.activity import Activity
 from services.node.app import App, Config, build, serve
 from services.node.metrics import NodeMetrics
 from tests.fakes import put
@@ -80,9 +79,10 @@ class Site:
         self.world = world
         self._app = app
 
-    def activity(self) -> Activity:
-        """What is known yet of what the instance does."""
-        return self._app.reports._activities[ONE]
+    def was_seen_active(self) -> bool:
+        """Whether the node knows yet that the instance had calls in flight."""
+        activity = self._app.reports._activities.get(ONE)
+        return activity is not None and activity._seconds.get("active", 0.0) > 0
 
     def assign(self, instances: int) -> None:
         put(self.world, Assignment(node="n", model="m", instances=instances))
@@ -142,7 +142,7 @@ async def test_others_are_told_of_each_instance_and_boot_with_all_fields(tmp_pat
         site.assign(1)
         await until(lambda: told.setups, 20.0)
         site.shows("healthy", 3)
-        await until(lambda: site.activity()._seconds.get("active"))
+        await until(site.was_seen_active)
         site.assign(0)
         site.shows("draining", 0)
         await until(lambda: told.states, 20.0)
