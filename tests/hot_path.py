@@ -30,7 +30,7 @@ from libs.common.world_map import (
     Token,
     Update,
 )
-from libs.eager import Promise
+from libs.eager import Promise, turns_of
 from libs.http1 import HttpServer
 from libs.lean import Method
 from services.entry.app import Config, build
@@ -183,13 +183,16 @@ class HotPath:
         self._http = HttpServer(
             route=entry.hot.route, other=asyncio.Protocol, refuse=entry.hot.refuse
         )
+        self._turns = turns_of(asyncio.get_running_loop())
         self.connection = self._http.connection()
         self.connection.connection_made(self.transport)
 
     def unary(self) -> bytes:
         """Run one embedding from its bytes to its answer's."""
         self.connection.data_received(UNARY)
+        self._turns.begin()  # as a connection does that reads from the model
         self.channel.unary_calls.pop().resolve(VECTOR)
+        self._turns.end()
         return self.transport.written.pop()
 
     async def leave(self) -> None:
