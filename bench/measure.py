@@ -128,8 +128,10 @@ class Clocks:
 
     def row(self, count: float) -> Row:
         """Return what each unit of work cost."""
-        if not count or self._used["gateway"] <= 0:
+        if not count:
             raise Failure("not one answer or token came while it was measured: try more --seconds")
+        if self._used["gateway"] <= 0:
+            raise Failure("it took less CPU than one tick of the kernel: try more --seconds")
         each = {group: used * 1e6 / count for group, used in self._used.items()}
         return {
             "cpu_us": each["gateway"],

@@ -14,7 +14,7 @@ from bench.peers import PEERS
 from bench.processes import Failure
 from bench.targets import Started
 
-SETTINGS = Settings(seconds=0.5, warm_s=0.2, connections=4, streams=4, paced_streams=10, tokens=16)
+SETTINGS = Settings(seconds=0.5, warm_s=0.2, connections=4, streams=4, paced_streams=80, tokens=16)
 
 
 @pytest.mark.timeout(180)
