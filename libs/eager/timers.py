@@ -25,7 +25,7 @@ class Bounded(Protocol):
 
 
 class Timers:
-    """Ticks while something is bounded, or was a tick ago: belongs to the loop that adds first."""
+    """Ticks while something is bounded, and once more; belongs to the loop that adds first."""
 
     def __init__(self, *, tick_s: float = 0.02, now: Callable[[], float] = time.monotonic) -> None:
         self._tick_s = tick_s

@@ -25,7 +25,7 @@ class Turns:
         self._loop = loop
         self._depth = 0  # of reads within reads
         self._waiting: list[Callable[[], object]] = []
-        self._after: list[Callable[[], object]] = []
+        self._after: list[Callable[[], object]] = []  # until nobody waits
         self._is_coming = False  # the loop is going to call
         self._resting = False
 
@@ -50,7 +50,7 @@ class Turns:
             self._loop.call_soon(self._come)
 
     def after(self, callback: Callable[[], object]) -> None:
-        """Call back once all who ask have had their turns, which somebody waits for; else now."""
+        """Call back at the end of what is being read, after all who ask; now, if nothing is."""
         if self._depth:
             self._after.append(callback)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final
 
 from libs.common import deadline as deadlines
@@ -36,7 +37,6 @@ class Outcomes:
     __slots__ = (
         "_clock",
         "_colo",
-        "_ended",
         "_health",
         "_loop",
         "_sink",
@@ -65,7 +65,6 @@ class Outcomes:
         self._traces = traces
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns: Turns | None = None
-        self._ended: list[Record] = []  # well, and not yet taken down
         self._tokens: dict[str, TokenReader] = {}  # by model
 
     def __repr__(self) -> str:
@@ -111,16 +110,8 @@ class Outcomes:
         """
         if record.error is not None or self._turns is None:
             self.record(record)
-            return
-        is_first = not self._ended
-        self._ended.append(record)
-        if is_first:
-            self._turns.after(self._take_down)
-
-    def _take_down(self) -> None:
-        ended, self._ended = self._ended, []
-        for record in ended:
-            self.record(record)
+        else:
+            self._turns.after(partial(self.record, record))
 
     def record(self, record: Record) -> None:
         """Take down how a call ended, and its spans; never waits, never raises."""

@@ -56,6 +56,10 @@ def shard() -> OwnedShard:
     return OwnedShard(model=a_model(), colo=COLO, index=0, epoch=1, turnstile=turnstile)
 
 
+def codes(sink: MemorySink) -> list[int]:
+    return [each.error_code for each in sink.events if isinstance(each, InferenceEvent)]
+
+
 def a_lease(shard: OwnedShard) -> Lease:
     return Lease(shard.turnstile, Endpoint(instance="i", address="h:1", concurrency=1), "only", 1)
 
@@ -90,10 +94,6 @@ async def test_calls_of_a_model_share_what_reads_its_answers(
     assert third is not first
 
 
-def codes(sink: MemorySink) -> list[int]:
-    return [each.error_code for each in sink.events if isinstance(each, InferenceEvent)]
-
-
 async def test_a_record_of_a_call_for_a_shard_that_is_not_here(outcomes: Outcomes) -> None:
     record = outcomes.open(a_request(), None)
 
@@ -117,6 +117,23 @@ async def test_a_call_that_ended_well_is_taken_down_after_its_answer_is_sent(
 
     assert seen_by_answer == [1]
     assert codes(sink) == [Unavailable.code, 0, 0]
+
+
+async def test_a_bug_in_taking_one_call_down_takes_no_other_its_event(
+    outcomes: Outcomes, shard: OwnedShard, sink: MemorySink, caplog: pytest.LogCaptureFixture
+) -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    outcomes.open(a_request(), shard)
+    broken = a_record(shard, lease=a_lease(shard))
+    broken.timings = None  # type: ignore[assignment]
+
+    turns.begin()
+    outcomes.ended(broken)
+    outcomes.ended(a_record(shard, lease=a_lease(shard)))
+    turns.end()
+
+    assert codes(sink) == [0]
+    assert "AttributeError" in caplog.text
 
 
 def test_a_served_call_is_counted_in_its_shard_and_the_metrics(
