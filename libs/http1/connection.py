@@ -42,8 +42,8 @@ class Connection(Lifetime):
         self.peer = _host(transport.get_extra_info("peername"))
         self._core.enter(self)
         if not self._core.accepting:
-            self._close()
-        elif self._core.is_full():
+            self.close_if_idle(LEAVING_S)
+        if self._core.is_full():
             self.refuse(Refusal(503, "too_many_connections", "too many connections"))
         elif self._core.has_too_many(self.holder):
             text = "too many connections from this address"

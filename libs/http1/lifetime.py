@@ -103,7 +103,9 @@ class Lifetime(Outgoing, ABC):
 
     def expire(self) -> None:
         """Act on a time bound."""
-        if self._phase in (HEAD, BODY):
+        if self._is_unasked() and not self._core.accepting:
+            self._close()
+        elif self._phase in (HEAD, BODY):
             self.refuse(_too_late(self._phase, leaving=self._core.leaving))
         elif self._phase == LINGER:
             self._close()
@@ -118,10 +120,10 @@ class Lifetime(Outgoing, ABC):
 
     # What the server calls.
 
-    def close_if_idle(self) -> None:
-        """Close if no request has begun."""
-        if self._phase <= HEAD and self._rest is None:
-            self._close()
+    def close_if_idle(self, seconds: float) -> None:
+        """Close unless a request begins within so long: one may be on its way."""
+        if self._is_unasked():
+            self.due = min(self.due, monotonic() + seconds)
 
     def hurry(self, seconds: float) -> None:
         """Wait no longer than that for a request that is on its way."""
@@ -200,6 +202,9 @@ class Lifetime(Outgoing, ABC):
         self._read_on()
         if self._transport.can_write_eof():
             self._transport.write_eof()
+
+    def _is_unasked(self) -> bool:
+        return self._phase <= HEAD and self._rest is None
 
     def _close(self) -> None:
         self.flush()

@@ -70,13 +70,13 @@ class HttpServer:
         return int(sockets[0].getsockname()[1])
 
     async def stop_accepting(self) -> None:
-        """Take no more connections; close the idle ones, and the others after their answer."""
+        """Take no more connections; close the others after their answer, or soon if idle."""
         self._core.accepting = False
         for server in self._listening:
             server.close()
         self._listening.clear()
         for connection in list(self._core.connections):
-            connection.close_if_idle()
+            connection.close_if_idle(LEAVING_S)
 
     async def close(self, drain_s: float) -> None:
         """Wait until all is answered, at most `drain_s`; then drop what is left."""

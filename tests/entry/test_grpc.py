@@ -179,6 +179,23 @@ async def test_the_ids_are_told_before_the_model_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    "request_",
+    [run_request({"prompt": "hi"}, request_id="mine"), run_request({}, request_id="mine")],
+    ids=["refused by the server", "refused here"],
+)
+async def test_a_failed_call_has_the_ids_in_its_trailers_too(request_: Any) -> None:
+    """A client may be told of a status and, because of a race in its gRPC, of nothing before it."""
+    async with calling(FakeServer(OutOfCapacity("full"))) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.Run(request_, metadata=AUTH)
+
+    first, last = failed.value.initial_metadata(), dict(failed.value.trailing_metadata())
+    assert last["x-request-id"] == "mine"
+    assert last["x-constellation-request-id"] == dict(first)["x-constellation-request-id"]
+    assert last["reason"]
+
+
+@pytest.mark.parametrize(
     ("said", "source"),
     [
         (pb.SOURCE_UNSPECIFIED, RequestSource.WORKER_BINDING),

@@ -120,6 +120,22 @@ async def test_a_server_that_leaves_closes_the_idle_and_takes_no_other() -> None
             await asyncio.open_connection("127.0.0.1", site.port)
 
 
+@pytest.mark.parametrize("asked_before", [1, 0], ids=["idle", "fresh"])
+async def test_a_server_that_leaves_answers_what_was_on_its_way(asked_before: int) -> None:
+    async with a_site() as site, a_client(site) as client:
+        for _ in range(asked_before):
+            client.send(post())
+            await client.answer()
+        await until(lambda: site.server.counters.accepted)
+        await site.server.stop_accepting()
+        await asyncio.sleep(0.1)
+        client.send(post())
+
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await client.rest() == b""
+
+
 @pytest.mark.parametrize("sent", [post()[:-10], HALF_BODY], ids=["head", "body"])
 async def test_a_server_that_leaves_answers_what_has_begun(sent: bytes) -> None:
     async with a_site() as site, a_client(site) as client:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import grpc
 
 TOO_LARGE, DEADLINE = 3006, 3007
-REQUEST_ID = "x-constellation-request-id"  # in the initial metadata
+REQUEST_ID = "x-constellation-request-id"  # in the initial metadata, and in the trailers
 NEVER_SENT = ("failed to connect", "Connection refused", "connections to all backends failing")
 
 
@@ -123,9 +123,14 @@ def error_of(error: Any, request_id: str = "") -> ConstellationError:
         reason=reason,
         retry_after=after_ms / 1000 if after_ms else None,
         pointer=unquote(trailers.get("pointer", "")),
-        request_id=texts(error.initial_metadata()).get(REQUEST_ID, request_id),
+        request_id=_request_id(error, trailers) or request_id,
         was_sent=_was_sent(kind, code, trailers, details),
     )
+
+
+def _request_id(error: Any, trailers: Mapping[str, str]) -> str:
+    """Return it, from the trailers where the status hid what came first."""
+    return texts(error.initial_metadata()).get(REQUEST_ID) or trailers.get(REQUEST_ID, "")
 
 
 def _was_sent(

@@ -210,17 +210,22 @@ def register(server: grpc.aio.Server, *, bindings: Bindings, health: Health) -> 
 
 
 async def _tell_ids(request_id: str, request: pb.RunRequest, context: Context) -> None:
-    """Say before the model runs by which ids the call can be cancelled."""
+    """Say before the model runs by which ids the call can be cancelled; at its end once more.
+
+    A client may hear of a status and of no initial metadata, where both come at once.
+    """
     ids = [("x-constellation-request-id", request_id)]
     if own := client_id(request.request_id):
         ids.append(("x-request-id", own))
+    context.set_trailing_metadata(tuple(ids))
     await context.send_initial_metadata(ids)
 
 
 def _tell_model(plan: Plan, context: Context) -> None:
     """Say in the trailers which model has answered, where another name was asked for."""
     if plan.model.name != plan.call.model:
-        context.set_trailing_metadata((("model", plan.model.name),))
+        told = context.trailing_metadata() or ()
+        context.set_trailing_metadata((*told, ("model", plan.model.name)))
 
 
 def _headers(context: Context) -> dict[str, str]:

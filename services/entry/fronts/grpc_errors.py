@@ -40,7 +40,8 @@ async def told(context: Context) -> AsyncIterator[None]:
 async def _abort(context: Context, error: RequestError) -> None:
     # a wait means "try again then" to clients over gRPC, which have no word for "do not"
     error.retry_after_ms = 0 if error.should_retry is False else wait_ms(error)
-    trailers: list[tuple[str, str | bytes]] = [*trailers_of(error)]
+    trailers: list[tuple[str, str | bytes]] = [*(context.trailing_metadata() or ())]
+    trailers += trailers_of(error)
     trailers.append((DETAILS, details_of(error)))
     await context.abort(grpc.StatusCode[error.status], message_of(error), tuple(trailers))
 
