@@ -19,7 +19,7 @@ _PACKAGES = {
     " envelopes outcome_bytes part_reader prices ranking remembering request_bytes request_ids"
     " values varint wire",
     "libs.common.clients": "inference",
-    "libs.common.events": "codec occurrences outbox packing sinks",
+    "libs.common.events": "codec occurrences outbox packing sealing sinks",
     "services.entry": "access attempts auth buckets calls gateway holds limits metrics"
     " prefixes routing",
     "services.entry.fronts": "bodies exchange hot openai openai_answers openai_bodies openai_calls"

@@ -14,6 +14,7 @@ from libs.common.backoff import Backoff
 from libs.common.events.framing import MAX_ACK_BYTES, decode_ack, read_frame
 from libs.common.events.occurrences import Occurrence
 from libs.common.events.outbox import Outbox
+from libs.common.events.sealing import Sealing
 from libs.common.events.spool import Spool
 from libs.common.events.spooling import Spooling, SpoolingConfig
 from libs.common.events.values import Event
@@ -21,8 +22,6 @@ from libs.common.process import EventsWaiting
 
 log = logging.getLogger(__name__)
 AFTER_BUG_S: Final = 0.5
-# After a pause a batch is sealed so late: its answer is out by then, and the next call not here.
-SOON_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +29,7 @@ class SinkConfig:
     """Bounds of a sink."""
 
     # Events of this long go into one batch, and are what a kill -9 of the server loses at most.
+    # Where they come more seldom than twice in it, each is a batch of its own.
     flush_seconds: float = 0.010
     # Batches that are sent and wait for their acknowledgement.
     slots: int = 64
@@ -100,7 +100,7 @@ class UnixSocketSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._sealed_at = 0.0  # by the loop's clock
+        self._sealing = Sealing(config.flush_seconds)
         self._writer: asyncio.StreamWriter | None = None
         self._is_away = False  # the last try to connect failed
         self._watchdog = asyncio.timeout(None)
@@ -144,9 +144,7 @@ class UnixSocketSink:
         if self._left or not self._outbox.add(event):
             self._add_to_full(event)
         elif self._timer is None and self._loop is not None:
-            flush_s, now = self._config.flush_seconds, self._loop.time()
-            due = max(self._sealed_at + flush_s, now + min(SOON_S, flush_s))
-            self._timer = self._loop.call_at(due, self._tick)
+            self._timer = self._loop.call_at(self._sealing.due(self._loop.time()), self._tick)
 
     @property
     def is_connected(self) -> bool:
@@ -255,10 +253,11 @@ class UnixSocketSink:
             self._timer.cancel()
             self._timer = None
         box, config = self._outbox, self._config
+        before = box.sealed
         if not self._seal():
             return  # the next event, acknowledgement or look at the spool comes back here
         if self._loop is not None:
-            self._sealed_at = self._loop.time()
+            self._sealing.sealed(self._loop.time(), box.sealed - before)
         if box.pending and self._loop is not None:
             seconds = 0.0 if box.pending >= config.batch_events else config.flush_seconds
             self._timer = self._loop.call_later(seconds, self._tick)
