@@ -123,7 +123,7 @@ async def test_a_write_that_fails_is_tried_until_it_works(rig: Start) -> None:
 
 
 async def test_batches_that_come_together_are_written_together(rig: Start) -> None:
-    async with rig(BatchPolicy(write_events=100, write_age_seconds=0.2)) as it:
+    async with rig(BatchPolicy(write_events=30, write_age_seconds=20.0)) as it:
         reader, writer = await it.connect()
         with closing(writer):
             for first in range(1, 30, 3):
