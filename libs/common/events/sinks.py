@@ -29,7 +29,7 @@ class SinkConfig:
     """Bounds of a sink."""
 
     # Events of this long go into one batch, and are what a kill -9 of the server loses at most.
-    # Where they come more seldom than twice in it, each is a batch of its own.
+    # Where they come half of it apart, or more, each is a batch of its own.
     flush_seconds: float = 0.010
     # Batches that are sent and wait for their acknowledgement.
     slots: int = 64
@@ -235,29 +235,29 @@ class UnixSocketSink:
                 return
         self.counts.dropped += 1
 
-    def _seal(self) -> bool:
-        """Seal a batch, and have it sent; False where there is no room for it, or nothing."""
+    def _seal(self) -> int:
+        """Seal a batch, have it sent, and return its events; 0 without room for it, or events."""
         box = self._outbox
         before = box.sealed
         slot = box.seal()
         if box.sealed == before:
-            return False
+            return 0
         if slot is None:
             self._to_replay.set()
         else:
             self._write(slot.frame)
-        return True
+        return box.sealed - before
 
     def _tick(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         box, config = self._outbox, self._config
-        before = box.sealed
-        if not self._seal():
+        events = self._seal()
+        if not events:
             return  # the next event, acknowledgement or look at the spool comes back here
         if self._loop is not None:
-            self._sealing.sealed(self._loop.time(), box.sealed - before)
+            self._sealing.sealed(self._loop.time(), events)
         if box.pending and self._loop is not None:
             seconds = 0.0 if box.pending >= config.batch_events else config.flush_seconds
             self._timer = self._loop.call_later(seconds, self._tick)
