@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from bench.processes import free_ports, running, until
 from bench.soak_look import scrape
+from libs.common.lifecycle import background
 from libs.common.loop_lag import LoopLag
 from libs.common.promptness import be_prompt
 
@@ -28,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     registry = CollectorRegistry()
     lag = LoopLag(registry)
     start_http_server(parser.parse_args(argv).port, "127.0.0.1", registry)
-    be_prompt()
-    uvloop.run(lag.run())
+    uvloop.run(looking(lag))
+
+
+async def looking(lag: LoopLag) -> None:
+    """Look until cancelled, with slices as services have them."""
+    async with background(be_prompt(), name="promptness"):
+        await lag.run()
 
 
 @asynccontextmanager

@@ -32,12 +32,11 @@ async def run_until_signalled(app: AbstractAsyncContextManager[object]) -> None:
         if not entered and task:
             task.cancel()
 
-    be_prompt()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     try:
-        async with app:
+        async with background(be_prompt(), name="promptness"), app:
             entered = True
             leave_startup_to_rest()
             await stop.wait()

@@ -11,15 +11,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 from weakref import WeakKeyDictionary
 
+LEISURE_S: Final = 0.001  # for so long one thing that can wait does so, if it is alone
 log = logging.getLogger(__name__)
 
 
 class Turns:
     """Calls back at the end of what is being read, else in the loop's next round."""
 
-    __slots__ = ("_after", "_depth", "_is_coming", "_loop", "_resting", "_waiting")
+    __slots__ = ("_after", "_depth", "_is_coming", "_leisure", "_loop", "_resting", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -27,6 +29,7 @@ class Turns:
         self._waiting: list[Callable[[], object]] = []
         self._after: list[Callable[[], object]] = []  # until nobody waits
         self._is_coming = False  # the loop is going to call
+        self._leisure: asyncio.TimerHandle | None = None  # for one that waits alone
         self._resting = False
 
     def __repr__(self) -> str:
@@ -50,11 +53,21 @@ class Turns:
             self._loop.call_soon(self._come)
 
     def after(self, callback: Callable[[], object]) -> None:
-        """Call back at the end of what is being read, after all who ask; now, if nothing is."""
+        """Call back once all who ask have had their turns; now, if nothing is being read.
+
+        One that is alone has a moment of its own, so that the loop sleeps first and leaves its
+        CPU to who was just written to. Several are called at once: together they cost least.
+        """
         if self._depth:
             self._after.append(callback)
         else:
             callback()
+
+    def settle(self) -> None:
+        """Call what waits for a moment of its own: the loop is about to end."""
+        if self._leisure is not None:
+            self._leisure.cancel()
+            self._at_leisure()
 
     def rest(self, seconds: float) -> None:
         """Stop the loop for so long, once what was written is sent; what comes meanwhile waits."""
@@ -73,7 +86,7 @@ class Turns:
     def _take(self) -> None:
         self._depth += 1  # who asks meanwhile has a turn, too
         try:
-            while self._waiting or self._after:
+            while self._waiting or len(self._after) > 1:
                 if self._waiting:
                     called, self._waiting = self._waiting, []
                 else:
@@ -81,6 +94,19 @@ class Turns:
                 call_each(called)
         finally:
             self._depth -= 1
+        if self._after and self._leisure is None:
+            self._leisure = self._loop.call_later(LEISURE_S, self._at_leisure)
+
+    def _at_leisure(self) -> None:
+        self._leisure = None
+        called, self._after = self._after, []
+        self._depth += 1
+        try:
+            call_each(called)
+        finally:
+            self._depth -= 1
+        if self._waiting or self._after:
+            self._take()
 
 
 def call_each(callbacks: list[Callable[[], object]]) -> None:

@@ -20,6 +20,7 @@ from libs.common.process import Process
 from libs.common.spans import Spans
 from libs.common.world import World, keep_reporting
 from libs.common.world_map import Server
+from libs.eager import turns_of
 from services.server.backends.keys import Keys
 from services.server.backends.openai_http import OpenAiBackend
 from services.server.backends.triton import TritonBackend
@@ -172,6 +173,7 @@ async def serve(
     """
     leave = asyncio.Event()
     async with AsyncExitStack() as stack:
+        stack.callback(turns_of(asyncio.get_running_loop()).settle)  # the last call's event
         stack.push_async_callback(app.triton.close)
         stack.push_async_callback(app.http.close)
         await stack.enter_async_context(background(app.prober.run(), name="prober"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
+
+import pytest
 
 from libs.eager import turns_of
 
@@ -65,23 +68,76 @@ async def test_what_can_wait_comes_after_all_turns_that_others_wait_for() -> Non
     turns.after(lambda: had.append("at once"))  # nothing is being read
     turns.begin()
     turns.after(lambda: had.append("after"))
+    turns.after(lambda: had.append("too"))
     turns.ask(lambda: turns.ask(lambda: had.append("inner")))
     assert had == ["at once"]
     turns.end()
 
-    assert had == ["at once", "inner", "after"]
+    assert had == ["at once", "inner", "after", "too"]
 
 
-async def test_what_comes_after_may_ask_for_turns_of_its_own() -> None:
+async def test_what_can_wait_and_is_alone_lets_the_loop_sleep_first() -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    had: list[str] = []
+
+    for name in ("first", "second"):
+        turns.begin()
+        turns.after(partial(had.append, name))
+        turns.end()
+        await asyncio.sleep(0)
+        assert name not in had
+        await asyncio.sleep(0.05)
+
+    assert had == ["first", "second"]
+
+
+async def test_a_read_that_brings_another_takes_both_along() -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    had: list[str] = []
+
+    turns.begin()
+    turns.after(lambda: had.append("first"))
+    turns.end()
+    turns.begin()  # brings none
+    turns.end()
+    assert had == []
+    turns.begin()
+    turns.after(lambda: had.append("second"))
+    turns.end()
+
+    assert had == ["first", "second"]
+    await asyncio.sleep(0.05)
+    assert had == ["first", "second"]
+
+
+async def test_who_ends_the_loop_has_it_done_first() -> None:
+    turns = turns_of(asyncio.get_running_loop())
+    had: list[str] = []
+
+    turns.settle()  # there is nothing to do
+    turns.begin()
+    turns.after(lambda: had.append("it"))
+    turns.end()
+    turns.settle()
+
+    assert had == ["it"]
+    await asyncio.sleep(0.05)
+    assert had == ["it"]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_what_comes_after_may_ask_for_turns_of_its_own(others: int) -> None:
     turns = turns_of(asyncio.get_running_loop())
     had: list[str] = []
 
     turns.begin()
     turns.after(lambda: turns.ask(lambda: had.append("asked")))
-    turns.after(lambda: turns.after(lambda: had.append("after")))
+    for _ in range(others):
+        turns.after(lambda: turns.after(lambda: had.append("after")))
     turns.end()
+    await asyncio.sleep(0.05)
 
-    assert had == ["asked", "after"]
+    assert had == ["asked", "after"][: 1 + others]
 
 
 async def test_a_turn_that_fails_takes_no_other_its_turn() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 # A batch of one event is sealed so late: its answer is out by then, and the next call not here.
-SOON_S: Final = 0.002
+SOON_S: Final = 0.001
 
 
 class Sealing:
