@@ -139,6 +139,10 @@ class NoSink:
         self.last = event
 
 
+def nothing() -> None:
+    """Be done."""
+
+
 class HotPath:
     """Entry and server in one process, with a connection of a client to it."""
 
@@ -191,6 +195,7 @@ class HotPath:
         """Run one embedding from its bytes to its answer's."""
         self.connection.data_received(UNARY)
         self._turns.begin()  # as a connection does that reads from the model
+        self._turns.after(nothing)  # what another call leaves to do: ours is taken down with it
         self.channel.unary_calls.pop().resolve(VECTOR)
         self._turns.end()
         return self.transport.written.pop()

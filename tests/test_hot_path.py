@@ -27,9 +27,9 @@ T = TypeVar("T")
 # Five lead to plain integers that count in place of look-ups by labels, which are calls of no
 # function: compiled, that and what came with it saves 8 of 100 instructions.
 # Seven are the read in which the answer comes, and what is put off to its end: nobody waits for it.
-UNARY_CALLS = 228
-TRACED_CALLS = 319  # the same with its three spans
-UNTRACED_CALLS = 277  # where others are traced: it is told to the backend that this one is not
+UNARY_CALLS = 233  # one of several that end together; two are to have it so
+TRACED_CALLS = 324  # the same with its three spans
+UNTRACED_CALLS = 282  # where others are traced: it is told to the backend that this one is not
 EVENT_CALLS = 17  # to write the event of a call that was like others
 WAKEUP_CALLS = 56  # of a stream that gets one token, whose tokens are counted sixteen at a time
 TOKEN_CALLS = 6  # each further one that comes with it; one of them is `len`, none once compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from libs.common.clock import SystemClock
 from libs.common.events.sinks import MemorySink
 from libs.common.events.values import Flag, InferenceEvent
 from libs.common.world_map import Instance
+from libs.eager import turns_of
 from services.entry.app import Config, serve
 from services.server.backends.keys import Keys
 from services.server.backends.openai_http import OpenAiBackend
@@ -104,6 +106,7 @@ class Edge:
             return [orjson.loads(each) for each in datas[:-1]]
 
     def events(self) -> list[InferenceEvent]:
+        turns_of(asyncio.get_running_loop()).settle()
         return [each for each in self._sink.events if isinstance(each, InferenceEvent)]
 
 

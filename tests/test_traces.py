@@ -18,6 +18,7 @@ import pytest
 from libs.common.events.values import InferenceEvent
 from libs.common.pb import binding_pb2 as pb
 from libs.common.pb.binding_pb2_grpc import BindingServiceStub
+from libs.eager import turns_of
 from tests.collector import CLIENT, INTERNAL, SERVER, Seen, collecting
 from tests.entry.fakes import ACCOUNT, SECRET, TEXT, VECTORS
 from tests.tracing_site import ROUTE, Site, Sites
@@ -233,6 +234,7 @@ async def test_without_a_collector_the_callers_context_passes_as_it_came(site: S
     first, second, third = here.triton.headers
     assert (first["traceparent"], first["tracestate"]) == (SAMPLED, "a=1")
     assert {"traceparent", "tracestate"}.isdisjoint({*second, *third})
+    turns_of(asyncio.get_running_loop()).settle()
     events = [each for each in here.sink.events if isinstance(each, InferenceEvent)]
     assert [each.traceparent for each in events] == [SAMPLED, "", ""]
 

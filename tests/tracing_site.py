@@ -20,7 +20,7 @@ from libs.common.metrics import Counts
 from libs.common.ports import Inference
 from libs.common.spans import Spans
 from libs.common.world_map import Instance
-from libs.eager import start
+from libs.eager import start, turns_of
 from libs.lean import Status
 from services.entry.app import Config, serve
 from services.server.backends.keys import Keys
@@ -193,6 +193,7 @@ class Site:
     @property
     def event(self) -> InferenceEvent:
         """The last event."""
+        turns_of(asyncio.get_running_loop()).settle()
         event = self.sink.events[-1]
         assert isinstance(event, InferenceEvent)
         return event

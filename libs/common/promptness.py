@@ -17,9 +17,10 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 SLICE_S = 0.0001  # the shortest that there is
 SWITCH_S = 0.0005  # after which a thread that computes lets another have Python's lock; else 5 ms
@@ -52,6 +53,9 @@ class Uptime(NamedTuple):
     idle_s: float
 
 
+Source: TypeAlias = Callable[[], AbstractContextManager[Callable[[], Uptime]]]
+
+
 def ask_for_slices(seconds: float) -> bool:
     """Ask for the calling thread, 0 for slices as always; False where Linux has no such thing."""
     number = NUMBERS.get(platform.machine())
@@ -66,10 +70,17 @@ def ask_for_slices(seconds: float) -> bool:
     return bool(ctypes.CDLL(None).syscall(number, 0, ctypes.byref(asked), 0) == 0)
 
 
-def uptime() -> Uptime:
-    """Read it. OSError, ValueError: it is not told here."""
-    up, idle = UPTIME.read_text().split()
-    return Uptime(float(up), float(idle))
+@contextmanager
+def opened() -> Iterator[Callable[[], Uptime]]:
+    """Yield what reads it, also while no other file can be opened."""
+    with UPTIME.open("rb", buffering=0) as file:
+
+        def told() -> Uptime:
+            file.seek(0)
+            up, idle = file.read(64).split()
+            return Uptime(float(up), float(idle))
+
+        yield told
 
 
 def busy_share(before: Uptime, now: Uptime, cpus: int) -> float:
@@ -89,7 +100,7 @@ def is_told() -> bool:
 
 
 async def be_prompt(
-    *, look_s: float = LOOK_S, told: Callable[[], Uptime] = uptime, cpus: int | None = None
+    *, look_s: float = LOOK_S, source: Source = opened, cpus: int | None = None
 ) -> None:
     """Do so for the calling thread, until cancelled; ends where there is nothing to choose.
 
@@ -100,11 +111,12 @@ async def be_prompt(
     if not ask_for_slices(SLICE_S) or not is_told():
         return
     count = cpus or os.cpu_count() or 1
-    was, before = True, told()
-    while True:
-        await asyncio.sleep(look_s)
-        now = told()
-        busy = is_busy(busy_share(before, now, count), was=was)
-        if busy is not was:
-            ask_for_slices(SLICE_S if busy else 0)
-        was, before = busy, now
+    with source() as told:
+        was, before = True, told()
+        while True:
+            await asyncio.sleep(look_s)
+            now = told()
+            busy = is_busy(busy_share(before, now, count), was=was)
+            if busy is not was:
+                ask_for_slices(SLICE_S if busy else 0)
+            was, before = busy, now

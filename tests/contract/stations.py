@@ -20,6 +20,7 @@ from libs.common.hops import listening
 from libs.common.ports import Inference
 from libs.common.world import World
 from libs.common.world_map import Colo, Instance, Resource, Shard, ShardLoad, Update
+from libs.eager import turns_of
 from services.server.forwarding import Settings
 from services.server.grpc_api import InferenceApi
 from services.server.metrics import ServerMetrics
@@ -64,6 +65,7 @@ class Station:
 
     @property
     def events(self) -> list[InferenceEvent]:
+        turns_of(asyncio.get_running_loop()).settle()
         return [each for each in self.sink.events if isinstance(each, InferenceEvent)]
 
     @property

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 
-from libs.common.promptness import BUSY, NUMBERS, QUIET, SLICE_S, Uptime, busy_share, is_busy
+from libs.common.promptness import (
+    BUSY,
+    NUMBERS,
+    QUIET,
+    SLICE_S,
+    Uptime,
+    busy_share,
+    is_busy,
+    opened,
+)
 
 HAS_SLICES = (
     sys.platform == "linux"
@@ -29,6 +40,7 @@ def slice_s():
 ASK = f"""
 {SHOW}
 import asyncio, subprocess, sys
+from contextlib import nullcontext
 from libs.common.promptness import Uptime, be_prompt
 
 idle = iter([0.0, 0.0, 2.0, 3.4, 3.4])
@@ -42,7 +54,7 @@ def told():
     return Uptime(float(len(seen)), next(idle))
 
 async def main():
-    task = asyncio.create_task(be_prompt(look_s=0.01, told=told, cpus=2))
+    task = asyncio.create_task(be_prompt(look_s=0.01, source=lambda: nullcontext(told), cpus=2))
     await asyncio.wait([task])
     assert isinstance(task.exception(), RuntimeError), task.exception()  # StopIteration: it ran out
 
@@ -63,6 +75,18 @@ def test_a_main_thread_has_short_slices_while_the_machine_is_busy_and_children_n
     assert at_first == none_yet == busy == again == SLICE_S
     assert quiet == between == childs_s > SLICE_S
     assert switch_s < 0.005
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_the_kernel_tells_again_and_again_how_long_cpus_have_been_idle() -> None:
+    with opened() as told:
+        first = told()
+        time.sleep(0.05)  # it has hundredths of a second
+        second = told()
+
+    assert first.up_s < second.up_s
+    share = busy_share(first, second, os.cpu_count() or 1)
+    assert -0.5 <= share <= 1.5  # in such steps
 
 
 @pytest.mark.parametrize(

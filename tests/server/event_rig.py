@@ -21,6 +21,7 @@ from libs.common.events.values import Flag, InferenceEvent
 from libs.common.hops import connect, listening
 from libs.common.ports import Inference
 from libs.common.world_map import Colo, Instance, Server, Shard, ShardLoad
+from libs.eager import turns_of
 from services.server.forwarding import Settings
 from services.server.grpc_api import InferenceApi
 from services.server.service import InferenceServer
@@ -207,6 +208,7 @@ class Rig:
     @property
     def events(self) -> list[InferenceEvent]:
         """All but those of calls that only held permits."""
+        turns_of(asyncio.get_running_loop()).settle()
         events = [each for each in self.sink.events if isinstance(each, InferenceEvent)]
         return [each for each in events if each.request_id != "h" * 26]
 

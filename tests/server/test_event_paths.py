@@ -24,6 +24,7 @@ from libs.common.errors import (
 )
 from libs.common.events.values import Flag, InferenceEvent
 from libs.common.world_map import Instance
+from libs.eager import turns_of
 from services.server.endpoints import Endpoint
 from services.server.errors import InstanceLost
 from tests.fakes import MODEL, an_instance, put
@@ -186,6 +187,7 @@ async def a_forwarded_call(rig: Rig, folder: Path) -> list[InferenceEvent]:
     async with rig.london(folder) as sink:
         await rig.infer()
     await rig.release(held)
+    turns_of(asyncio.get_running_loop()).settle()
     assert sink.events == [
         replace(
             USUAL,
