@@ -27,7 +27,8 @@ T = TypeVar("T")
 # Five lead to plain integers that count in place of look-ups by labels, which are calls of no
 # function: compiled, that and what came with it saves 8 of 100 instructions.
 # Seven are the read in which the answer comes, and what is put off to its end: nobody waits for it.
-UNARY_CALLS = 233  # one of several that end together; two are to have it so
+# Five are that it ends with another, as under load; two of them are this test's.
+UNARY_CALLS = 233
 TRACED_CALLS = 324  # the same with its three spans
 UNTRACED_CALLS = 282  # where others are traced: it is told to the backend that this one is not
 EVENT_CALLS = 17  # to write the event of a call that was like others
