@@ -96,7 +96,12 @@ def is_busy(share: float, *, was: bool) -> bool:
 
 def is_told() -> bool:
     """Whether it can be known how busy the CPUs are that this thread may run on: all of them."""
-    return UPTIME.exists() and len(os.sched_getaffinity(0)) == os.cpu_count()
+    try:
+        with opened() as told:
+            told()
+    except (OSError, ValueError):  # some sandboxes have no such file, or another
+        return False
+    return len(os.sched_getaffinity(0)) == os.cpu_count()
 
 
 async def be_prompt(

@@ -65,7 +65,7 @@ class Turns:
 
     def settle(self) -> None:
         """Call what waits for a moment of its own: the loop is about to end."""
-        if self._leisure is not None:
+        while self._leisure is not None:  # what is called may leave something, too
             self._leisure.cancel()
             self._at_leisure()
 

@@ -114,15 +114,19 @@ async def test_who_ends_the_loop_has_it_done_first() -> None:
     turns = turns_of(asyncio.get_running_loop())
     had: list[str] = []
 
+    def it() -> None:
+        had.append("it")
+        turns.after(lambda: had.append("its own"))
+
     turns.settle()  # there is nothing to do
     turns.begin()
-    turns.after(lambda: had.append("it"))
+    turns.after(it)
     turns.end()
     turns.settle()
 
-    assert had == ["it"]
+    assert had == ["it", "its own"]
     await asyncio.sleep(0.05)
-    assert had == ["it"]
+    assert had == ["it", "its own"]
 
 
 @pytest.mark.parametrize("others", [0, 1])

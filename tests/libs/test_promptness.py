@@ -7,9 +7,11 @@ import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from libs.common import promptness
 from libs.common.promptness import (
     BUSY,
     NUMBERS,
@@ -75,6 +77,17 @@ def test_a_main_thread_has_short_slices_while_the_machine_is_busy_and_children_n
     assert at_first == none_yet == busy == again == SLICE_S
     assert quiet == between == childs_s > SLICE_S
     assert switch_s < 0.005
+
+
+@pytest.mark.parametrize("text", [None, "", "1.0", "1.0 a", "1 2 3"])
+def test_where_it_is_not_told_slices_stay_short(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promptness, "UPTIME", tmp_path / "uptime")
+    if text is not None:
+        (tmp_path / "uptime").write_text(text)
+
+    assert not promptness.is_told()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
