@@ -65,7 +65,7 @@ class Turns:
 
     def settle(self) -> None:
         """Call what waits for a moment of its own: the loop is about to end."""
-        while self._leisure is not None:  # what is called may leave something, too
+        if self._leisure is not None:
             self._leisure.cancel()
             self._at_leisure()
 
@@ -83,10 +83,11 @@ class Turns:
         self._is_coming = False
         self._take()
 
-    def _take(self) -> None:
+    def _take(self, spared: int = 1) -> None:
+        """Call all; so many that can wait are spared."""
         self._depth += 1  # who asks meanwhile has a turn, too
         try:
-            while self._waiting or len(self._after) > 1:
+            while self._waiting or len(self._after) > spared:
                 if self._waiting:
                     called, self._waiting = self._waiting, []
                 else:
@@ -99,14 +100,7 @@ class Turns:
 
     def _at_leisure(self) -> None:
         self._leisure = None
-        called, self._after = self._after, []
-        self._depth += 1
-        try:
-            call_each(called)
-        finally:
-            self._depth -= 1
-        if self._waiting or self._after:
-            self._take()
+        self._take(spared=0)
 
 
 def call_each(callbacks: list[Callable[[], object]]) -> None:
